@@ -1,0 +1,74 @@
+# The commands of the README; `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Two threads on two busy cores collapse when they wait by spinning.
+export OMP_WAIT_POLICY ?= PASSIVE
+export DVC_NO_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install repro test test-fast check browser label-studio review review-stop pull review-backup review-restore
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
+
+install: .venv/.installed  ## make .venv with everything in it, in the versions of constraints.txt
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make install PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR runs it on your pictures
+	@$(if $(EG1800)$(BAIDU)$(CRAWL),$(if $(PROFILE),,echo 'EG1800=, BAIDU= and CRAWL= need a profile: add PROFILE=real'; exit 1))
+	@$(if $(PROFILE),python -m pipeline configure '$(PROFILE)' $(if $(EG1800),--eg1800 '$(EG1800)') $(if $(BAIDU),--baidu '$(BAIDU)') $(if $(CRAWL),--crawl '$(CRAWL)'))
+	dvc repro
+	@python -m pipeline explain
+	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'
+
+test: install browser label-studio  ## run all tests (about 25 minutes on 2 cores; test-fast leaves out the slow ones)
+	python -m pytest
+
+test-fast: install  ## leave out the slow tests and the real photographs (about 10 minutes)
+	python -m pytest -m 'not slow and not real_data'
+
+review: install label-studio  ## review masks in Label Studio on this machine; Ctrl-C stops it
+	@exec python -m annotations review
+
+review-stop: install  ## stop it from another terminal
+	@python -m annotations stop
+
+pull: install  ## bring the reviews home, into the lock that repro merges
+	@python -m annotations pull
+
+review-backup: install  ## FILE=review.tar.gz keeps a half-done review, to go on here or elsewhere
+	@$(if $(FILE),,echo 'say where to: make review-backup FILE=review.tar.gz'; exit 1)
+	@python -m annotations backup '$(FILE)'
+
+review-restore: install  ## FILE=review.tar.gz goes on with it on this machine
+	@$(if $(FILE),,echo 'say from where: make review-restore FILE=review.tar.gz'; exit 1)
+	@python -m annotations restore '$(FILE)'
+
+# Label Studio pins a Django and an OpenCV of its own, so that it has an environment of its own (600 MB).
+label-studio: .cache/label-studio-venv/.installed
+
+.cache/label-studio-venv/.installed: annotations/server-constraints.txt
+	@echo 'Installing Label Studio into .cache/label-studio-venv (once; about two minutes) ...'
+	@$(PYTHON) -m venv .cache/label-studio-venv
+	@.cache/label-studio-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< label-studio
+	@touch $@
+
+# The pages are looked at in a real browser; without one those tests skip and say so (under CI they fail).
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \
+	  || echo 'no Chromium found: the browser tests will be skipped (Debian: apt-get install chromium)'
+
+check: install  ## ruff, mypy --strict, room rules, dvc.yaml against the code
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	python -m pipeline.consistency

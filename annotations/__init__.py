@@ -1,0 +1,1 @@
+"""The curators' room: what goes to Label Studio and what comes back."""

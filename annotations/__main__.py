@@ -1,0 +1,131 @@
+"""`python -m annotations`: send masks to Label Studio, bring reviews back, say how a review stands."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from annotations.errors import ReviewError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def push(
+    update_config: Annotated[
+        bool,
+        typer.Option("--update-config", help="write this checkout's labelling interface over the server's"),
+    ] = False,
+) -> None:
+    """Send the tasks of data/push, and of the second round, that the server does not have."""
+    from annotations.session import open_session, send
+
+    session = open_session()
+    project, sent = send(session, update_config)
+    print(
+        f"{sent.wanted} tasks are in project {project.id} at {session.client.url}: {sent.there_before} were there, "
+        f"{sent.sent} sent, {sent.removed} copies or replaced ones removed"
+    )
+
+
+@app.command()
+def pull(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="keep locked reviews that are gone from the server")
+    ] = False,
+    forget: Annotated[
+        list[str] | None, typer.Option(metavar="KEY", help="drop this locked review for good")
+    ] = None,
+) -> None:
+    """Write the server's reviews into the lock (reviews.path in params.yaml)."""
+    from annotations.pull import pull as fetch
+    from annotations.session import open_session
+
+    session = open_session()
+    drift = fetch(session, keep, forget or ())
+    print(f"{session.settings.lock} holds {len(drift.entries)} reviews; `dvc repro` merges them")
+
+
+@app.command()
+def status(
+    check: Annotated[
+        bool, typer.Option("--check", help="look for damage on the server; exit code 1 if any")
+    ] = False,
+) -> None:
+    """Say what waits, what was said, how long a review takes and what more of them would bring."""
+    from annotations.exported import read_export
+    from annotations.session import open_session, the_project
+    from annotations.settle import settle
+    from annotations.status import describe
+
+    session = open_session()
+    project = the_project(session)
+    reading = read_export(session.client.export(project))
+    print("\n".join(describe(reading, settle(reading), session.settings.random_share)))
+    if not check:
+        return
+    from annotations.import_files import read_tasks
+    from annotations.settings import PUSH
+    from annotations.status import damage
+    from annotations.tasks import LABEL_CONFIG
+
+    pictures = session.installation.pictures if session.own_server else None
+    configs = (project.label_config, LABEL_CONFIG.read_text())
+    found = damage(read_tasks(PUSH), session.client.heads(project), reading, configs, pictures)
+    print("\n".join(found) if found else "no damage found")
+    raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def review() -> None:
+    """Start this machine's Label Studio with the queue in it; Ctrl-C stops it."""
+    from annotations.review import review as run
+
+    run()
+
+
+@app.command()
+def stop() -> None:
+    """Stop the Label Studio that `review` started."""
+    from annotations.review import stop as end
+
+    print("Label Studio has stopped." if end() else "No Label Studio runs here.")
+
+
+@app.command()
+def backup(file: Path) -> None:
+    """Write the review of this machine, half-done or not, into FILE."""
+    from annotations.backup import backup as write
+    from annotations.installation import Installation
+    from annotations.settings import REVIEW_DATA
+
+    write(Installation(REVIEW_DATA), file)
+    print(f"{file} holds the review, with its log-in: keep it private")
+
+
+@app.command()
+def restore(file: Path) -> None:
+    """Make the review of this machine from FILE."""
+    from annotations.backup import restore as read
+    from annotations.installation import Installation
+    from annotations.settings import REVIEW_DATA
+
+    read(Installation(REVIEW_DATA), file)
+    print(f"{REVIEW_DATA} is as it was backed up; `make review` goes on")
+
+
+def main() -> None:
+    """Run the command line; a ReviewError is one sentence and exit code 1."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("annotations").setLevel(logging.INFO)
+    try:
+        app()
+    except ReviewError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A half-done review in one file: the database, the pictures, the log-in; to keep, or to go on elsewhere.
+
+The file holds the log-in and the API key, so that only its owner may read it.
+"""
+
+import gzip
+import os
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+from annotations.errors import ReviewError
+from annotations.installation import Installation
+
+_DATABASE = "label_studio.sqlite3"
+_LEFT_OUT = ("server.json", "server.log", "push.lock", "review.lock")
+
+
+def backup(installation: Installation, file: Path) -> None:
+    """Write FILE (.tar.gz, mode 0600), whether the server runs or not."""
+    database = installation.database / _DATABASE
+    if not database.is_file():
+        raise ReviewError(
+            f"expected a review in {installation.folder}, found no database; `make review` makes one"
+        )
+    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            os.fdopen(descriptor, "wb") as raw,
+            tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3) as archive,
+        ):
+            copy = Path(scratch) / _DATABASE
+            with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)  # whole, also while the server writes
+            archive.add(copy, f"database/{_DATABASE}")
+            for path in sorted(installation.folder.rglob("*")):
+                name = path.relative_to(installation.folder).as_posix()
+                if path.is_file() and name not in _LEFT_OUT and not name.startswith(f"database/{_DATABASE}"):
+                    archive.add(path, name)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def restore(installation: Installation, file: Path) -> None:
+    """Make the installation's folder from FILE; ReviewError where it is not empty."""
+    folder = installation.folder
+    if folder.exists() and any(folder.iterdir()):
+        raise ReviewError(
+            f"{folder} holds a review already; stop it (make review-stop) and move the folder away, then restore again"
+        )
+    if not file.is_file():
+        raise ReviewError(f"expected a backup at {file}, found none")
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    try:
+        with gzip.open(file) as whole, tarfile.open(fileobj=whole) as archive:
+            # Python before 3.11.4 has no filter for this: only plain files and folders, inside the folder.
+            for member in archive:
+                inside = not member.name.startswith("/") and ".." not in Path(member.name).parts
+                if not inside or not (member.isfile() or member.isdir()):
+                    raise ReviewError(f"{file} is no whole backup of a review; nothing was changed")
+                archive.extract(member, partial)
+            while whole.read(2**20):  # to the checksum at its end
+                pass
+        with closing(sqlite3.connect(partial / "database" / _DATABASE)) as database:
+            (state,) = database.execute("pragma integrity_check").fetchone()
+        if state != "ok" or not (partial / "secrets.json").is_file():
+            raise ReviewError(f"{file} is no whole backup of a review; nothing was changed")
+        partial.chmod(0o700)
+        if folder.exists():
+            folder.rmdir()
+        partial.replace(folder)
+    except (tarfile.TarError, EOFError, OSError, sqlite3.Error) as error:
+        raise ReviewError(f"{file} cannot be restored ({error}); nothing was changed") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

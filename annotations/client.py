@@ -1,0 +1,234 @@
+"""The only file that speaks HTTP: a Label Studio server by way of label-studio-sdk, which repeats no request.
+
+One request goes around the SDK's models: the import, which costs it more than twice the time of a plain POST.
+Errors carry the status code and the server's `detail`: an ApiError's text can hold a cookie and a whole page.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from label_studio_sdk import LabelStudio
+from label_studio_sdk.core.api_error import ApiError
+
+from annotations.errors import ReviewError
+
+TIMEOUT = 60.0  # seconds, of everything but the next two
+IMPORT_TIMEOUT = 300.0
+EXPORT_TIMEOUT = 900.0
+_PAGE = 500  # tasks of one listing
+
+
+class ServerError(ReviewError):
+    """The server refused, failed or was not reached."""
+
+
+class DoubtfulError(ServerError):
+    """The request may have been carried out all the same (timeout, disconnect, 5xx): list before sending again."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project as far as a review needs it."""
+
+    id: int
+    title: str
+    label_config: str
+
+
+@dataclass(frozen=True)
+class TaskHead:
+    """A task without its masks: what a sender recognises it by, and whether a person was there."""
+
+    id: int
+    key: str  # of the review; several versions may share it
+    version: str
+    touched: bool  # it has an annotation, a skip or a draft
+    predictions: int
+
+
+class Client:
+    """A server at `url`; `api_key` is a personal access token or the older kind of key."""
+
+    def __init__(self, url: str, api_key: str, timeout: float = TIMEOUT) -> None:
+        self.url = url
+        proxies = not on_this_machine(url)  # a proxy of the environment does not lead to this machine
+        self._http = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=proxies)
+        with self._asking("read the API key"):
+            sdk: Any = LabelStudio  # its constructor and its pages are untyped
+            self._sdk = sdk(base_url=url, api_key=api_key, max_retries=0, httpx_client=self._http)
+
+    def projects(self, title: str) -> list[Project]:
+        """The projects of exactly this title, oldest first."""
+        return [project for project in self.all_projects() if project.title == title]
+
+    def all_projects(self) -> list[Project]:
+        """All projects that the key may see, oldest first."""
+        with self._asking("list the projects"):
+            found = list(self._sdk.projects.list())
+        projects = [Project(int(one.id), str(one.title), str(one.label_config or "")) for one in found]
+        return sorted(projects, key=lambda project: project.id)
+
+    def create_project(self, title: str, label_config: str, instruction: str) -> Project:
+        """A project that serves the lowest score first and shows the prediction to start from."""
+        with self._asking("create the project"):
+            made = self._sdk.projects.create(
+                title=title,
+                label_config=label_config,
+                expert_instruction=instruction,
+                show_instruction=False,
+                sampling="Uncertainty sampling",
+                show_collab_predictions=True,
+                maximum_annotations=1,
+            )
+        return Project(int(made.id), title, label_config)
+
+    def set_label_config(self, project: Project, label_config: str) -> None:
+        """Replace the labelling interface; the server refuses one that existing annotations do not fit."""
+        with self._asking("change the labelling interface"):
+            self._sdk.projects.update(id=project.id, label_config=label_config)
+
+    def delete_project(self, project: Project) -> None:
+        """Delete a project with all that is in it."""
+        with self._asking("delete the project"):
+            self._sdk.projects.delete(id=project.id)
+
+    def storage_paths(self, project: Project) -> list[str]:
+        """The folders that local files storages of the project cover."""
+        with self._asking("list the storages"):
+            return [str(one.path) for one in self._sdk.import_storage.local.list(project=project.id)]
+
+    def add_storage(self, project: Project, path: str) -> None:
+        """Let the project show files of the server's folder `path`; nothing is imported from it."""
+        with self._asking("create the local files storage"):
+            self._sdk.import_storage.local.create(
+                project=project.id, title="pictures", path=path, use_blob_urls=True
+            )
+
+    def heads(self, project: Project) -> list[TaskHead]:
+        """All tasks of the project, oldest first."""
+        with self._asking("list the tasks"):
+            pages = self._sdk.tasks.list(project=project.id, fields="task_only", page_size=_PAGE)
+            return sorted((_head(task) for task in pages), key=lambda head: head.id)
+
+    def head(self, task: int) -> TaskHead | None:
+        """One task as it is now; None where it is gone."""
+        with self._asking(f"read task {task}"):
+            try:
+                return _head(self._sdk.tasks.get(id=str(task)))
+            except ApiError as error:
+                if error.status_code == 404:
+                    return None
+                raise
+
+    def task(self, task: int) -> dict[str, Any]:
+        """One task's `data` and `predictions`, as the server gives them."""
+        with self._asking(f"read task {task}"):
+            found = self._sdk.tasks.get(id=str(task))
+            predictions = [
+                one if isinstance(one, dict) else one.model_dump(mode="json")
+                for one in found.predictions or ()
+            ]
+        return {"data": dict(found.data), "predictions": predictions}
+
+    def delete_task(self, task: int) -> None:
+        """Delete a task with all that people did to it; one that is gone already is no error."""
+        with self._asking(f"delete task {task}"):
+            try:
+                self._sdk.tasks.delete(id=str(task))
+            except ApiError as error:
+                if error.status_code != 404:
+                    raise
+
+    def import_tasks(self, project: Project, content: bytes) -> None:
+        """POST a JSON list of tasks, once. DoubtfulError where it is unknown whether the server took it."""
+        with self._asking("import tasks"):
+            answer = self._http.post(
+                f"{self.url}/api/projects/{project.id}/import",
+                content=content,
+                headers={**self._authorization(), "Content-Type": "application/json"},
+                timeout=IMPORT_TIMEOUT,
+            )
+            if answer.status_code >= 300:
+                raise ApiError(status_code=answer.status_code, body=_body(answer))
+
+    def export(self, project: Project) -> bytes:
+        """All tasks with annotations, skips, drafts and predictions, as the server's JSON."""
+        with self._asking("export the reviews"):
+            parts = self._sdk.projects.exports.download_sync(
+                id=project.id,
+                export_type="JSON",
+                download_all_tasks=True,
+                download_resources=False,
+                request_options={"timeout_in_seconds": int(EXPORT_TIMEOUT), "max_retries": 0},
+            )
+            return b"".join(parts)
+
+    def _authorization(self) -> dict[str, str]:
+        """The header that the SDK would send; it refreshes a personal access token by itself."""
+        return {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Turn what goes wrong in `what` into a sentence without secrets."""
+        try:
+            yield
+        except ApiError as error:
+            raise _refused(what, self.url, error.status_code, error.body) from None
+        except httpx.ConnectError:
+            raise ServerError(
+                f"could not {what}: nothing answers at {self.url}; start it (`make review` on this machine), "
+                "or mend label_studio.url in params.yaml"
+            ) from None
+        except httpx.HTTPError as error:
+            raise DoubtfulError(
+                f"could not {what}: {type(error).__name__} from {self.url}; it may be busy or have stopped"
+            ) from None
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether an address is loopback."""
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+
+
+def healthy(url: str) -> bool:
+    """Whether a Label Studio of this machine answers at `url`."""
+    try:  # without verify=False each question would read all certificates, to speak plain HTTP
+        return httpx.get(f"{url}/health", timeout=5, verify=False, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def _head(task: Any) -> TaskHead:
+    data = task.data if isinstance(task.data, dict) else {}
+    touched = (task.total_annotations or 0) + (task.cancelled_annotations or 0) > 0 or bool(task.drafts)
+    return TaskHead(
+        id=int(task.id),
+        key=str(data.get("key", "")),
+        version=str(data.get("version", "")),
+        touched=touched,
+        predictions=int(task.total_predictions or 0),
+    )
+
+
+def _body(answer: httpx.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
+
+
+def _refused(what: str, url: str, status: int | None, body: Any) -> ServerError:
+    detail = str(body["detail"])[:200] if isinstance(body, dict) and "detail" in body else "no detail"
+    said = f"could not {what}: {url} answered {status} ({detail})"
+    if status in (401, 403):
+        return ServerError(
+            f"{said}; the key in LABEL_STUDIO_API_KEY is wrong, expired or revoked, or may not do this: make a "
+            "new one in Label Studio under Account & Settings, Personal Access Token"
+        )
+    if status is None or status >= 500 or status in (408, 409, 429):
+        return DoubtfulError(f"{said}; the server failed, and its log says why")
+    return ServerError(said)

@@ -1,0 +1,97 @@
+"""Read the import files that stage push wrote, and make them fit this machine's Label Studio.
+
+A task's pictures are copied beside the server under the task's version: the next `dvc repro` replaces data/push,
+and a half-done review must go on showing the masks that it asks about.
+"""
+
+import hashlib
+import html
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotations.brush import Array, regions_to_mask
+from annotations.errors import ReviewError
+from annotations.tasks import CUTOUT, IMAGE, OUTLINE
+
+Task = dict[str, Any]  # as Label Studio imports it: data and predictions
+
+SERVED_ROOT = "/data/local-files/?d=pictures"  # of the server that `make review` starts
+_PICTURES = (IMAGE, OUTLINE, CUTOUT)
+
+
+def read_tasks(folder: Path) -> list[Task]:
+    """The tasks of FOLDER/tasks-*.json in order; ReviewError where a file is not what its receipt says."""
+    receipt = folder / "receipt.json"
+    if not receipt.is_file():
+        raise ReviewError(f"expected {receipt}, found none; run `dvc repro push` to make the import files")
+    tasks: list[Task] = []
+    for name, expected in sorted(json.loads(receipt.read_text())["files"].items()):
+        content = (folder / name).read_bytes() if (folder / name).is_file() else b""
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise ReviewError(
+                f"{folder / name} is not what the receipt beside it says; run `dvc repro --force push`"
+            )
+        if name.startswith("tasks-"):
+            tasks += json.loads(content)
+    return tasks
+
+
+def fingerprint(mask: Array) -> str:
+    """16 hex digits of a mask (H, W) uint8 in {0, 1}."""
+    digest = hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def with_proposal(task: Mapping[str, Any]) -> Task:
+    """The task with the fingerprint of its predicted mask in `data`: an export names predictions by number only."""
+    data = dict(task["data"])
+    regions = [region for prediction in task["predictions"] for region in prediction["result"]]
+    data["proposed"] = fingerprint(regions_to_mask(regions, int(data["height"]), int(data["width"])))
+    return {**task, "data": data}
+
+
+def with_pictures(task: Mapping[str, Any], root: str) -> Task:
+    """The task with its pictures under ROOT/VERSION-NAME.jpg and the guidelines under ROOT."""
+    data = dict(task["data"])
+    for name in _PICTURES:
+        data[name] = f"{root}/{data['version']}-{name}.jpg"
+    guidelines = f"{root}/{_name(data['guidelines'])}"
+    data["about"] = data["about"].replace(html.escape(data["guidelines"]), html.escape(guidelines))
+    data["guidelines"] = guidelines
+    return {**task, "data": data}
+
+
+def publish(tasks: Iterable[Mapping[str, Any]], source: Path, target: Path) -> list[Task]:
+    """Copy what the tasks show from SOURCE (data/push/images) to TARGET, once; return them with these addresses."""
+    target.mkdir(parents=True, exist_ok=True)
+    published = []
+    for task in tasks:
+        moved = with_pictures(task, SERVED_ROOT)
+        for name in _PICTURES:
+            _copy(source / _name(task["data"][name]), target / _name(moved["data"][name]))
+        guidelines = _name(task["data"]["guidelines"])
+        _copy(source / guidelines, target / guidelines, again=True)
+        published.append(moved)
+    return published
+
+
+def _name(address: str) -> str:
+    return address.rpartition("/")[2]
+
+
+def _copy(source: Path, target: Path, again: bool = False) -> None:
+    if target.exists() and not again:
+        return
+    if not source.is_file():
+        raise ReviewError(f"expected the picture {source}, found none; run `dvc repro --force push`")
+    if again and target.exists() and target.read_bytes() == source.read_bytes():
+        return
+    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)

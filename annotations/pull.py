@@ -1,0 +1,131 @@
+"""Bring the reviews home: the server's export is saved, then settled into the lock that `dvc repro` reads.
+
+In: a project. Out: review-data/exports/TIME.json.gz, the lock, and review-data/second-round for the next push.
+"""
+
+import gzip
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from annotations.client import Client
+from annotations.errors import ReviewError
+from annotations.exported import Reading, read_export
+from annotations.import_files import Task
+from annotations.installation import Installation
+from annotations.lock import LockEntry, LockError, read_lock, write_lock
+from annotations.session import Session, the_project
+from annotations.settle import Conflict, Drift, Settled, settle, to_do, update
+
+log = logging.getLogger("annotations")
+
+
+def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Drift:
+    """Fetch, save, settle, write; ReviewError before anything is written if a review would be lost."""
+    content = session.client.export(the_project(session))
+    saved = save_export(session.installation.exports, content, datetime.now(UTC))
+    log.info("saved the server's export as %s", saved)
+    reading = read_export(content)
+    settled = settle(reading)
+    lock = session.settings.lock
+    drift = update(read_locked(lock), reading, settled, keep, forget)
+    if drift.lost:
+        raise ReviewError(_loss(drift.lost, saved))
+    write_second_round(session.client, session.installation, settled.conflicts.values())
+    write_lock(lock, drift.entries)
+    for line in report(drift, reading, settled):
+        log.info("%s", line)
+    return drift
+
+
+def read_locked(folder: Path) -> list[LockEntry]:
+    """The lock as it is; a folder that is not there yet is an empty one."""
+    if not folder.exists():
+        return []
+    try:
+        return read_lock(folder)
+    except LockError as error:
+        raise ReviewError(f"the lock cannot be read: {error}") from error
+
+
+def save_export(folder: Path, content: bytes, now: datetime) -> Path:
+    """Keep what the server said, whatever becomes of it; the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    path = folder / f"{now:%Y%m%dT%H%M%S%f}Z.json.gz"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(gzip.compress(content, compresslevel=3, mtime=0))
+    temporary.replace(path)
+    return path
+
+
+def report(drift: Drift, reading: Reading, settled: Settled) -> list[str]:
+    """What changed since the lock, and what is left to do, a line each."""
+    left = to_do(reading, settled)
+    lines = [
+        f"{len(drift.added)} new, {len(drift.updated)} changed, {len(drift.unchanged)} as before, "
+        f"{len(drift.elsewhere)} not on this server (kept)"
+    ]
+    lines += [f"changed since the lock: {key}" for key in drift.updated]
+    lines += [f"forgotten: {key}" for key in drift.forgotten]
+    lines += [
+        f"in conflict, second round at the next push{' (the earlier review stays)' if key in drift.held else ''}: "
+        f"{key}: {conflict.why}"
+        for key, conflict in settled.conflicts.items()
+    ]
+    lines.append(
+        f"{left.waiting} wait for a review, {left.skipped} of them skipped and {left.begun} begun but not submitted"
+    )
+    return lines
+
+
+def write_second_round(client: Client, installation: Installation, conflicts: Iterable[Conflict]) -> None:
+    """Make second-round/ hold one task for each conflict, served first; those of settled ones go."""
+    folder = installation.second_round
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {}
+    for conflict in conflicts:
+        version = round_version(conflict)
+        path = folder / f"{version}.json"
+        wanted[path] = path.read_bytes() if path.exists() else _second_task(client, conflict, version)
+    for path, content in wanted.items():
+        path.write_bytes(content)
+    for path in set(folder.glob("*.json")) - wanted.keys():
+        path.unlink()
+
+
+def round_version(conflict: Conflict) -> str:
+    """16 hex digits of the reviews in conflict: the same ones make the same task, a further one another."""
+    said = sorted((review.annotation, review.at.isoformat()) for review in conflict.reviews)
+    return hashlib.sha256(repr((conflict.key, said)).encode()).hexdigest()[:16]
+
+
+def again(task: dict[str, Any], version: str, conflict: Conflict) -> Task:
+    """The task once more, as the newest version of its crop was sent, without what people said about it."""
+    data = {**task["data"], "version": version}
+    about = re.sub(r"^second round, .*? reviews · ", "", str(task["data"].get("about", "")))
+    data["about"] = f"second round, {len(conflict.reviews)} reviews · {about}"
+    predictions = [
+        {"model_version": one.get("model_version"), "score": 0.0, "result": one["result"]}
+        for one in task["predictions"]
+    ]
+    return {"data": data, "predictions": predictions}
+
+
+def _second_task(client: Client, conflict: Conflict, version: str) -> bytes:
+    newest = max(review.subject.task for review in conflict.reviews)
+    return json.dumps(again(client.task(newest), version, conflict), sort_keys=True).encode()
+
+
+def _loss(keys: Sequence[str], saved: Path) -> str:
+    named = ", ".join(list(keys[:10]) + ["..."] * (len(keys) > 10))
+    return (
+        f"nothing was written: {len(keys)} reviews of the lock have their task on this server but no review any "
+        f"more: {named}. They were deleted there, or this is another server (its export is {saved}). Pull with "
+        "--keep to keep the locked ones, or with --forget KEY to drop one for good"
+    )

@@ -1,0 +1,102 @@
+"""`make review`: this machine's Label Studio with the queue in it, until Ctrl-C."""
+
+import fcntl
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import IO
+from urllib.parse import urlsplit
+
+from annotations.client import healthy, on_this_machine
+from annotations.errors import ReviewError
+from annotations.installation import Installation, Running, free_port
+from annotations.session import open_session, send
+from annotations.settings import PUSH, REVIEW_DATA, read_settings, server_python
+
+log = logging.getLogger("annotations")
+
+_PORT = 8080
+
+
+def review(folder: Path = REVIEW_DATA, show: Callable[[str], None] = print) -> None:
+    """Start the server, or find it running; push; print address and log-in; wait, and stop what was started."""
+    settings = read_settings()
+    if not on_this_machine(settings.url):
+        raise ReviewError(
+            f"label_studio.url is {settings.url}, which is not this machine: `python -m annotations push` sends the "
+            "queue there, and curators log in there"
+        )
+    if not (PUSH / "receipt.json").is_file():
+        raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
+    installation = Installation(folder)
+    installation.prepare()
+    with (folder / "review.lock").open("w") as lock:
+        if not _locked(lock) or installation.running() is not None:
+            _push_and_show(installation, show)
+            show("It was running already; Ctrl-C there or `make review-stop` stops it.")
+            return
+        _run(installation, urlsplit(settings.url).port or _PORT, show)
+
+
+def stop(folder: Path = REVIEW_DATA) -> bool:
+    """Stop the server of `review`; False where none runs."""
+    return Installation(folder).stop()
+
+
+def _run(installation: Installation, port: int, show: Callable[[str], None]) -> None:
+    python = server_python()
+    if python is None:
+        raise ReviewError(
+            "expected Label Studio in an environment of its own, found none; `make label-studio` installs it (600 MB), "
+            "or LABEL_STUDIO_PYTHON names the python of another one"
+        )
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with SIGINT ignored
+        signal.signal(number, _interrupt)
+    try:
+        show("Starting Label Studio (the first time it makes its database: about a minute) ...")
+        running = installation.start(python, free_port(port))
+        _push_and_show(installation, show)
+        show("Ctrl-C stops it; nothing that was submitted is lost. `make pull` brings the reviews home.")
+        while installation.running() == running:
+            time.sleep(1)
+        show("Label Studio has stopped.")
+    except KeyboardInterrupt:
+        show("\nStopping Label Studio ...")
+    finally:
+        installation.stop()
+
+
+def _push_and_show(installation: Installation, show: Callable[[str], None]) -> None:
+    running = _wait_for_start(installation)
+    project, sent = send(open_session(installation.folder))
+    made = installation.secrets()
+    show(
+        f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed.\n"
+        f"\n  Review at   {running.url}/projects/{project.id}/data\n"
+        f"  E-mail      {made.email}\n  Password    {made.password}\n"
+    )
+
+
+def _wait_for_start(installation: Installation) -> Running:
+    """The running server, also while the other `make review` is still starting it."""
+    for _ in range(300):
+        running = installation.running()
+        if running is not None and healthy(running.url):
+            return running
+        time.sleep(1)
+    raise ReviewError(f"Label Studio does not answer; {installation.log} says why")
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

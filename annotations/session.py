@@ -1,0 +1,95 @@
+"""One review on one server: which address, which key, which project; sending and fetching for the command line."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotations.client import Client, Project, on_this_machine
+from annotations.errors import ReviewError
+from annotations.import_files import Task, publish, read_tasks, with_proposal
+from annotations.installation import Installation
+from annotations.push import Sent, find_project, push
+from annotations.settings import PROJECT, PUSH, REVIEW_DATA, Settings, read_settings
+from annotations.tasks import LABEL_CONFIG
+
+API_KEY = "LABEL_STUDIO_API_KEY"
+
+
+@dataclass(frozen=True)
+class Session:
+    """A server and what belongs to it here."""
+
+    settings: Settings
+    installation: Installation
+    client: Client
+    own_server: bool  # the one of `make review`, which shows pictures from the installation's folder
+
+
+def open_session(folder: Path = REVIEW_DATA) -> Session:
+    """The running server of this machine where label_studio.url is loopback, else the server at that address.
+
+    The key comes from LABEL_STUDIO_API_KEY, or from the installation's own secrets.
+    """
+    settings = read_settings()
+    installation = Installation(folder)
+    running = installation.running() if on_this_machine(settings.url) else None
+    named = os.environ.get(API_KEY)
+    if running is not None:
+        return Session(settings, installation, Client(running.url, installation.secrets().api_key), True)
+    if named:
+        return Session(settings, installation, Client(settings.url, named), False)
+    if on_this_machine(settings.url):
+        raise ReviewError(
+            f"no Label Studio runs on {folder}; start it with `make review`, or set {API_KEY} for another one at "
+            f"{settings.url}"
+        )
+    raise ReviewError(
+        f"expected an API key for {settings.url} in {API_KEY}, found none; make one in Label Studio under Account "
+        "& Settings, Personal Access Token"
+    )
+
+
+def send(session: Session, update_config: bool = False, source: Path = PUSH) -> tuple[Project, Sent]:
+    """Send what stage push wrote, and the second round, to the project; make it if there is none."""
+    with _alone(session.installation.folder):
+        tasks = [with_proposal(task) for task in read_tasks(source)]
+        if session.own_server:
+            tasks = publish(tasks, source / "images", session.installation.pictures)
+        tasks += second_round(session.installation)
+        client = session.client
+        project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
+        if session.own_server:
+            pictures = str(session.installation.pictures.resolve())
+            if pictures not in client.storage_paths(project):
+                client.add_storage(project, pictures)
+        return project, push(client, project, tasks)
+
+
+def the_project(session: Session) -> Project:
+    """The project that was pushed to; ReviewError where there is none yet, or several."""
+    found = session.client.projects(PROJECT)
+    if len(found) != 1:
+        raise ReviewError(
+            f"expected one project '{PROJECT}' at {session.client.url}, found {len(found)}; "
+            + ("push first (`make review`)" if not found else "rename those that are not this review's")
+        )
+    return found[0]
+
+
+def second_round(installation: Installation) -> list[Task]:
+    """The tasks that the last pull wrote for crops in conflict."""
+    files = sorted(installation.second_round.glob("*.json"))
+    return [json.loads(path.read_text()) for path in files]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: a second push on this machine waits for the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "push.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,56 @@
+"""Where things are: what params.yaml says of Label Studio and the lock, and the folders of a review."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from annotations.errors import ReviewError
+
+PARAMS = Path("params.yaml")
+PUSH = Path("data/push")  # what stage push wrote
+REVIEW_DATA = Path("review-data")  # beside data/, so that neither dvc nor cleaning the outputs touches it
+ENVIRONMENT = Path(".cache/label-studio-venv")  # `make label-studio` makes it
+PROJECT = "SINet portraits"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The parameters that this room reads."""
+
+    url: str  # label_studio.url, without a slash at its end
+    lock: Path  # reviews.path
+    random_share: float  # queue.random_share
+
+
+def read_settings(path: Path = PARAMS) -> Settings:
+    """Read params.yaml; `dvc repro` checks the rest of it. ReviewError names a key that is missing."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise ReviewError(f"expected {path}, found none; run from the folder of dvc.yaml") from error
+    except yaml.YAMLError as error:
+        raise ReviewError(f"{path} is not YAML: {error}") from error
+    return Settings(
+        url=str(_value(content, path, "label_studio", "url")).rstrip("/"),
+        lock=Path(str(_value(content, path, "reviews", "path"))),
+        random_share=float(_value(content, path, "queue", "random_share")),
+    )
+
+
+def server_python() -> Path | None:
+    """The interpreter of the environment with label-studio; LABEL_STUDIO_PYTHON names another one."""
+    named = os.environ.get("LABEL_STUDIO_PYTHON")
+    python = Path(named) if named else ENVIRONMENT / "bin" / "python"
+    return python if python.with_name("label-studio").is_file() else None
+
+
+def _value(content: Any, path: Path, section: str, name: str) -> Any:
+    try:
+        return content[section][name]
+    except (KeyError, TypeError) as error:
+        raise ReviewError(
+            f"{path}: {section}.{name} is missing; `python -m pipeline configure sample` shows a complete file"
+        ) from error

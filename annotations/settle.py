@@ -1,0 +1,210 @@
+"""From reviews to the lock's entries: pure rules, so that the same export gives the same lock.
+
+- A reviewer's last word on a crop counts, whatever version of its mask it was about.
+- The pixels decide between accept and fix: an accepted mask that was changed is a fix. A fix that changed no
+  pixel, and a kept mask that holds nobody, are unclear.
+- `unsure` steps back as soon as somebody else has decided.
+- More than half of the reviewers must agree: both reject, or both keep masks of an IoU of at least AGREE_IOU.
+  The lock gets the mask that is most like the others. Where no such half exists the crop is in conflict and goes
+  to a second round, never to whoever was last.
+- A skip and a draft are no review.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotations.brush import Array
+from annotations.errors import ReviewError
+from annotations.exported import Reading, Review
+from annotations.lock import LockEntry, Verdict
+
+AGREE_IOU = 0.95
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A crop whose reviews do not decide."""
+
+    key: str
+    reviews: tuple[Review, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What the reviews of a server come to, by key."""
+
+    entries: dict[str, LockEntry]
+    conflicts: dict[str, Conflict]
+    reviewers: dict[str, frozenset[str]]
+
+
+@dataclass(frozen=True)
+class ToDo:
+    """How many crops of the server nobody has reviewed, and how many of these were skipped or only begun."""
+
+    waiting: int
+    skipped: int
+    begun: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A new lock, and how it differs from the earlier one."""
+
+    entries: list[LockEntry]
+    added: list[str]
+    updated: list[str]
+    unchanged: list[str]
+    held: list[str]  # in conflict now; the earlier review stays until the second round
+    elsewhere: list[str]  # this server has no task or (with keep) no review of it; the earlier review stays
+    forgotten: list[str]
+    lost: list[str]  # would be lost: the server had the task and has the review no more
+
+
+def settle(reading: Reading) -> Settled:
+    """Entries and conflicts of all reviewed crops."""
+    by_key: dict[str, list[Review]] = defaultdict(list)
+    for review in reading.reviews:
+        by_key[review.subject.key].append(review)
+    entries: dict[str, LockEntry] = {}
+    conflicts: dict[str, Conflict] = {}
+    for key, reviews in sorted(by_key.items()):
+        decided = decide(reviews)
+        if isinstance(decided, str):
+            conflicts[key] = Conflict(key, tuple(_last_words(reviews)), decided)
+        else:
+            entries[key] = decided
+    reviewers = {key: frozenset(review.reviewer for review in reviews) for key, reviews in by_key.items()}
+    return Settled(entries, conflicts, reviewers)
+
+
+def to_do(reading: Reading, settled: Settled) -> ToDo:
+    """What is left; a crop in conflict counts as reviewed, since its second round is another task."""
+    reviewed = settled.entries.keys() | settled.conflicts.keys()
+    waiting = {subject.key for subject in reading.subjects} - reviewed
+    return ToDo(len(waiting), len(reading.skipped - reviewed), len(reading.drafts - reviewed))
+
+
+def decide(reviews: Sequence[Review]) -> LockEntry | str:
+    """The entry of one crop's reviews, at least one; or why they do not decide."""
+    votes = _last_words(reviews)
+    firm = [vote for vote in votes if vote.outcome != "unsure"]
+    if not firm:
+        return _entry(votes[-1], "unsure", reasons={reason for vote in votes for reason in vote.reasons})
+    best = max(firm, key=lambda vote: (len(_agreeing(vote, firm)), _likeness(vote, firm), -vote.annotation))
+    agreeing = _agreeing(best, firm)
+    if 2 * len(agreeing) <= len(firm):
+        return "; ".join(f"{vote.reviewer}: {vote.why or _words(vote)}" for vote in firm)
+    if best.outcome == "reject":
+        return _entry(best, "reject", reasons={reason for vote in agreeing for reason in vote.reasons})
+    return _entry(best, "fix" if best.changed else "accept", mask=best.mask)
+
+
+def update(
+    earlier: Iterable[LockEntry],
+    reading: Reading,
+    settled: Settled,
+    keep: bool = False,
+    forget: Iterable[str] = (),
+) -> Drift:
+    """The lock after a pull. `keep`: what would be lost stays; `forget`: keys to drop for good."""
+    dropped = set(forget)
+    known = {entry.key: entry for entry in earlier if entry.key not in dropped}
+    on_server = {subject.key for subject in reading.subjects}
+    drift = Drift([], [], [], [], [], [], sorted({entry.key for entry in earlier} & dropped), [])
+    for key in sorted((known.keys() | settled.entries.keys()) - dropped):
+        before, now = known.get(key), settled.entries.get(key)
+        if before is None or (now is not None and not _same(before, now) and _still_there(before, settled)):
+            assert now is not None
+            (drift.added if before is None else drift.updated).append(key)
+            drift.entries.append(now)
+            continue
+        drift.entries.append(before)
+        if now is not None and _same(before, now):
+            drift.unchanged.append(key)
+        elif key in settled.conflicts:
+            drift.held.append(key)
+        elif key not in on_server or keep:
+            drift.elsewhere.append(key)
+        else:
+            drift.lost.append(key)
+    return drift
+
+
+def _still_there(entry: LockEntry, settled: Settled) -> bool:
+    """Whether the reviewer of a locked entry has a review of it on the server."""
+    return entry.reviewer in settled.reviewers.get(entry.key, ())
+
+
+def mask_iou(one: Array, other: Array) -> float:
+    """Intersection over union of two masks (H, W) uint8 in {0, 1}; of two empty ones 1."""
+    union = int(np.count_nonzero(one | other))
+    return int(np.count_nonzero(one & other)) / union if union else 1.0
+
+
+def _last_words(reviews: Iterable[Review]) -> list[Review]:
+    """The last review of each reviewer, oldest first."""
+    ordered = sorted(reviews, key=lambda review: (review.at, review.annotation))
+    last = {review.reviewer: review for review in ordered}
+    return sorted(last.values(), key=lambda review: (review.at, review.annotation))
+
+
+def _agreeing(vote: Review, votes: Iterable[Review]) -> list[Review]:
+    return [other for other in votes if _agree(vote, other)]
+
+
+def _agree(one: Review, other: Review) -> bool:
+    if one is other:
+        return one.outcome != "unclear"
+    if one.outcome != other.outcome or one.outcome == "unclear":
+        return False
+    if one.mask is None or other.mask is None:
+        return True
+    return one.mask.shape == other.mask.shape and mask_iou(one.mask, other.mask) >= AGREE_IOU
+
+
+def _likeness(vote: Review, votes: Iterable[Review]) -> float:
+    masks = [other.mask for other in _agreeing(vote, votes) if other is not vote and other.mask is not None]
+    return sum(mask_iou(vote.mask, mask) for mask in masks) if vote.mask is not None else 0.0
+
+
+def _words(vote: Review) -> str:
+    return {"keep": "fix" if vote.changed else "accept"}.get(vote.outcome, vote.outcome)
+
+
+def _same(one: LockEntry, other: LockEntry) -> bool:
+    """The same verdict and mask: who said so last, and when, is no reason to change the lock."""
+    return (one.verdict, one.mask, one.reasons) == (other.verdict, other.mask, other.reasons)
+
+
+def _entry(
+    review: Review, verdict: Verdict, mask: Array | None = None, reasons: Iterable[str] = ()
+) -> LockEntry:
+    subject = review.subject
+    try:
+        entry = LockEntry.of(
+            parent_sha256=subject.parent_sha256,
+            crop_box=subject.crop_box,
+            shape=(subject.height, subject.width),
+            verdict=verdict,
+            mask=mask,
+            reasons=reasons,
+            reviewer=review.reviewer,
+            reviewed_at=review.at.isoformat(),
+            teacher=subject.teacher,
+        )
+    except ValueError as error:
+        raise ReviewError(
+            f"task {subject.task} makes no review ({str(error).splitlines()[0]}): its data was changed on the "
+            "server; delete that task there and push again"
+        ) from error
+    if entry.key != subject.key:
+        raise ReviewError(
+            f"task {subject.task} has the key {subject.key}, but its picture and box give {entry.key}: its data "
+            "was changed on the server; delete that task there and push again"
+        )
+    return entry

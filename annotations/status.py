@@ -1,0 +1,135 @@
+"""How a review stands: what waits, what was said, how long it takes, what more of it would bring; and damage."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from annotations.client import TaskHead
+from annotations.exported import Reading, Review
+from annotations.import_files import Task
+from annotations.lock import Verdict
+from annotations.push import missing, same_config
+from annotations.random_slice import in_random_slice
+from annotations.settle import Settled, to_do
+
+ENOUGH = 10  # reviews of the random slice, below which no gain is stated
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Of 100 further reviews, how many change something (a mask fixed, a picture rejected), with 95 % limits."""
+
+    reviews: int  # of the random slice, that this rests on
+    expected: float
+    low: float
+    high: float
+
+
+def gain(reading: Reading, settled: Settled, share: float) -> Gain | None:
+    """From the reviewed part of the random slice, an unbiased sample; None where it is too small to say."""
+    identities = {subject.key: subject.id for subject in reading.subjects}
+    verdicts = [
+        entry.verdict
+        for key, entry in settled.entries.items()
+        if entry.verdict != "unsure" and in_random_slice(identities[key], share)
+    ]
+    if len(verdicts) < ENOUGH:
+        return None
+    changes = sum(verdict != "accept" for verdict in verdicts)
+    low, high = wilson(changes, len(verdicts))
+    return Gain(len(verdicts), 100 * changes / len(verdicts), 100 * low, 100 * high)
+
+
+def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share (Wilson 1927), 95 % by default; trials >= 1."""
+    share = hits / trials
+    middle = share + z * z / (2 * trials)
+    spread = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
+    """The state of the review, a line each."""
+    left = to_do(reading, settled)
+    verdicts = Counter(entry.verdict for entry in settled.entries.values())
+    said = ", ".join(f"{verdicts[verdict]} {word}" for verdict, word in _WORDS)
+    lines = [
+        f"{left.waiting} waiting ({left.skipped} skipped, {left.begun} begun but not submitted)",
+        f"{len(settled.entries) + len(settled.conflicts)} reviewed: {said}, {len(settled.conflicts)} in conflict",
+        _time(reading.reviews),
+    ]
+    found = gain(reading, settled, share)
+    if found is None:
+        lines.append(
+            f"expected gain of 100 further reviews: too few reviews to say (under {ENOUGH} of the random slice)"
+        )
+    else:
+        lines.append(
+            f"expected gain of 100 further reviews: {found.expected:.0f} masks fixed or pictures rejected "
+            f"({found.low:.0f} to {found.high:.0f}; 95 %, from {found.reviews} reviews of the random slice)"
+        )
+    return lines
+
+
+def damage(
+    tasks: Sequence[Task],
+    heads: Sequence[TaskHead],
+    reading: Reading,
+    configs: tuple[str, str],
+    pictures: Path | None,
+) -> list[str]:
+    """What is wrong on the server, a sentence each.
+
+    `configs` are the server's interface and ours; `pictures` is the folder that this machine serves, if it does.
+    """
+    found = []
+    reviewed = {review.subject.key for review in reading.reviews}
+    lost = [task for task in missing(tasks, heads) if task["data"]["key"] not in reviewed]
+    if lost:
+        found.append(f"{len(lost)} tasks of data/push are not on the server{_named(lost)}; push sends them")
+    copies = Counter(head.version for head in heads if head.version)
+    twice = sorted(version for version, count in copies.items() if count > 1)
+    if twice:
+        found.append(
+            f"{len(twice)} tasks are there more than once; push removes the copies that nobody touched"
+        )
+    bare = [head for head in heads if head.version and head.predictions == 0]
+    if bare:
+        found.append(
+            f"{len(bare)} tasks have lost their prediction ({bare[0].id} ...); delete them there and push"
+        )
+    if not same_config(*configs):
+        found.append(
+            "the labelling interface is not annotations/label_config.xml; push --update-config writes it"
+        )
+    if pictures is not None:
+        gone = [
+            head for head in heads if head.version and not (pictures / f"{head.version}-image.jpg").is_file()
+        ]
+        gone = [head for head in gone if head.version in {task["data"]["version"] for task in tasks}]
+        if gone:
+            found.append(f"{len(gone)} tasks have lost their pictures in {pictures}; push writes them again")
+    return found
+
+
+_WORDS: tuple[tuple[Verdict, str], ...] = (
+    ("accept", "accepted"),
+    ("fix", "fixed"),
+    ("reject", "rejected"),
+    ("unsure", "unsure"),
+)
+
+
+def _time(reviews: Iterable[Review]) -> str:
+    seconds = [review.seconds for review in reviews if review.seconds is not None]
+    if not seconds:
+        return "time of a review: none yet"
+    return f"time of a review: {median(seconds):.0f} s (median of {len(seconds)})"
+
+
+def _named(tasks: Sequence[Task]) -> str:
+    return f" ({', '.join(str(task['data']['key']) for task in tasks[:3])}{' ...' if len(tasks) > 3 else ''})"

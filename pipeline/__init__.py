@@ -1,0 +1,1 @@
+"""The recipe: one stage of dvc.yaml is one module here."""

@@ -1,0 +1,72 @@
+"""`python -m pipeline`: configure the recipe for one's own data, check folders before, and benchmarks."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline import configure as configuring
+from pipeline.errors import PipelineError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+benchmarks = typer.Typer(no_args_is_help=True, help="Measure what the README claims, on this machine.")
+app.add_typer(benchmarks, name="benchmark")
+
+Folder = Annotated[Path | None, typer.Option(help="folder in this source's published layout", metavar="DIR")]
+
+
+@app.command()
+def configure(
+    profile: Annotated[str, typer.Argument(help="sample, real, paper or official")],
+    eg1800: Folder = None,
+    baidu: Folder = None,
+    crawl: Folder = None,
+) -> None:
+    """Write params.yaml for a profile and your own folders, and show what changed. `dvc repro` does the rest."""
+    difference = configuring.configure(profile, {"eg1800": eg1800, "baidu": baidu, "crawl": crawl})
+    print(difference or f"params.yaml already holds the profile {profile}.")
+
+
+@app.command()
+def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> None:
+    """Look at folders of pictures before a run: layout, counts, rejects, duplicates, faces, likely mistakes."""
+    from pipeline import check as checking
+
+    raise typer.Exit(checking.main(folders))
+
+
+@app.command()
+def explain() -> None:
+    """Say which stages of dvc.lock differ from the committed one, and why that may be."""
+    from pipeline import lock_difference
+
+    lock_difference.main()
+
+
+@benchmarks.command("crop")
+def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None) -> None:
+    """CPU time and faces found of our face search against MTCNN's default settings, in the same run."""
+    from pipeline.benchmark import crop
+
+    crop.main(folder)
+
+
+@benchmarks.command("ingest")
+def benchmark_ingest(pictures: int = 20_000) -> None:
+    """Peak memory of ingest over many 2-megapixel pictures against 200 of them."""
+    from pipeline.benchmark import ingest
+
+    ingest.main(pictures)
+
+
+def main() -> None:
+    """Run the command line; a PipelineError is one sentence and exit code 1."""
+    try:
+        app()
+    except PipelineError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,350 @@
+"""Look at folders before a run, in seconds and without training.
+
+Tells what they hold, what would be rejected, what looks like a mistake, and the line to type.
+
+`python -m pipeline check DIR...`
+"""
+
+import hashlib
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+
+from pipeline.errors import PipelineError
+from pipeline.inspection import inspect
+from pipeline.layouts import EXPECTED, LABELLED, READERS, recognise
+from pipeline.layouts.listing import MATLAB, Item, Listing
+from pipeline.params import Params, load_params
+from pipeline.paths import PARAMS, PROFILES
+from sinet.images import Array, ImageError, probe, read_bytes, read_image
+
+# Up to this many pictures, every one is decoded; of more, so many, and of the rest the header is read.
+ALL_OF, SAMPLE = 400, 200
+FACES = 20
+WORDS = {
+    "eg1800": "portraits with masks and lists",
+    "baidu": "full-body photographs with masks",
+    "crawl": "photographs without masks",
+}
+
+FindFaces = Callable[[Array], int]
+
+
+@dataclass
+class FolderReport:
+    """What was found in one folder."""
+
+    folder: Path
+    layout: str | None = None
+    problem: str = ""  # why the folder cannot be used at all; "" where it can
+    pictures: int = 0  # items of the layout, unusable ones included
+    sides: Counter[str] = field(default_factory=Counter)
+    listed_rejected: int = 0  # by names and lists, without opening anything
+    decoded: int = 0
+    decoded_rejected: int = 0
+    rejected: dict[str, list[str]] = field(default_factory=dict)  # reason -> "file: sentence" of each
+    twins: int = 0  # files with the bytes of another one
+    faces: tuple[int, int] = (0, 0)  # pictures with a face, pictures looked at
+    ignored: int = 0  # files that are no pictures
+    mistakes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in all folders."""
+
+    folders: list[FolderReport]
+
+    @property
+    def usable(self) -> bool:
+        """Whether every folder can be used."""
+        return bool(self.folders) and not any(one.problem for one in self.folders)
+
+    def command(self) -> str:
+        """The line to type, quoted for the shell and for make; "" where no folder can be used."""
+        chosen: dict[str, Path] = {}
+        for one in self.folders:
+            if one.layout and not one.problem:
+                chosen.setdefault(one.layout, one.folder)
+        settings = [
+            f"{name.upper()}={shlex.quote(str(chosen[name].resolve()).replace('$', '$$'))}"
+            for name in READERS
+            if name in chosen
+        ]
+        return " ".join(["make repro PROFILE=real", *settings]) if settings else ""
+
+
+def main(folders: Sequence[Path]) -> int:
+    """Check the folders and print what was found; 1 where one of them cannot be used at all."""
+    params = load_params(PARAMS if PARAMS.is_file() else PROFILES / "sample.yaml")
+    report = check(folders, params, _face_counter(params))
+    show(report, Console(highlight=False, soft_wrap=True))
+    return 0 if report.usable else 1
+
+
+def check(folders: Iterable[Path], params: Params, find_faces: FindFaces | None = None) -> Report:
+    """Look at each folder; one that holds several sources side by side stands for these.
+
+    `find_faces` counts the faces in a picture; without it nobody looks for faces.
+    """
+    reports = [_check_one(one, params, find_faces) for folder in folders for one in _sources_in(folder)]
+    first: dict[str, Path] = {}
+    for one in reports:
+        if one.layout and first.setdefault(one.layout, one.folder) is not one.folder:
+            one.notes.append(f"A run takes one folder a layout; the line below takes {first[one.layout]}.")
+    return Report(reports)
+
+
+def show(report: Report, console: Console) -> None:
+    """Print a report."""
+    for one in report.folders:
+        _show_one(one, console)
+    command = report.command()
+    if command:
+        console.print("To run the recipe on this:\n", style="bold")
+        console.print(f"    {command}\n", markup=False)
+
+
+def _sources_in(folder: Path) -> list[Path]:
+    try:
+        below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
+    except OSError:
+        return [folder]
+    layouts = {path: layout for path in below if (layout := recognise(path))}
+    return list(layouts) if len(set(layouts.values())) > 1 else [folder]
+
+
+def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> FolderReport:
+    report = FolderReport(folder)
+    if not folder.is_dir():
+        report.problem = "this is a file, not a folder" if folder.exists() else "there is no such folder"
+        return report
+    try:
+        report.layout = recognise(folder)
+        listing = READERS[report.layout](folder) if report.layout else Listing()
+    except (PipelineError, OSError) as error:
+        report.problem = str(error)
+        return report
+    report.pictures = len(listing.items) + len(listing.unusable)
+    if report.layout is None or not report.pictures:
+        expected = "\n".join(f"  {name}: {text}" for name, text in EXPECTED.items())
+        report.problem = f"no picture in any layout that is known; expected one of\n{expected}"
+        return report
+    report.sides.update(item.published_side for item in listing.items if item.published_side)
+    report.ignored = listing.ignored.total()
+    report.notes += [f"{count} {what}." for what, count in sorted(listing.notes.items())]
+    usable = _open(listing, params, report)
+    report.twins = _twins(listing.items)
+    _names(report, listing)
+    _masks(report, usable)
+    if find_faces is not None:
+        _faces(report, usable, find_faces)
+    _rate(report, params)
+    return report
+
+
+def _open(listing: Listing, params: Params, report: FolderReport) -> list[Item]:
+    """Decode all pictures or a sample, read the headers of the rest; return what was found usable."""
+    rejected = defaultdict(list)
+    report.listed_rejected = len(listing.unusable)
+    for one in listing.unusable:
+        rejected[one.reason].append(f"{one.source_key}: {one.detail}")
+    by_hash = sorted(listing.items, key=lambda item: hashlib.sha256(item.source_key.encode()).hexdigest())
+    decode = {item.source_key for item in (by_hash if len(by_hash) <= ALL_OF else by_hash[:SAMPLE])}
+    report.decoded = len(decode)
+    usable = []
+    for item in by_hash:
+        try:
+            if item.source_key in decode:
+                _inspect(item, params)
+                usable.append(item)
+            else:
+                _probe(item, params.ingest.max_pixels)
+        except ImageError as error:
+            rejected[error.reason].append(f"{item.source_key}: {error.detail}")
+            report.decoded_rejected += item.source_key in decode
+    report.rejected = {reason: sorted(rejected[reason]) for reason in sorted(rejected)}
+    return usable
+
+
+def _inspect(item: Item, params: Params) -> None:
+    image = read_bytes(Path(item.image), params.ingest.max_pixels)
+    mask = None if item.mask is None else read_bytes(Path(item.mask), params.ingest.max_pixels)
+    matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
+    inspect(image, mask, params.ingest, matlab=matlab)
+
+
+def _probe(item: Item, max_pixels: int) -> None:
+    size = probe(Path(item.image), max_pixels)
+    if item.mask is not None and not item.mask.lower().endswith(MATLAB):
+        mask = probe(Path(item.mask), max_pixels)
+        if sorted(mask) != sorted(size):  # an orientation may turn either
+            detail = f"the mask is {mask[0]}x{mask[1]}, the picture {size[0]}x{size[1]}"
+            raise ImageError("mask_size", detail)
+
+
+def _twins(items: Sequence[Item]) -> int:
+    """Files that have the bytes of another one; only files of one size are read."""
+    sizes = defaultdict(list)
+    for item in items:
+        path = Path(item.image)
+        if path.is_file():
+            sizes[path.stat().st_size].append(path)
+    contents: Counter[bytes] = Counter()
+    for paths in sizes.values():
+        if len(paths) > 1:
+            contents.update(hashlib.sha256(path.read_bytes()).digest() for path in paths)
+    return contents.total() - len(contents)
+
+
+def _names(report: FolderReport, listing: Listing) -> None:
+    """Mistakes that show in the names: pictures, masks and lists that do not fit together."""
+    count = {reason: len(lines) for reason, lines in report.rejected.items()}
+    lonely, orphans = count.get("no_mask", 0), count.get("mask_without_image", 0)
+    if lonely and not orphans and not listing.items:
+        report.mistakes.append("There is no mask at all: is the folder of masks empty or missing?")
+    elif orphans and not lonely and not listing.items:
+        report.mistakes.append("There are masks, but no picture at all: is the folder of pictures empty?")
+    elif min(lonely, orphans) > 0.1 * report.pictures:
+        image, mask = (
+            report.rejected[reason][0].split(": ")[0] for reason in ("no_mask", "mask_without_image")
+        )
+        report.mistakes.append(
+            f"The names do not match: {lonely} pictures have no mask and {orphans} masks no picture; "
+            f"for example {image} and {mask}."
+        )
+    elif lonely > 0.1 * report.pictures:
+        report.mistakes.append(f"{lonely} pictures have no mask.")
+    absent, unlisted = count.get("listed_without_file", 0), count.get("not_listed", 0)
+    if absent > 0.2 * report.pictures or unlisted > 0.2 * report.pictures:
+        report.mistakes.append(
+            f"The lists seem to be of other pictures: {absent} entries have no file, "
+            f"{unlisted} files no entry."
+        )
+    if report.layout == "eg1800" and not report.sides["test"]:
+        report.notes.append("No list of a test side (val.txt or testlist.mat); merge will cut one.")
+    if report.layout == "crawl" and not any(
+        item.url or item.author or item.licence for item in listing.items
+    ):
+        report.notes.append("No CSV that tells origin, author or licence of the photographs.")
+
+
+def _masks(report: FolderReport, usable: Sequence[Item]) -> None:
+    """Mistakes that show in the pixels of a few masks: swapped folders, 0/1 levels, inverted masks."""
+    if report.layout not in LABELLED:
+        return
+    photographs = len(report.rejected.get("not_a_mask", []))
+    if photographs > 0.5 * report.decoded:
+        report.mistakes.append(
+            f"{photographs} of {report.decoded} masks look like photographs: are pictures and masks swapped?"
+        )
+    looks = [_look(item) for item in usable[:FACES] if item.mask and not item.mask.lower().endswith(MATLAB)]
+    if not looks:
+        return
+    dark = sum(levels.max() <= 1 for levels in looks)
+    if dark:
+        report.notes.append(
+            f"{dark} of {len(looks)} masks hold 0 and 1 and so look black; they are read as 0 and 255."
+        )
+    inverted = sum(_looks_inverted(levels) for levels in looks)
+    if inverted > 0.5 * len(looks):
+        report.mistakes.append(
+            f"{inverted} of {len(looks)} masks cover the border and leave the middle: are they inverted?"
+        )
+
+
+def _look(item: Item) -> Array:
+    """A mask's levels as they stand in the file, (H, W) or (H, W, C); of an item that ingest can use."""
+    data = np.frombuffer(read_bytes(Path(str(item.mask))), np.uint8)
+    levels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    return np.zeros((1, 1), np.uint8) if levels is None else np.asarray(levels)
+
+
+def _looks_inverted(levels: Array) -> bool:
+    """More of the border than of the middle is person, and most of the border is."""
+    grey = levels if levels.ndim == 2 else levels[:, :, :3].max(axis=2)
+    person = grey > grey.max() // 2
+    height, width = person.shape
+    middle = person[height // 3 : height - height // 3, width // 3 : width - width // 3]
+    border = np.concatenate([person[0], person[:, 0], person[:, -1]])  # a portrait touches the lower border
+    return bool(border.mean() > 0.6 and border.mean() > middle.mean())
+
+
+def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces) -> None:
+    looked = usable[:FACES]
+    found = sum(find_faces(read_image(Path(item.image))) > 0 for item in looked)
+    report.faces = found, len(looked)
+    if looked and found < 0.5 * len(looked):
+        report.mistakes.append(
+            f"A face was found in only {found} of {len(looked)} pictures: are these photographs of people?"
+        )
+
+
+def _rate(report: FolderReport, params: Params) -> None:
+    """Whether ingest would stop, as far as the sample tells."""
+    total = sum(len(lines) for lines in report.rejected.values())
+    if report.decoded:  # the headers' rejects are known of all pictures, the pixels' only of the sample
+        unseen = report.pictures - report.listed_rejected - report.decoded
+        total = max(
+            total, round(report.listed_rejected + report.decoded_rejected * (1 + unseen / report.decoded))
+        )
+    limit = params.ingest.max_reject_rate
+    if total > limit * report.pictures:
+        share = total / report.pictures
+        report.mistakes.append(
+            f"About {share:.0%} would be rejected; ingest stops above {limit:.0%} (ingest.max_reject_rate)."
+        )
+
+
+def _face_counter(params: Params) -> FindFaces:
+    """Counts faces with the recipe's detector, which is loaded for the first picture."""
+    finders: list[Callable[[Array], int]] = []
+
+    def count(image: Array) -> int:
+        if not finders:
+            from pipeline.faces import FaceFinder
+
+            finder, least = FaceFinder(params.crop), params.crop.faces.min_probability
+            finders.append(lambda picture: sum(face.probability >= least for face in finder.find(picture)))
+        return finders[0](image)
+
+    return count
+
+
+def _show_one(one: FolderReport, console: Console) -> None:
+    def line(name: str, text: str, style: str = "") -> None:
+        console.print(f"  {name:<9} {text}", style=style, markup=False)
+
+    console.print(str(one.folder), style="bold", markup=False)
+    if one.problem:
+        line("cannot be used:", one.problem + "\n", "red")
+        return
+    line("layout", f"{one.layout}, {WORDS[str(one.layout)]}")
+    sides = ", ".join(f"{count} {side}" for side, count in sorted(one.sides.items(), reverse=True))
+    others = f"; {one.ignored} other files left aside" if one.ignored else ""
+    line("pictures", f"{one.pictures}{f' ({sides})' if sides else ''}{others}")
+    opened = "each one was decoded"
+    if one.decoded + one.listed_rejected < one.pictures:
+        opened = (
+            f"{one.decoded} were decoded, chosen by a hash of their names; of the rest the header was read"
+        )
+    line("opened", opened)
+    total = sum(map(len, one.rejected.values()))
+    line("rejected", f"{total}" if total else "none")
+    for reason, lines in one.rejected.items():
+        line("", f"{len(lines):>5} {reason}, as {lines[0]}")
+    line("twins", f"{one.twins} files have the bytes of another one" if one.twins else "none by their bytes")
+    if one.faces[1]:
+        line("faces", f"in {one.faces[0]} of {one.faces[1]} pictures of a sample")
+    for note in one.notes:
+        line("note", note)
+    for mistake in one.mistakes:
+        line("mistake?", mistake, "yellow")
+    console.print()

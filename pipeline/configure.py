@@ -1,0 +1,102 @@
+"""Write params.yaml from a profile and one's own folders; shows what changed.
+
+A profile is a file in pipeline/profiles/: `sample` is complete, the others hold only what differs from it.
+"""
+
+import difflib
+import io
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from pipeline.errors import PipelineError
+from pipeline.params import parse_params
+from pipeline.paths import PARAMS, PROFILES
+
+BASE = "sample"
+ABSENT = {"layout": "absent", "path": "pipeline/profiles/absent"}
+
+
+def profiles() -> list[str]:
+    """The names of the profiles, `sample` first."""
+    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    return [BASE, *(name for name in names if name != BASE)]
+
+
+def render(profile: str, folders: Mapping[str, Path | None]) -> str:
+    """params.yaml as text: the profile, with `folders` (eg1800, baidu, crawl) as its sources.
+
+    A source without a folder becomes `absent`. The profile `sample` draws its own sources and takes no folder.
+    Raises PipelineError for an unknown profile, a folder that does not exist, or no folder where one is needed.
+    """
+    if profile not in profiles():
+        raise PipelineError(f"expected a profile of {', '.join(profiles())}; found {profile!r}")
+    given = {name: folder for name, folder in folders.items() if folder is not None}
+    if profile == BASE:
+        if given:
+            names = " ".join(f"{name.upper()}=..." for name in given)
+            raise PipelineError(
+                f"the profile sample draws its own people and takes no {names}; use PROFILE=real"
+            )
+        return (PROFILES / f"{BASE}.yaml").read_text()
+    if not given:
+        raise PipelineError(
+            f"the profile {profile} needs your pictures: give at least one of EG1800=DIR BAIDU=DIR CRAWL=DIR "
+            f"(`python -m pipeline check DIR...` tells which is which)"
+        )
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # a long path stays on its line
+    content = yaml.load((PROFILES / f"{BASE}.yaml").read_text())
+    _overlay(content, yaml.load((PROFILES / f"{profile}.yaml").read_text()) or {})
+    for name in content["sources"]:
+        source = _source(name, given[name]) if name in given else ABSENT
+        content["sources"][name].update(source)
+    buffer = io.StringIO()
+    yaml.dump(content, buffer)
+    text = buffer.getvalue().replace(
+        f"What stands here is the profile `{BASE}`",
+        f"What stands here is the profile `{profile}`",
+    )
+    parse_params(YAML(typ="safe").load(text), f"the profile {profile}")
+    return text
+
+
+def configure(profile: str, folders: Mapping[str, Path | None], params: Path = PARAMS) -> str:
+    """Write `params` and return the difference to what stood there, as a unified diff ("" for none)."""
+    after = render(profile, folders)
+    before = params.read_text() if params.exists() else ""
+    if after != before:
+        temporary = params.with_name(params.name + ".tmp")
+        temporary.write_text(after)
+        temporary.replace(params)
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{params} (before)", f"{params} (now)", n=0, lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def _overlay(base: MutableMapping[str, Any], changes: Mapping[str, Any], where: str = "") -> None:
+    """Put `changes` into `base` in place; a key that base lacks is a mistake in the profile.
+
+    A mapping of another `kind` takes the place of the old one: its keys are others.
+    """
+    for key, value in changes.items():
+        if key not in base:
+            raise PipelineError(f"a profile sets {where}{key}, which {BASE}.yaml does not have")
+        merges = isinstance(value, Mapping) and isinstance(base[key], MutableMapping)
+        if merges and value.get("kind", base[key].get("kind")) == base[key].get("kind"):
+            _overlay(base[key], value, f"{where}{key}.")
+        else:
+            base[key] = value
+
+
+def _source(name: str, folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise PipelineError(f"{name.upper()}={folder}: expected a folder with pictures, found {found}")
+    resolved = folder.resolve()
+    inside = resolved.is_relative_to(Path.cwd())
+    return {"layout": name, "path": str(resolved.relative_to(Path.cwd()) if inside else resolved)}

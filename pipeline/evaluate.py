@@ -1,0 +1,86 @@
+"""In: the dataset's test side and SINet's weights. Out: the four metrics, a row a picture, the worst cases.
+
+Nothing here is used to choose anything: training and its thresholds look at dev only.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.errors import PipelineError
+from pipeline.params import load_params
+from pipeline.paths import DATASET, GALLERY, PLOTS, SINET
+from pipeline.records import read_records
+from pipeline.stage import run, write_metrics
+from sinet.recipe import EvaluateRecipe
+
+log = logging.getLogger("pipeline")
+
+
+def evaluate(
+    records: pd.DataFrame, weights: Path, recipe: EvaluateRecipe, gallery: Path
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Metrics and one row a picture of the records' test side; writes the gallery.
+
+    Beside the four metrics and `count`: the same by_source and by_label where there are several of them, and
+    `unreviewed_pseudo_labels`, the number of masks trained on that no person has looked at.
+    """
+    # Imported here, since torch takes seconds and a wrong params.yaml should be told at once.
+    from sinet.data import Sample
+    from sinet.evaluate import EvaluateError
+    from sinet.evaluate import evaluate as measure
+    from sinet.gallery import write_gallery
+    from sinet.predict import Predictor
+    from sinet.weights import WeightsError, load
+
+    test = records[records["side"] == "test"].reset_index(drop=True)
+    if test.empty:
+        raise PipelineError(
+            "expected records on the test side, found none; give a source with a test list, "
+            "or raise merge.test_share"
+        )
+    columns = (test["id"], test["image"], test["mask"])
+    samples = [Sample(name, Path(image), Path(mask)) for name, image, mask in zip(*columns, strict=True)]
+    try:
+        model, card = load(weights)
+        predictor = Predictor(model, card.preprocessing)
+        evaluation = measure(predictor, samples, recipe)
+        write_gallery(gallery, predictor, samples, evaluation, recipe.gallery)
+    except (WeightsError, EvaluateError) as error:
+        raise PipelineError(str(error)) from error
+    metrics: dict[str, Any] = evaluation.figures()
+    for column in ("source", "label"):
+        kinds = sorted(test[column].unique())
+        if len(kinds) > 1:
+            metrics[f"by_{column}"] = {
+                kind: evaluation.select(test[column] == kind).figures() for kind in kinds
+            }
+    metrics["unreviewed_pseudo_labels"] = card.unreviewed_pseudo_labels
+    table = pd.DataFrame(evaluation.rows())
+    table.insert(1, "source", test["source"])
+    table.insert(2, "label", test["label"])
+    return metrics, table
+
+
+def main() -> None:
+    """Run the stage."""
+    metrics, table = evaluate(read_records(DATASET), SINET, load_params().evaluate, GALLERY)
+    PLOTS.mkdir(exist_ok=True)
+    path = PLOTS / "evaluate.csv"
+    temporary = path.with_name(f"{path.name}.tmp")
+    table.to_csv(temporary, index=False, float_format="%.6f")
+    temporary.replace(path)
+    write_metrics("evaluate", metrics)
+    log.info(
+        "foreground IoU %.4f, two-class mIoU %.4f, boundary F1 %.4f, at native size %.4f (%d pictures)",
+        *(
+            metrics[name]
+            for name in ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native", "count")
+        ),
+    )
+
+
+if __name__ == "__main__":
+    run("evaluate", main)

@@ -1,0 +1,112 @@
+"""Map a function over pictures in spawned workers: ordered results, a progress bar, bounded memory."""
+
+import functools
+import itertools
+import multiprocessing
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from pipeline.errors import PipelineError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+# One thread a worker: the result of a model must not depend on how many cores or workers there are.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def worker_count() -> int:
+    """PIPELINE_WORKERS where it is set, else the number of cores this process may use."""
+    asked = os.environ.get("PIPELINE_WORKERS")
+    if asked is None:
+        return len(os.sched_getaffinity(0))
+    if not asked.isdigit() or int(asked) < 1:
+        raise PipelineError(f"PIPELINE_WORKERS must be a whole number of at least 1, found {asked!r}")
+    return int(asked)
+
+
+def map_images(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    desc: str,
+    workers: int | None = None,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[object, ...] = (),
+) -> Iterator[R]:
+    """Yield function(item) in the order of `items`.
+
+    `function`, `initializer` and the items must be picklable; results should be small (write pictures to disk or
+    to the store inside the function). A function must not raise for a bad picture: that is a result.
+    """
+    workers = min(workers or worker_count(), max(1, len(items) // 8))
+    bar = tqdm(
+        total=len(items),
+        desc=desc,
+        unit="img",
+        file=sys.stderr,
+        mininterval=0.5 if sys.stderr.isatty() else 15,
+    )
+    with bar, _environment(_ONE_THREAD):
+        for result in _results(function, items, workers, initializer, initargs):
+            bar.update()
+            yield result
+
+
+def _results(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    workers: int,
+    initializer: Callable[..., None] | None,
+    initargs: tuple[object, ...],
+) -> Iterator[R]:
+    if not items:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, context, functools.partial(initializer, *initargs) if initializer else None
+    ) as pool:
+        # A window of a few items a worker keeps everybody busy and the memory the same for 200 or 20,000 pictures.
+        waiting: deque[Future[R]] = deque()
+        rest = iter(items)
+        try:
+            for item in itertools.islice(rest, workers * 8):
+                waiting.append(pool.submit(function, item))
+            while waiting:
+                result = waiting.popleft().result()
+                for item in itertools.islice(rest, 1):
+                    waiting.append(pool.submit(function, item))
+                yield result
+        except BrokenProcessPool as error:
+            raise PipelineError(
+                "a worker process died, most likely for lack of memory. What was finished is kept: "
+                "run the stage again, with fewer workers (PIPELINE_WORKERS=1)"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _environment:  # noqa: N801
+    """Set environment variables for the workers that start inside the block."""
+
+    def __init__(self, values: dict[str, str]) -> None:
+        self.values = values
+        self.before: dict[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        self.before = {name: os.environ.get(name) for name in self.values}
+        os.environ.update(self.values)
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self.before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

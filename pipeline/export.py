@@ -1,0 +1,59 @@
+"""In: SINet's weights, and a few of the dataset's dev pictures. Out: models/sinet.onnx, equal to torch."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.errors import PipelineError
+from pipeline.params import ExportParams, load_params
+from pipeline.paths import DATASET, SINET, SINET_ONNX
+from pipeline.records import read_records
+from pipeline.stage import run, write_metrics
+
+
+def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams) -> dict[str, Any]:
+    """Write `out`; return max_difference (of a logit), bytes, operators, pictures; raises where it differs.
+
+    A file that differs from torch by more than `params.tolerance` is removed again.
+    """
+    # Imported here, since torch takes seconds and a wrong params.yaml should be told at once.
+    from sinet.export import ExportError, difference, export_onnx
+    from sinet.images import read_image
+    from sinet.predict import Predictor
+    from sinet.weights import WeightsError, load
+
+    # The records are sorted by id, a hash: the first few are as good as any, and stay when others come.
+    pictures = records[records["side"] == "dev"]["image"].head(params.parity_pictures)
+    if pictures.empty:
+        raise PipelineError(
+            "expected dev pictures to compare ONNX with torch on, found none; raise merge.dev_share"
+        )
+    images = [read_image(Path(picture)) for picture in pictures]
+    try:
+        model, card = load(weights)
+        proto = export_onnx(out, model, card, params.opset)
+        largest = difference(out, Predictor(model, card.preprocessing), images)
+    except (WeightsError, ExportError) as error:
+        raise PipelineError(str(error)) from error
+    if largest > params.tolerance:
+        out.unlink()
+        raise PipelineError(
+            f"expected ONNX and torch to agree to {params.tolerance:g} on each logit of {len(images)} "
+            f"pictures, found a difference of {largest:.3g}; the file was removed. Try another export.opset"
+        )
+    return {
+        "max_difference": float(f"{largest:.1e}"),
+        "pictures": len(images),
+        "bytes": out.stat().st_size,
+        "operators": len(proto.graph.node),
+    }
+
+
+def main() -> None:
+    """Run the stage."""
+    write_metrics("export", export(read_records(DATASET), SINET, SINET_ONNX, load_params().export))
+
+
+if __name__ == "__main__":
+    run("export", main)

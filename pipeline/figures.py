@@ -1,0 +1,160 @@
+"""Plots of numbers as SVG text: training curves, the spread of the IoU. Same numbers, same bytes.
+
+Lines and letters are drawn in INK on BACKGROUND, so that a page can put its own colours there.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+INK = "#1f2a36"
+BACKGROUND = "#fefefe"
+# Okabe and Ito's palette: told apart with any kind of colour blindness.
+BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+
+
+def teacher_curves(table: pd.DataFrame, best_epoch: int) -> str:
+    """Loss and dev IoU of the teacher over its epochs (columns epoch, loss, dev_foreground_iou)."""
+    with _figure(2) as (figure, (loss, iou)):
+        _line(loss, table["epoch"], table["loss"], "loss", ORANGE)
+        _titles(loss, "Loss of the teacher on train", "epoch")
+        _line(iou, table["epoch"], table["dev_foreground_iou"], "dev", BLUE)
+        _mark(iou, best_epoch, "kept")
+        _titles(iou, "Foreground IoU of the teacher on dev, 224×224", "epoch")
+        return _svg(figure, "teacher")
+
+
+def train_curves(table: pd.DataFrame, best_epoch: int) -> str:
+    """Loss terms and dev IoU of SINet by epoch (phase, epoch, segmentation, boundary, dev_foreground_iou).
+
+    `epoch` counts through both phases, `best_epoch` in the second.
+    """
+    first = int((table["phase"] == "encoder").sum())
+    with _figure(2) as (figure, (loss, iou)):
+        for name, colour in (("segmentation", BLUE), ("boundary", ORANGE)):
+            _line(loss, table["epoch"], table[name], f"{name} loss", colour)
+        _titles(loss, "The two parts of SINet's loss on train", "epoch")
+        measured = table.dropna(subset=["dev_foreground_iou"])
+        _line(iou, measured["epoch"], measured["dev_foreground_iou"], "dev", BLUE)
+        _mark(iou, first + best_epoch, "kept")
+        _titles(iou, "Foreground IoU of SINet on dev, 224×224", "epoch")
+        if 0 < first < len(table):
+            for axes in (loss, iou):
+                axes.axvline(first + 0.5, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+                axes.annotate(
+                    "encoder | all",
+                    (first + 0.5, 1),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(0, -3),
+                    textcoords="offset points",
+                    ha="center",
+                    va="top",
+                    fontsize=8,
+                    backgroundcolor=BACKGROUND,
+                )
+        return _svg(figure, "train")
+
+
+def iou_histogram(scores: Mapping[str, Sequence[float]]) -> str:
+    """How many test pictures have which foreground IoU (0..1); one colour for each label kind in `scores`."""
+    values = [np.asarray(one, np.float64) for one in scores.values()]
+    edges = histogram_edges(np.concatenate(values))
+    with _figure(1) as (figure, (axes,)):
+        colours = [BLUE, ORANGE, GREEN, PURPLE][: len(values)]
+        axes.hist(values, bins=edges.tolist(), stacked=True, color=colours, label=list(scores), rwidth=0.92)
+        axes.set_xlim(edges[0], edges[-1])
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        _titles(axes, "Test pictures by foreground IoU, 224×224", "foreground IoU of the picture")
+        if len(values) > 1:
+            axes.legend(frameon=False, fontsize=9)
+        return _svg(figure, "iou")
+
+
+def histogram_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Edges of bins up to 1 that hold all values (0..1), in round steps, at most 30 of them."""
+    lowest = float(values.min())
+    for step in (0.005, 0.01, 0.02, 0.05):
+        downward: NDArray[np.float64] = np.round(1 - step * np.arange(31), 6)
+        if downward[-1] <= lowest:
+            break
+    bins = max(4, int(np.argmax(downward <= lowest)))
+    return downward[bins::-1]
+
+
+@contextmanager
+def _figure(panels: int) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    with mpl.rc_context(
+        {
+            "svg.fonttype": "none",  # letters stay text: sharp, small, and found by a search
+            "font.family": ["DejaVu Sans", "sans-serif"],  # the first comes with matplotlib
+            "font.size": 10,
+            "axes.edgecolor": INK,
+            "axes.labelcolor": INK,
+            "axes.titlecolor": INK,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "figure.facecolor": BACKGROUND,
+            "axes.facecolor": BACKGROUND,
+        }
+    ):
+        figure = Figure(figsize=(4.6 * panels, 2.9), layout="constrained")
+        yield figure, figure.subplots(1, panels, squeeze=False)[0]
+
+
+def _line(axes: Axes, x: "pd.Series[Any]", y: "pd.Series[Any]", label: str, colour: str) -> None:
+    axes.plot(x, y, color=colour, linewidth=1.8, marker="o", markersize=3 if len(x) <= 40 else 0)
+    if len(x):
+        axes.annotate(
+            label,
+            (x.iloc[-1], y.iloc[-1]),
+            xytext=(6, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontsize=9,
+            annotation_clip=False,
+        )
+
+
+def _mark(axes: Axes, epoch: int, text: str) -> None:
+    axes.axvline(epoch, color=GREEN, linewidth=1, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"{text}: epoch {epoch}",
+        (epoch, 0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, 4),
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="bottom",
+        color=GREEN,
+        fontsize=8,
+    )
+
+
+def _titles(axes: Axes, title: str, x: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left", fontweight="bold")
+    axes.set_xlabel(x)
+    axes.grid(axis="y", color=INK, alpha=0.12, linewidth=0.8)
+    axes.set_axisbelow(True)
+    if x == "epoch":
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _svg(figure: Figure, salt: str) -> str:
+    text = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": salt}):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()

@@ -1,0 +1,250 @@
+"""Read a source as it was published and check every file: in go its folder and layout.
+
+Out come records with ids, clean images, 0/255 masks, and a reason for each picture that cannot be used.
+
+`python -m pipeline.ingest eg1800` (or baidu, crawl).
+"""
+
+import functools
+import hashlib
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipeline.errors import PipelineError
+from pipeline.execute import map_images
+from pipeline.inspection import VERSION, inspect
+from pipeline.layouts import LABELLED, read_layout
+from pipeline.layouts.listing import MATLAB, Item, Listing
+from pipeline.params import IngestParams, Source, Sources, load_params
+from pipeline.paths import INGEST
+from pipeline.pixel_duplicates import Candidate, Settled, settle
+from pipeline.records import Rejected, account, make_records, write_records
+from pipeline.stage import run, write_metrics
+from pipeline.store import Result, Store, key_of
+from sinet.images import ImageError, encode_mask, read_bytes, read_mask
+
+log = logging.getLogger("pipeline")
+
+_STAGING = "staging"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the parent process keeps of a picture; the pictures themselves stay in the workers."""
+
+    reason: str = ""  # "" for a usable picture
+    detail: str = ""
+    id: str = ""
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    suffix: str = ""
+    converted: bool = False
+    foreground: float | None = None
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """A source's records and all that was found on the way."""
+
+    records: pd.DataFrame
+    rejected: list[Rejected]
+    items: int
+    listing: Listing
+    settled: Settled
+    rows: list[Row]
+
+
+def ingest(
+    name: str, source: Source, params: IngestParams, out: Path, workers: int | None = None
+) -> Ingested:
+    """Read the source `name` into `out`/images and `out`/masks; nothing else of `out` survives.
+
+    Each file is read once. Workers write under the item's number; what stays gets its id as a name
+    afterwards, so that twins cannot overwrite each other.
+    """
+    listing = read_layout(source.layout, Path(source.path))
+    staging = _fresh(out)
+    task = functools.partial(_take, params=params, staging=staging)
+    rows = list(map_images(task, list(enumerate(listing.items)), desc=f"ingest {name}", workers=workers))
+    usable = [
+        Candidate(number, row.id, item)
+        for number, (item, row) in enumerate(zip(listing.items, rows, strict=True))
+        if not row.reason
+    ]
+    settled = settle(usable, functools.partial(_staged_mask, staging), params.duplicate_masks)
+    for number, mask in settled.masks.items():
+        _mask_file(staging, number).write_bytes(encode_mask(mask))
+    label = "human" if source.layout in LABELLED else "none"
+    records = [_publish(one, rows[one.number], name, label, staging, out) for one in settled.kept]
+    shutil.rmtree(staging)
+    rejected = [Rejected(name, one.source_key, one.reason, one.detail) for one in listing.unusable]
+    rejected += [
+        Rejected(name, item.source_key, row.reason, row.detail)
+        for item, row in zip(listing.items, rows, strict=True)
+        if row.reason
+    ]
+    rejected += [
+        Rejected(name, one.item.source_key, "duplicate_pixels", detail) for one, detail in settled.rejected
+    ]
+    items = len(listing.items) + len(listing.unusable)
+    return Ingested(make_records(records), rejected, items, listing, settled, rows)
+
+
+def summarise(ingested: Ingested) -> dict[str, Any]:
+    """Sides, foreground shares, twins, and what was left aside, for the metrics."""
+    records, rows, settled = ingested.records, ingested.rows, ingested.settled
+    kept = {one.number for one in settled.kept}
+    shares = [row.foreground for at, row in enumerate(rows) if at in kept and row.foreground is not None]
+    points = np.quantile(shares, (0.05, 0.5, 0.95)) if shares else ()
+    return {
+        "published": {
+            "train": int((records["published_side"] == "train").sum()),
+            "test": int((records["published_side"] == "test").sum()),
+            "none": int(records["published_side"].isna().sum()),
+        },
+        "foreground_share": dict(zip(("p05", "p50", "p95"), map(float, points), strict=False)),
+        "twins": {
+            "pictures": settled.pictures,
+            "with_other_masks": settled.other_masks,
+            "train_same_as_test": settled.train_same_as_test,
+        },
+        "converted_to_png": sum(row.converted for at, row in enumerate(rows) if at in kept),
+        "ignored_files": dict(ingested.listing.ignored),
+        "notes": dict(ingested.listing.notes),
+    }
+
+
+def _take(numbered: tuple[int, Item], params: IngestParams, staging: Path) -> Row:
+    """Read, check and stage one picture; runs in a worker and never raises for a bad file."""
+    number, item = numbered
+    try:
+        image = read_bytes(Path(item.image), params.max_pixels)
+        mask = None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
+    except ImageError as error:
+        return Row(error.reason, error.detail)
+    sha256 = hashlib.sha256(image).hexdigest()
+    matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
+    result = _inspected(image, sha256, mask, matlab, params)
+    if "reason" in result.meta:
+        return Row(**result.meta)
+    _image_file(staging, number, result.meta["suffix"]).write_bytes(result.blobs.get("image", image))
+    if "mask" in result.blobs:
+        _mask_file(staging, number).write_bytes(result.blobs["mask"])
+    return Row(**result.meta, sha256=sha256, converted="image" in result.blobs)
+
+
+def _read_mask_bytes(path: Path, max_pixels: int) -> bytes:
+    try:
+        return read_bytes(path, max_pixels)
+    except ImageError as error:
+        raise ImageError(f"mask_{error.reason}", f"the mask: {error.detail}") from error
+
+
+def _inspected(image: bytes, sha256: str, mask: bytes | None, matlab: bool, params: IngestParams) -> Result:
+    """inspect(), remembered by what the files hold. A plain picture's own bytes are not stored again."""
+    settings = params.model_dump(exclude={"duplicate_masks", "max_reject_rate"})
+    mask_hash = None if mask is None else hashlib.sha256(mask).hexdigest()
+    store, key = Store("ingest"), key_of(VERSION, sha256, mask_hash, matlab, settings)
+    known = store.get(key)
+    if known is not None:
+        return known
+    try:
+        picture = inspect(image, mask, params, matlab=matlab)
+    except ImageError as error:
+        result = Result({"reason": error.reason, "detail": error.detail})
+    else:
+        meta = {name: getattr(picture, name) for name in ("id", "width", "height", "suffix", "foreground")}
+        blobs = {"image": picture.image, "mask": picture.mask}
+        result = Result(meta, {name: data for name, data in blobs.items() if data is not None})
+    store.put(key, result)
+    return result
+
+
+def _fresh(out: Path) -> Path:
+    """Empty `out`, where a kill may have left a half; return the folder that workers write to."""
+    if out.exists():
+        shutil.rmtree(out)
+    for name in ("images", "masks", _STAGING):
+        (out / name).mkdir(parents=True)
+    return out / _STAGING
+
+
+def _image_file(staging: Path, number: int, suffix: str) -> Path:
+    return staging / f"{number}{suffix}"
+
+
+def _mask_file(staging: Path, number: int) -> Path:
+    return staging / f"{number}.mask.png"
+
+
+def _staged_mask(staging: Path, candidate: Candidate) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+    return None if candidate.item.mask is None else read_mask(_mask_file(staging, candidate.number))
+
+
+def _publish(one: Candidate, row: Row, name: str, label: str, staging: Path, out: Path) -> dict[str, Any]:
+    """Give a staged picture its id as a name; return its record."""
+    image = out / "images" / f"{row.id}{row.suffix}"
+    _image_file(staging, one.number, row.suffix).replace(image)
+    mask = None
+    if one.item.mask is not None:
+        mask = out / "masks" / f"{row.id}.png"
+        _mask_file(staging, one.number).replace(mask)
+    item = one.item
+    return {
+        "id": row.id,
+        "source": name,
+        "source_key": item.source_key,
+        "label": label,
+        "image": image.as_posix(),
+        "mask": mask and mask.as_posix(),
+        "width": row.width,
+        "height": row.height,
+        "sha256": row.sha256,
+        "url": item.url,
+        "author": item.author,
+        "licence": item.licence,
+        "retrieved_at": item.retrieved_at,
+        "published_side": item.published_side,
+    }
+
+
+def _source_name(arguments: Sequence[str]) -> str:
+    names = list(Sources.model_fields)
+    if len(arguments) != 1 or arguments[0] not in names:
+        found = " ".join(arguments) or "nothing"
+        raise PipelineError(f"expected one source of {', '.join(names)}; found {found}")
+    return arguments[0]
+
+
+def main() -> None:
+    """Ingest the source that the command line names."""
+    name = _source_name(sys.argv[1:])
+    params = load_params()
+    source: Source = getattr(params.sources, name)
+    ingested = ingest(name, source, params.ingest, INGEST / name)
+    write_records(INGEST / name, ingested.records, ingested.rejected)
+    for what, count in sorted(ingested.listing.notes.items()):
+        log.info("ingest@%s: %d %s", name, count, what)
+    for suffix, count in sorted(ingested.listing.ignored.items()):
+        log.info("ingest@%s: %d files %s are no pictures and were left aside", name, count, suffix)
+    counts = account(
+        f"ingest@{name}",
+        ingested.items,
+        len(ingested.records),
+        ingested.rejected,
+        params.ingest.max_reject_rate,
+    )
+    write_metrics(f"ingest_{name}", {**counts, **summarise(ingested)})
+
+
+if __name__ == "__main__":
+    run("ingest", main)

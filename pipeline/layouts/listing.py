@@ -1,0 +1,120 @@
+"""What a layout's reader hands over: items to open, and what is unusable before anything is opened."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+# Files by these names are opened; what is not a picture inside is then rejected with a reason.
+_READ = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
+_NOT_READ = ("avif", "heic", "heif", "jp2", "jxl", "svg", "psd")  # but pictures to their owners
+PICTURES = frozenset(f".{suffix}" for suffix in (*_READ, *_NOT_READ))
+MATLAB = ".mat"
+
+PublishedSide = Literal["train", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture to ingest, and what its source says of it."""
+
+    source_key: str  # unique inside the source: its path there, always printable
+    image: str
+    mask: str | None = None
+    published_side: PublishedSide | None = None
+    url: str | None = None
+    author: str | None = None
+    licence: str | None = None
+    retrieved_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A file or a line of a list that cannot become an item. `reason` is a code, `detail` a sentence."""
+
+    source_key: str
+    reason: str
+    detail: str
+
+
+@dataclass
+class Listing:
+    """All that a source folder holds."""
+
+    items: list[Item] = field(default_factory=list)  # sorted by source_key
+    unusable: list[Unusable] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)  # files that nobody takes for pictures, by suffix
+    notes: Counter[str] = field(default_factory=Counter)  # oddities that cost no picture
+
+    def reject(self, path: Path, root: Path, reason: str, detail: str) -> None:
+        """Note a file below `root` as unusable."""
+        self.unusable.append(Unusable(key_below(path, root), reason, detail))
+
+
+def printable(name: str) -> str:
+    """A file name as text fit for CSV, Parquet and a terminal: odd bytes and control characters escaped."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def key_below(path: Path, root: Path) -> str:
+    """The path of a file inside its source, printable."""
+    return printable(path.relative_to(root).as_posix())
+
+
+def subfolder(folder: Path, *names: str) -> Path | None:
+    """The subfolder of the first of these names that there is, whatever its case."""
+    try:
+        found = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir()}
+    except OSError:
+        return None
+    return next((found[name.lower()] for name in names if name.lower() in found), None)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether the name promises a picture; a name without a suffix may be one, as in a crawl."""
+    return path.suffix.lower() in PICTURES or path.suffix == ""
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """The files of one folder, sorted by name; hidden ones, Thumbs.db and desktop.ini left out.
+
+    Whatever is no folder counts as a file here, a broken link or a pipe too: opening it says what is wrong.
+    """
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name for entry in entries), key=os.fsencode)
+    for name in names:
+        path = folder / name
+        hidden = name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
+        if not hidden and not path.is_dir():
+            yield path
+
+
+def pictures(folder: Path, listing: Listing, also: Iterable[str] = ()) -> list[Path]:
+    """Picture files of one folder, sorted; other files are counted in `listing.ignored`."""
+    found = []
+    for path in files(folder):
+        if is_picture(path) or path.suffix.lower() in also:
+            found.append(path)
+        else:
+            listing.ignored[printable(path.suffix.lower())] += 1
+    return found
+
+
+def folders_below(folder: Path, listing: Listing, root: Path) -> Iterator[Path]:
+    """`folder` and all folders below it, sorted; a link to a folder that was read already is rejected."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        one = waiting.pop()
+        status = one.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            listing.reject(one, root, "link_loop", "the link leads to a folder that is read already")
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield one
+        with os.scandir(one) as entries:
+            names = sorted((entry.name for entry in entries if entry.name[:1] != "."), key=os.fsencode)
+        waiting += [path for path in (one / name for name in reversed(names)) if path.is_dir()]

@@ -1,0 +1,178 @@
+"""Write the queue as Label Studio import files with the pictures that curators look at; no server is needed.
+
+What goes in are data/queue and data/pseudo; what comes out is data/push with tasks-0001.json and on,
+label_config.xml, images/ and receipt.json, which says "not sent".
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from annotations.tasks import (
+    GUIDELINES,
+    LABEL_CONFIG,
+    Candidate,
+    Pictures,
+    batches,
+    build_task,
+    cutout,
+    encode_jpeg,
+    outline,
+    task_version,
+)
+from pipeline.errors import PipelineError
+from pipeline.execute import map_images
+from pipeline.params import LabelStudioParams, load_params
+from pipeline.paths import PSEUDO, PUSH, QUEUE
+from pipeline.records import read_records
+from pipeline.stage import run, write_json
+from pipeline.store import Result, Store, key_of
+from sinet.images import Array, ImageError, read_image, read_mask
+
+_VERSION = 1
+_GUIDELINES_NAME = "guidelines.txt"  # plain text: a browser shows it, where it would save a .md
+
+
+@dataclass(frozen=True)
+class Item:
+    """A queued pseudo label and its files."""
+
+    candidate: Candidate
+    image: Path
+    mask: Path
+
+
+def read_queue(folder: Path) -> pd.DataFrame:
+    """FOLDER/queue.csv, most urgent first."""
+    path = folder / "queue.csv"
+    if not path.is_file():
+        raise PipelineError(f"expected {path}, found no such file; run `dvc repro queue` to make it")
+    texts = dict.fromkeys(("id", "key", "reason", "flags"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False)
+
+
+def queued_items(queue: pd.DataFrame, records: pd.DataFrame) -> list[Item]:
+    """The queued pseudo labels in the queue's order; PipelineError where the queue names an unknown id."""
+    rows = {str(row.id): row for row in records.itertuples()}
+    unknown = [str(one) for one in queue["id"] if one not in rows]
+    if unknown:
+        raise PipelineError(
+            f"expected a queue of pseudo labels in {PSEUDO}, found {len(unknown)} ids that are not there "
+            f"({', '.join(unknown[:5])}); run `dvc repro queue` first"
+        )
+    return [_item(place, rows[str(place.id)]) for place in queue.itertuples()]
+
+
+def write_push(
+    folder: Path, items: Sequence[Item], params: LabelStudioParams, store: Store
+) -> dict[str, Any]:
+    """Write pictures, task files, label config and receipt into FOLDER, and return the receipt."""
+    shutil.rmtree(folder, ignore_errors=True)
+    pictures = folder / "images"
+    pictures.mkdir(parents=True)
+    _write(pictures / _GUIDELINES_NAME, GUIDELINES.read_bytes())
+    files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
+    make = partial(_make_task, folder=pictures, root=params.picture_root, store=store)
+    tasks = map_images(make, items, desc="push")
+    for number, content in enumerate(batches(tasks), start=1):
+        files.append(_write(folder / f"tasks-{number:04d}.json", content))
+    receipt: dict[str, Any] = {
+        "state": "not sent",
+        "tasks": len(items),
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "hint": _hint(folder, params),
+    }
+    write_json(folder / "receipt.json", receipt)
+    return receipt
+
+
+def _item(place: Any, row: Any) -> Item:
+    candidate = Candidate(
+        key=str(place.key),
+        parent_sha256=str(row.parent_sha256),
+        crop_box=str(row.crop_box),
+        id=str(row.id),
+        teacher=str(row.teacher),
+        uncertainty=round(float(place.uncertainty), 6),
+        flags=str(place.flags),
+        score=float(place.score),
+    )
+    return Item(candidate, Path(str(row.image)), Path(str(row.mask)))
+
+
+def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, Any]:
+    """Write the three pictures of one task into FOLDER and return the task."""
+    key = item.candidate.key
+    try:
+        mask = read_mask(item.mask)
+        drawn = _draw(item, mask, store)
+    except ImageError as error:
+        raise PipelineError(
+            f"a pseudo label cannot be shown: {error.detail}; run `dvc repro --force pseudo_label`"
+        ) from error
+    for name, content in drawn.items():
+        _write(folder / f"{key}-{name}.jpg", content)
+    pictures = Pictures(
+        image=f"{root}/{key}-image.jpg",
+        outline=f"{root}/{key}-outline.jpg",
+        cutout=f"{root}/{key}-cutout.jpg",
+        guidelines=f"{root}/{_GUIDELINES_NAME}",
+    )
+    version = task_version(item.candidate, mask, LABEL_CONFIG.read_text())
+    return build_task(item.candidate, mask, pictures, version)
+
+
+def _draw(item: Item, mask: Array, store: Store) -> dict[str, bytes]:
+    """JPEG bytes of "image", "outline" and "cutout"."""
+    key = key_of("push", _VERSION, item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape)
+    known = store.get(key)
+    if known is not None:
+        return known.blobs
+    image = read_image(item.image)
+    if image.shape[:2] != mask.shape:
+        raise ImageError("mask_size", f"{item.image.name} is {_size(image)} pixels, its mask {_size(mask)}")
+    pictures = {"image": image, "outline": outline(image, mask), "cutout": cutout(image, mask)}
+    blobs = {name: encode_jpeg(pixels) for name, pixels in pictures.items()}
+    store.put(key, Result({}, blobs))
+    return blobs
+
+
+def _size(pixels: Array) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def _write(path: Path, content: bytes) -> Path:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+    return path
+
+
+def _hint(folder: Path, params: LabelStudioParams) -> str:
+    return (
+        f"in Label Studio at {params.url}: make a project with {folder}/label_config.xml as its labelling "
+        f"interface and 'Uncertainty sampling'; let {params.picture_root} serve {folder}/images (a local "
+        "files storage with that folder); then import the task files, each of them once"
+    )
+
+
+def main() -> None:
+    """Read, draw, write."""
+    params = load_params().label_studio
+    if params.send:
+        raise PipelineError(
+            "label_studio.send: found true, but nothing in this version sends tasks; set it to false, "
+            "and import the files by hand as the receipt says"
+        )
+    items = queued_items(read_queue(QUEUE), read_records(PSEUDO))
+    write_push(PUSH, items, params, Store("push"))
+
+
+if __name__ == "__main__":
+    run("push", main)

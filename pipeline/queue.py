@@ -1,0 +1,108 @@
+"""Order the pseudo labels for the curators: the most doubtful first, with a random slice between them.
+
+What goes in are the pseudo records and the locked reviews; what comes out is data/queue/queue.csv.
+"""
+
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+import pandas as pd
+
+from annotations.lock import LockError, read_lock, review_key
+from annotations.random_slice import draw
+from pipeline.errors import PipelineError
+from pipeline.params import QueueParams, load_params
+from pipeline.paths import PSEUDO, QUEUE
+from pipeline.records import read_records
+from pipeline.stage import run, write_metrics
+
+COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "flags", "score")
+
+
+def rank(records: pd.DataFrame, reviewed: Collection[str], params: QueueParams) -> pd.DataFrame:
+    """The first `params.size` unreviewed pseudo labels: COLUMNS, rank 1 first.
+
+    A picture is in the random slice by a hash of its id, and the slice is ordered by that hash: whatever
+    part of it was reviewed is an unbiased sample, and new pictures do not change what was chosen before. Both
+    orders are interleaved: every front part holds `params.random_share` random ones. `reviewed`: lock keys.
+    """
+    waiting = _waiting(records, reviewed)
+    doubtful = waiting.sort_values(["uncertainty", "id"], ascending=[False, True])
+    drawn = waiting["id"].map(draw).astype("float64")
+    chosen = drawn < params.random_share
+    slice_ = waiting[chosen].assign(reason="random", draw=drawn[chosen]).sort_values(["draw", "id"])
+    rest = doubtful[~doubtful["id"].isin(slice_["id"])].assign(reason="uncertain")
+    order = _interleave(list(rest.index), list(slice_.index), params.random_share)[: params.size]
+    queue = pd.concat([rest, slice_]).loc[order].reset_index(drop=True)
+    queue["rank"] = range(1, len(queue) + 1)
+    queue["score"] = [round(place / max(1, len(queue)), 6) for place in queue["rank"]]
+    return queue[list(COLUMNS)]
+
+
+def summarise(records: pd.DataFrame, reviewed: Collection[str], queue: pd.DataFrame) -> dict[str, object]:
+    """Counts for the metrics: every pseudo label is reviewed, queued or left out by queue.size."""
+    waiting = len(_waiting(records, reviewed))
+    reasons = queue["reason"].value_counts()
+    return {
+        "pseudo": len(records),
+        "reviewed": len(records) - waiting,
+        "queued": len(queue),
+        "left_out": waiting - len(queue),
+        "uncertain": int(reasons.get("uncertain", 0)),
+        "random": int(reasons.get("random", 0)),
+        "flagged": int((queue["flags"] != "").sum()),
+        "mean_uncertainty": float(queue["uncertainty"].mean()) if len(queue) else 0.0,
+    }
+
+
+def write_queue(folder: Path, queue: pd.DataFrame) -> None:
+    """Write FOLDER/queue.csv anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    queue.to_csv(folder / "queue.csv.tmp", index=False)
+    (folder / "queue.csv.tmp").replace(folder / "queue.csv")
+
+
+def _waiting(records: pd.DataFrame, reviewed: Collection[str]) -> pd.DataFrame:
+    """id, key, uncertainty, flags of the pseudo labels that nobody reviewed."""
+    broken = records["parent_sha256"].isna() | records["crop_box"].isna() | records["uncertainty"].isna()
+    if broken.any():
+        named = ", ".join(records.loc[broken, "id"].head(5))
+        raise PipelineError(
+            "expected parent_sha256, crop_box and uncertainty of every pseudo label, "
+            f"found {int(broken.sum())} without ({named}); run `dvc repro --force pseudo_label`"
+        )
+    pairs = zip(records["parent_sha256"], records["crop_box"], strict=True)
+    keys = pd.Series([review_key(parent, box) for parent, box in pairs], index=records.index, dtype="str")
+    return records.assign(key=keys).loc[~keys.isin(list(reviewed)), ["id", "key", "uncertainty", "flags"]]
+
+
+def _interleave(doubtful: list[int], random: list[int], share: float) -> list[int]:
+    order: list[int] = []
+    taken = 0
+    while len(order) < len(doubtful) + len(random):
+        due = taken < int((len(order) + 1) * share) or len(order) - taken == len(doubtful)
+        if due and taken < len(random):
+            order.append(random[taken])
+            taken += 1
+        else:
+            order.append(doubtful[len(order) - taken])
+    return order
+
+
+def main() -> None:
+    """Read, rank, write."""
+    params = load_params()
+    records = read_records(PSEUDO)
+    try:
+        reviewed = {entry.key for entry in read_lock(Path(params.reviews.path))}
+    except LockError as error:
+        raise PipelineError(f"the reviews cannot be read: {error}") from error
+    queue = rank(records, reviewed, params.queue)
+    write_queue(QUEUE, queue)
+    write_metrics("queue", summarise(records, reviewed, queue))
+
+
+if __name__ == "__main__":
+    run("queue", main)

@@ -1,0 +1,52 @@
+"""What the reason codes of rejected.csv mean, in words, for the report."""
+
+MEANINGS = {
+    # the files
+    "empty_file": "the file has zero bytes",
+    "listed_without_file": "a list names a file that is not there",
+    "link_loop": "a link leads back into the folder",
+    "mask_without_image": "a mask whose picture is not there",
+    "no_mask": "a picture without a mask",
+    "not_an_image": "the file is no picture",
+    "not_listed": "a picture that no list names, so that its side is unknown",
+    "outside_folder": "a list points out of its folder",
+    "too_large": "more pixels than allowed (ingest.max_pixels)",
+    "too_small": "fewer pixels than needed (ingest.min_side)",
+    "truncated": "the file ends early or is damaged",
+    "two_images": "two files for one picture",
+    "two_masks": "two masks for one picture",
+    "unreadable": "the file cannot be opened",
+    "unsupported": "a kind of file that is not read",
+    "unsupported_pixels": "pixels of a kind that cannot be used",
+    # the masks
+    "empty_mask": "the mask holds nobody, or almost nobody",
+    "full_mask": "almost all of the mask is person (ingest.max_foreground)",
+    "mask_size": "picture and mask differ in size",
+    "not_a_mask": "the mask has more than person and background",
+    # the same picture again
+    "duplicate_pixels": "the same pixels as another picture, which stays",
+    "leak_with_test": "the same photograph as one of the test side",
+    "leak_with_dev": "an unreviewed mask of a photograph on the dev side",
+    # faces
+    "face_not_on_mask": "the face found is not the person of the mask",
+    "face_probability": "the detector is not sure of the face (crop.faces.min_probability)",
+    "face_too_small": "the face is too small for a portrait (crop.faces.min_height)",
+    "mask_coverage": "the person covers too little or too much of the crop",
+    "no_face": "no face was found",
+    "several_people": "another person's face is in the crop",
+    # reviews
+    "flagged": "an unreviewed mask with a quality flag",
+    "licence": "excluded by its licence (merge.licences_excluded)",
+    "not_reviewed": "a pseudo label that nobody has judged yet",
+    "orphaned": "a review whose picture is gone",
+    "review_reject": "a review that rejects its mask",
+    "review_rejected": "a pseudo label that a review rejects",
+    "review_unsure": "a pseudo label, or its review, with the verdict unsure",
+    "reviewed": "a pseudo label whose reviewed mask takes its place",
+    "too_uncertain": "an unreviewed mask too doubtful to use (merge.max_uncertainty)",
+}
+
+
+def meaning(reason: str) -> str:
+    """A few words for a reason code; a code without an entry is its own words."""
+    return MEANINGS.get(reason, reason.replace("_", " "))

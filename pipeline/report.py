@@ -1,0 +1,249 @@
+"""Write what came out: reports/ (in git: counts and a drawing) and data/report/ (a page with pictures).
+
+Reads the metrics and plots of every stage, the gallery and the records. reports/ holds only what the data
+stages decide, so that its bytes do not depend on the machine that trained.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+import pandas as pd
+
+from pipeline.errors import PipelineError
+from pipeline.figures import iou_histogram, teacher_curves, train_curves
+from pipeline.flow import KINDS
+from pipeline.params import Params, ReportParams, load_params
+from pipeline.paths import CROP, DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REPORTS
+from pipeline.records import read_records, read_rejected
+from pipeline.report_page import (
+    Page,
+    Picture,
+    Pictures,
+    dataset_card,
+    dataset_table,
+    flow_svg,
+    page_html,
+    page_markdown,
+)
+from pipeline.stage import run
+from pipeline.thumbnails import data_uri, outlined
+from sinet.images import read_image, read_mask
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "segmentation-models-pytorch",
+    "facenet-pytorch",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pandas",
+    "imagehash",
+    "onnx",
+    "onnxruntime",
+    "dvc",
+)
+
+Metrics = Mapping[str, Mapping[str, Any]]
+
+
+def card_files(metrics: Metrics) -> dict[str, str]:
+    """The files of reports/ by name: text only, the same wherever the same data was counted."""
+    return {
+        "dataset.md": dataset_card(metrics),
+        "dataset.csv": dataset_table(metrics),
+        "flow.svg": flow_svg(metrics),
+    }
+
+
+def page_files(metrics: Metrics, page: Page) -> dict[str, str]:
+    """The files of data/report by name."""
+    plots = {f"{name}.svg": text for name, text in page.plots.items()}
+    texts = {"report.md": page_markdown(metrics, page), "index.html": page_html(metrics, page)}
+    return {**texts, **plots, "flow.svg": flow_svg(metrics)}
+
+
+def read_metrics(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """The parsed metrics by stage; PipelineError names the first that is missing or damaged."""
+    metrics = {}
+    for stage, path in files.items():
+        try:
+            metrics[stage] = json.loads(_text(path, stage))
+        except ValueError as error:
+            raise PipelineError(
+                f"report: {path} is not JSON ({error}); run `dvc repro --force {_in_dvc(stage)}`"
+            ) from error
+    return metrics
+
+
+def draw_plots(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    """SVG text of the training curves and the IoU histogram, from plots/*.csv by stage."""
+    evaluated = tables["evaluate"]
+    scores = {
+        KINDS.get(str(label), str(label)): group["foreground_iou"].tolist()
+        for label, group in evaluated.groupby("label")
+    }
+    return {
+        "train": train_curves(tables["train"], metrics["train"]["best_epoch"]),
+        "teacher": teacher_curves(tables["teacher"], metrics["teacher"]["best_epoch"]),
+        "iou": iou_histogram(scores),
+    }
+
+
+def choose_samples(records: pd.DataFrame, pseudo: pd.DataFrame, params: ReportParams) -> list[Pictures]:
+    """Some of each kind of mask: the first by id, which is a hash; pseudo labels from certain to doubtful."""
+    groups = []
+    for label, name in (("crop", "Portrait crops"), ("reviewed", "Reviewed pseudo labels")):
+        of_kind = records[(records["label"] == label) & (records["side"] == "train")]
+        groups.append((name, of_kind.sort_values("id").head(params.pictures)))
+    doubt = pseudo.sort_values(["uncertainty", "id"])
+    count = min(params.pictures, len(doubt))
+    at = [round(step * (len(doubt) - 1) / max(1, count - 1)) for step in range(count)]
+    groups.append(("Pseudo labels", doubt.iloc[at]))
+    return [
+        Pictures(name, [_sample(row, params.picture_height) for _, row in table.iterrows()])
+        for name, table in groups
+        if len(table)
+    ]
+
+
+def read_gallery(folder: Path) -> list[dict[str, Any]]:
+    """The worst cases of the gallery: its entries, each with the picture as a data URI."""
+    entries = json.loads(_text(folder / "gallery.json", "evaluate"))
+    found = []
+    for entry in entries:
+        image = read_image(folder / entry["file"])
+        size = {"width": image.shape[1], "height": image.shape[0]}
+        found.append({**entry, **size, "uri": data_uri(image)})
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what comes out."""
+    found = {"Python": python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Make the folder anew with these text files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        temporary = folder / f"{name}.tmp"
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(folder / name)
+
+
+def _sample(row: "pd.Series[Any]", height: int) -> Picture:
+    image = outlined(read_image(Path(row["image"])), read_mask(Path(row["mask"])), height)
+    caption = str(row["source_key"])
+    if row["label"] == "pseudo":
+        caption = f"uncertainty {row['uncertainty']:.2f}" + (f", {row['flags']}" if row["flags"] else "")
+    elif row["label"] == "reviewed":
+        caption = str(row["review"])
+    return Picture(str(row["id"]), data_uri(image), image.shape[1], image.shape[0], caption)
+
+
+def _rejected(folder: Path, stage: str) -> list[dict[str, str]]:
+    """The rows of FOLDER/rejected.csv of a stage."""
+    _expect(folder / "rejected.csv", stage)
+    table = read_rejected(folder)
+    return [{str(name): str(field) for name, field in row.items()} for row in table.to_dict("records")]
+
+
+def _table(path: Path) -> pd.DataFrame:
+    _expect(path, path.stem)
+    return pd.read_csv(path)
+
+
+def _in_dvc(stage: str) -> str:
+    """The name of a stage in dvc.yaml: ingest_eg1800 is ingest@eg1800 there."""
+    return stage.replace("ingest_", "ingest@")
+
+
+def _text(path: Path, stage: str) -> str:
+    _expect(path, stage)
+    return path.read_text(encoding="utf-8")
+
+
+def _expect(path: Path, stage: str) -> None:
+    """PipelineError where a stage's file is missing."""
+    if not path.is_file():
+        raise PipelineError(
+            f"report: expected {path} of stage {_in_dvc(stage)}, found no such file; run `dvc repro`"
+        )
+
+
+def _shown(params: Params) -> dict[str, Any]:
+    """The sections of params.yaml that decide what the page shows."""
+    sections = {
+        "sources": params.sources,
+        "ingest": params.ingest,
+        "crop": params.crop,
+        "teacher": params.teacher,
+        "pseudo_label": params.pseudo_label,
+        "queue": params.queue,
+        "merge": params.merge,
+        "train": params.train,
+        "evaluate": params.evaluate,
+        "export": params.export,
+    }
+    return {name: section.model_dump(mode="json") for name, section in sections.items()}
+
+
+def main() -> None:
+    params = load_params()
+    metrics = read_metrics(
+        {
+            "ingest_eg1800": METRICS / "ingest_eg1800.json",
+            "ingest_baidu": METRICS / "ingest_baidu.json",
+            "ingest_crawl": METRICS / "ingest_crawl.json",
+            "crop": METRICS / "crop.json",
+            "teacher": METRICS / "teacher.json",
+            "pseudo_label": METRICS / "pseudo_label.json",
+            "queue": METRICS / "queue.json",
+            "merge": METRICS / "merge.json",
+            "train": METRICS / "train.json",
+            "evaluate": METRICS / "evaluate.json",
+            "export": METRICS / "export.json",
+        }
+    )
+    tables = {
+        "teacher": _table(PLOTS / "teacher.csv"),
+        "train": _table(PLOTS / "train.csv"),
+        "evaluate": _table(PLOTS / "evaluate.csv"),
+    }
+    rejected = {
+        "ingest_eg1800": _rejected(INGEST / "eg1800", "ingest_eg1800"),
+        "ingest_baidu": _rejected(INGEST / "baidu", "ingest_baidu"),
+        "ingest_crawl": _rejected(INGEST / "crawl", "ingest_crawl"),
+        "crop": _rejected(CROP, "crop"),
+        "pseudo_label": _rejected(PSEUDO, "pseudo_label"),
+        "merge": _rejected(DATASET, "merge"),
+    }
+    page = Page(
+        plots=draw_plots(metrics, tables),
+        rejected=rejected,
+        samples=choose_samples(read_records(DATASET), read_records(PSEUDO), params.report),
+        gallery=read_gallery(GALLERY),
+        label=str(tables["evaluate"]["label"].iloc[0]),
+        params=_shown(params),
+        versions=versions(),
+        picture_height=params.report.picture_height,
+    )
+    write_files(REPORTS, card_files(metrics))
+    write_files(PAGE, page_files(metrics, page))
+
+
+if __name__ == "__main__":
+    run("report", main)

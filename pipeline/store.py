@@ -1,0 +1,61 @@
+"""Per-image results on disk, so that a run after adding 100 pictures does 100 pictures.
+
+The key is a hash of everything the result depends on. Removing the store changes nothing but time.
+"""
+
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.paths import CACHE
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage knows of one picture: a small JSON `meta` and named `blobs` of bytes (PNG files, mostly)."""
+
+    meta: dict[str, Any]
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+def key_of(*parts: object) -> str:
+    """Hash of JSON-able parts (ids, weight hashes, params as dicts, the function's version): 40 hex digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
+
+
+class Store:
+    """A folder of results: .cache/STAGE/ab/abcdef...; safe for several writers, a damaged entry counts as missing."""
+
+    def __init__(self, stage: str, root: Path = CACHE) -> None:
+        self.folder = root / stage
+
+    def get(self, key: str) -> Result | None:
+        """The stored result, or None where there is none or its checksum does not hold."""
+        try:
+            with zipfile.ZipFile(self._path(key)) as archive:
+                blobs = {name: archive.read(name) for name in archive.namelist()}
+                return Result(json.loads(blobs.pop("meta.json")), blobs)
+        except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+            return None
+
+    def put(self, key: str, result: Result) -> None:
+        """Store a result by way of a temporary name; a kill leaves the old state."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            entries: Mapping[str, bytes] = {"meta.json": json.dumps(result.meta).encode(), **result.blobs}
+            for name, content in entries.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key

@@ -1,0 +1,368 @@
+"""The teacher: in go the labelled portraits and crops that no source publishes as test; out comes a DeepLabv3+.
+
+Its weights are those of the epoch with the best foreground IoU on dev, a share of the photographs cut off by hash.
+"""
+
+import csv
+import hashlib
+import io
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from pipeline import deeplab
+from pipeline.errors import PipelineError
+from pipeline.params import TeacherParams, load_params
+from pipeline.paths import CACHE, CROP, INGEST, PLOTS, TEACHER
+from pipeline.records import dataset_hash, read_records
+from pipeline.stage import run, write_metrics
+from sinet import metrics
+from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
+from sinet.data import PortraitDataset, Sample
+from sinet.device import choose_device, cores, loader_workers
+from sinet.images import read_image, read_mask
+from sinet.preprocess import Preprocessing, squash_mask
+from sinet.schedule import rate_factor
+
+log = logging.getLogger("pipeline")
+
+EVALUATION_SIZE = 224  # pixels: the protocol of the SINet paper
+CHECKPOINTS = CACHE / "teacher"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best weights, how to build the network for them, and what happened in each epoch."""
+
+    weights: dict[str, Tensor]
+    card: deeplab.TeacherCard
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """Dev in memory: inputs (N, size, size, 3) uint8 RGB and masks (N, 224, 224) uint8 {0, 1}."""
+
+    inputs: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+
+
+def choose_sides(portraits: pd.DataFrame, crops: pd.DataFrame, dev_share: float) -> pd.DataFrame:
+    """The labelled records that may be looked at, with `side` train or dev; nothing of a published test side is left.
+
+    A photograph's crops stay on its side. dev gets the photographs whose id, as a hash, falls below `dev_share`,
+    at least one.
+    """
+    both = pd.concat([portraits, crops], ignore_index=True)
+    test = set(both.loc[both["published_side"] == "test", "id"])
+    family = both["parent_id"].fillna(both["id"])
+    usable = both["mask"].notna() & ~both["id"].isin(test) & ~family.isin(test)
+    chosen = both[usable].drop_duplicates("id")
+    if family[chosen.index].nunique() < 3:
+        raise PipelineError(
+            f"teacher: expected labelled photographs outside the published test side, found {len(chosen)}; "
+            f"give a source with masks (EG1800=DIR or BAIDU=DIR)"
+        )
+    draws = family[chosen.index].map(_draw)
+    dev = (draws < dev_share) | (draws == draws.min())
+    return chosen.assign(side=np.where(dev, "dev", "train")).sort_values("id", ignore_index=True)
+
+
+def train_teacher(
+    records: pd.DataFrame,
+    params: TeacherParams,
+    encoder_weights: Path | None,
+    checkpoints: Path = CHECKPOINTS,
+) -> Trained:
+    """Train on the records of side train, keep the epoch that is best on those of side dev.
+
+    After each epoch the state is written below `checkpoints`; a run that was killed goes on from there, and ends
+    with the same weights. PipelineError names the pictures where the loss is no number.
+    """
+    torch.set_num_threads(cores())
+    device = choose_device()
+    card = _card(params)
+    run_ = _Run(params, card, encoder_weights, device)
+    train = PortraitDataset(_samples(records, "train"), params.size, params.augment, params.seed)
+    train.preload("teacher: train")
+    dev = load_dev(_samples(records, "dev"), params.size)
+    folder = checkpoint_folder(records, params, encoder_weights, checkpoints)
+    state = load_state(folder) or run_.first_state()
+    run_.restore(state)
+    steps = max(1, len(train) // run_.batch)
+    bar = tqdm(
+        total=params.epochs * steps,
+        initial=state.epoch * steps,
+        desc="teacher",
+        unit="step",
+        file=sys.stderr,
+        mininterval=0.5 if sys.stderr.isatty() else 15,
+    )
+    with bar:
+        while state.epoch < params.epochs and state.epoch - state.best_epoch < params.patience:
+            losses = run_.epoch(train, state.epoch, steps, bar)
+            scores = evaluate(run_.average.module, card.preprocessing, dev, device)
+            state = run_.next_state(state, {**losses, **{f"dev_{k}": v for k, v in scores.items()}})
+            save_state(folder, state)
+            bar.set_postfix(epoch=state.epoch, dev_iou=f"{scores['foreground_iou']:.3f}")
+    return Trained(state.best, card, state.history, state.best_epoch)
+
+
+def checkpoint_folder(
+    records: pd.DataFrame,
+    params: TeacherParams,
+    encoder_weights: Path | None,
+    checkpoints: Path = CHECKPOINTS,
+) -> Path:
+    """Where a run with exactly these pictures, masks, params, first weights and code keeps its state."""
+    code = b"".join(Path(str(file)).read_bytes() for file in (__file__, deeplab.__file__))
+    recipe = {
+        "params": params.model_dump(mode="json"),
+        "weights": deeplab.file_hash(encoder_weights) if encoder_weights else None,
+        "code": hashlib.sha256(code).hexdigest(),
+    }
+    return checkpoints / run_hash(recipe, dataset_hash(records))
+
+
+def teacher_loss(logits: Tensor, target: Tensor, dice_weight: float) -> dict[str, Tensor]:
+    """Named scalar terms: loss = cross_entropy + dice_weight * dice.
+
+    `logits` is (N, 1, H, W), `target` (N, H, W) in {0, 1}; dice is 1 - the Dice coefficient, mean over pictures.
+    """
+    logits, target = logits[:, 0].float(), target.float()
+    cross_entropy = binary_cross_entropy_with_logits(logits, target)
+    p = torch.sigmoid(logits)
+    both, sizes = (p * target).sum((1, 2)), p.sum((1, 2)) + target.sum((1, 2))
+    dice = (1 - (2 * both + 1) / (sizes + 1)).mean()
+    return {"loss": cross_entropy + dice_weight * dice, "cross_entropy": cross_entropy, "dice": dice}
+
+
+def load_dev(samples: Sequence[Sample], size: int) -> DevSet:
+    """Read the dev pictures as the network wants them, and their masks as the evaluation protocol wants them."""
+    inputs = [deeplab.network_input(read_image(sample.image), size) for sample in samples]
+    masks = [squash_mask(read_mask(sample.mask), EVALUATION_SIZE) for sample in samples]
+    return DevSet(np.stack(inputs), np.stack(masks))
+
+
+def evaluate(
+    model: nn.Module, preprocessing: Preprocessing, dev: DevSet, device: torch.device, batch: int = 16
+) -> dict[str, float]:
+    """foreground_iou, mean_iou and boundary_f1 (0..1) at 224 x 224, of the mask p > 0.5 without flip."""
+    model.eval()
+    rows = []
+    with torch.inference_mode():
+        for start in range(0, len(dev.inputs), batch):
+            pictures = torch.from_numpy(dev.inputs[start : start + batch]).to(device)
+            logits = model(preprocessing.tensor(pictures).contiguous(memory_format=torch.channels_last))
+            large = interpolate(logits.float(), (EVALUATION_SIZE,) * 2, mode="bilinear", align_corners=False)
+            said = (large[:, 0] > 0).to(torch.uint8).cpu().numpy()
+            rows += [metrics.count(p, t) for p, t in zip(said, dev.masks[start : start + batch], strict=True)]
+    table = metrics.tabulate(rows)
+    return {
+        "foreground_iou": metrics.foreground_iou(table),
+        "mean_iou": metrics.mean_iou(table),
+        "boundary_f1": metrics.boundary_f1(table),
+    }
+
+
+def summarise(records: pd.DataFrame, items: int, trained: Trained) -> dict[str, Any]:
+    """Dev scores of the kept epoch and how it came about; `items` are the labelled records before the choice."""
+    best = trained.history[trained.best_epoch - 1]
+    return {
+        "foreground_iou": best["dev_foreground_iou"],
+        "mean_iou": best["dev_mean_iou"],
+        "boundary_f1": best["dev_boundary_f1"],
+        "epochs": len(trained.history),
+        "best_epoch": trained.best_epoch,
+        "parameters": sum(v.numel() for k, v in trained.weights.items() if not _is_statistic(k)),
+        "in": items,
+        "train": int((records["side"] == "train").sum()),
+        "dev": int((records["side"] == "dev").sum()),
+        "left_out": items - len(records),  # published test pictures, and what shows them again
+    }
+
+
+def write_curves(path: Path, history: Sequence[dict[str, float]]) -> None:
+    """One CSV line an epoch, by way of a temporary name."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: round(value, 6) for key, value in row.items()} for row in history)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text.getvalue())
+    temporary.replace(path)
+
+
+def to_channels_last(model: nn.Module) -> None:
+    """Lay the weights of all convolutions out for N x H x W x C, which is faster on CPU and GPU."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
+class _Run:
+    """Network, its running mean and optimizer of one training."""
+
+    def __init__(
+        self, params: TeacherParams, card: deeplab.TeacherCard, weights: Path | None, device: torch.device
+    ) -> None:
+        torch.manual_seed(params.seed)
+        model = deeplab.build(card)
+        if weights is not None:
+            deeplab.load_encoder(model, weights)
+        self.params, self.card, self.device, self.batch = params, card, device, params.batch
+        self.model = model.to(device)
+        to_channels_last(self.model)
+        mean = get_ema_multi_avg_fn(params.average_decay)
+        self.average = AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True)
+        self.optimizer = torch.optim.AdamW(
+            _groups(self.model, params.weight_decay), lr=params.learning_rate, fused=True
+        )
+
+    def first_state(self) -> State:
+        """The state before the first epoch."""
+        return State("teacher", 0, self._weights(), self.optimizer.state_dict(), {}, 0, -1.0, [])
+
+    def restore(self, state: State) -> None:
+        """Go back to a state; the first one changes nothing."""
+        for name, module in (("model", self.model), ("average", self.average)):
+            prefix = f"{name}."
+            module.load_state_dict(
+                {k.removeprefix(prefix): v for k, v in state.model.items() if k.startswith(prefix)}
+            )
+        self.optimizer.load_state_dict(state.optimizer)
+
+    def next_state(self, state: State, row: dict[str, float]) -> State:
+        """The state one epoch later; `row` is what the curves show of that epoch."""
+        epoch, iou = state.epoch + 1, row["dev_foreground_iou"]
+        best, best_epoch, best_iou = state.best, state.best_epoch, state.best_iou
+        if iou > best_iou:
+            best, best_epoch, best_iou = _on_cpu(self.average.module), epoch, iou
+        history = [*state.history, {"epoch": epoch, **row}]
+        return State(
+            "teacher",
+            epoch,
+            self._weights(),
+            self.optimizer.state_dict(),
+            best,
+            best_epoch,
+            best_iou,
+            history,
+        )
+
+    def epoch(self, dataset: PortraitDataset, epoch: int, steps: int, bar: "tqdm[Any]") -> dict[str, float]:
+        """Train one epoch (0, 1, ...); return the learning rate at its end and the mean of each loss term."""
+        self.model.train()
+        # Dropout's draws follow from the epoch, so that a resumed run has no generator to restore.
+        torch.manual_seed(self.params.seed * 100_003 + epoch)
+        dataset.set_epoch(epoch)
+        loader = DataLoader(
+            dataset,
+            min(self.batch, len(dataset)),
+            sampler=dataset.order(),
+            drop_last=True,
+            num_workers=loader_workers(self.device),
+        )
+        sums: dict[str, float] = {}
+        rate = 0.0
+        for number, (index, images, masks) in enumerate(loader):
+            rate = self.params.learning_rate * rate_factor(
+                self.params.schedule, epoch * steps + number, steps, self.params.epochs
+            )
+            terms = self._step(images, masks, rate)
+            if not math.isfinite(terms["loss"]):
+                ids = ", ".join(dataset.samples[i].id for i in index.tolist())
+                raise PipelineError(
+                    f"teacher: the loss is {terms['loss']} in step {number + 1} of epoch {epoch + 1}; the pictures "
+                    f"are {ids}. Look at their masks, or lower teacher.learning_rate"
+                )
+            for name, value in terms.items():
+                sums[name] = sums.get(name, 0.0) + value / steps
+            bar.update()
+        return {"learning_rate": rate, **sums}
+
+    def _step(self, images: Tensor, masks: Tensor, rate: float) -> dict[str, float]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        x = self.card.preprocessing.tensor(images.to(self.device))
+        mixed = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            logits = self.model(x.contiguous(memory_format=torch.channels_last))
+        terms = teacher_loss(logits, masks.to(self.device), self.params.dice_weight)
+        self.optimizer.zero_grad()
+        terms["loss"].backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.params.max_gradient)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _weights(self) -> dict[str, Tensor]:
+        both = (("model", self.model), ("average", self.average))
+        return {f"{name}.{key}": value for name, module in both for key, value in _on_cpu(module).items()}
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for the weights of convolutions and linear layers, none for biases and batch normalisation."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _card(params: TeacherParams) -> deeplab.TeacherCard:
+    input_ = deeplab.imagenet_input(params.size)
+    return deeplab.TeacherCard(params.encoder, params.output_stride, params.atrous_rates, 1, input_)
+
+
+def _samples(records: pd.DataFrame, side: str) -> list[Sample]:
+    rows = records[records["side"] == side]
+    return [
+        Sample(id_, Path(image), Path(mask))
+        for id_, image, mask in zip(rows["id"], rows["image"], rows["mask"], strict=True)
+    ]
+
+
+def _draw(id_: str) -> float:
+    """A number in 0..1 that depends on the id alone."""
+    return int(hashlib.sha256(id_.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
+
+
+def _is_statistic(key: str) -> bool:
+    return key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
+def main() -> None:
+    params = load_params().teacher
+    encoder_weights = deeplab.find_encoder_weights(params.weights, params.encoder)
+    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP)
+    records = choose_sides(portraits, crops, params.dev_share)
+    trained = train_teacher(records, params, encoder_weights)
+    deeplab.save(TEACHER, trained.weights, trained.card)
+    write_curves(PLOTS / "teacher.csv", trained.history)
+    write_metrics("teacher", summarise(records, len(portraits) + len(crops), trained))
+    remove_state(checkpoint_folder(records, params, encoder_weights))
+
+
+if __name__ == "__main__":
+    run("teacher", main)

@@ -1,0 +1,129 @@
+"""Train SINet on the dataset's train side and keep the weights that are best on its dev side.
+
+Goes in: data/dataset. Comes out: models/sinet.safetensors, metrics/train.json and plots/train.csv. A killed
+run goes on from its last epoch; a finished one leaves no checkpoint, so running the stage again trains again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from pipeline.errors import PipelineError
+from pipeline.params import load_params
+from pipeline.paths import CACHE, DATASET, PLOTS, SINET
+from pipeline.records import dataset_hash, read_records
+from pipeline.stage import run, write_metrics
+
+if TYPE_CHECKING:
+    from sinet.data import Sample
+    from sinet.recipe import TrainRecipe
+    from sinet.train import Trained
+
+log = logging.getLogger("pipeline")
+
+
+def train(records: pd.DataFrame, recipe: TrainRecipe) -> Trained:
+    """Train on the records of sides train and dev; no file of another side is opened."""
+    from sinet.device import choose_device, use_all_cores
+    from sinet.images import ImageError
+    from sinet.train import TrainingError
+    from sinet.train import train as train_sinet
+
+    use_all_cores()
+    device = choose_device()
+    samples, dev = samples_of(records, "train"), samples_of(records, "dev")
+    log.info("%d pictures to train on, %d to judge by, on %s", len(samples), len(dev), device)
+    try:
+        return train_sinet(samples, dev, recipe, checkpoint_folder(records, recipe), device)
+    except TrainingError as error:
+        raise PipelineError(str(error)) from error
+    except ImageError as error:
+        raise PipelineError(
+            f"{DATASET} holds a picture that cannot be read ({error}); run `dvc repro`"
+        ) from error
+
+
+def samples_of(records: pd.DataFrame, side: str) -> list[Sample]:
+    """The records of one side as samples, sorted by id; PipelineError where one has no mask."""
+    from sinet.data import Sample
+
+    chosen = records[records["side"] == side].sort_values("id")
+    without = chosen[chosen["mask"].isna()]["id"].tolist()
+    if without:
+        raise PipelineError(
+            f"expected a mask for each record of side {side}, found none for {' '.join(without)}"
+        )
+    columns = (chosen[name].tolist() for name in ("id", "image", "mask"))
+    return [Sample(id, Path(image), Path(mask)) for id, image, mask in zip(*columns, strict=True)]
+
+
+def seen(records: pd.DataFrame) -> pd.DataFrame:
+    """The records of sides train and dev: all that training opens, and what its dataset hash is made of."""
+    return records[records["side"].isin(["train", "dev"])]
+
+
+def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe) -> Path:
+    """Where this recipe on this dataset keeps its state, and no other run."""
+    from sinet.checkpoint import run_hash
+
+    return CACHE / "train" / run_hash(recipe.model_dump(mode="json"), dataset_hash(seen(records)))
+
+
+def unreviewed(records: pd.DataFrame) -> int:
+    """How many masks are trained on that no person has looked at."""
+    return int(((records["side"] == "train") & (records["label"] == "pseudo")).sum())
+
+
+def summarise(records: pd.DataFrame, trained: Trained) -> dict[str, Any]:
+    """What becomes metrics/train.json."""
+    return {
+        "best_epoch": trained.best_epoch,
+        "dev_foreground_iou": trained.dev_foreground_iou,
+        "dev_loss": trained.dev_loss,
+        "epochs": len(trained.history),
+        "images": {side: int((records["side"] == side).sum()) for side in ("train", "dev")},
+        "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        "unreviewed_pseudo_labels": unreviewed(records),
+    }
+
+
+def write_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
+    """One row an epoch, numbered through both phases; dev columns are empty where dev was not evaluated."""
+    table = pd.DataFrame([{**row, "epoch": number} for number, row in enumerate(history, 1)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    table.to_csv(temporary, index=False, float_format="%.6g")
+    temporary.replace(path)
+
+
+def main() -> None:
+    # Read when torch is loaded: a thread without work waits awake for about 0.1 ms and then sleeps. Awake
+    # without a limit, a busy machine crawls; asleep at once, an idle one takes 1.7 times as long.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    from sinet.checkpoint import remove_state
+    from sinet.weights import WeightsCard, save
+
+    recipe = load_params().train
+    records = read_records(DATASET)
+    trained = train(records, recipe)
+    card = WeightsCard(
+        classes=trained.model.classes,
+        preprocessing=trained.preprocessing,
+        dataset=dataset_hash(seen(records)),
+        metrics={"dev_foreground_iou": round(trained.dev_foreground_iou, 6)},
+        unreviewed_pseudo_labels=unreviewed(records),
+    )
+    save(SINET, trained.model, card)
+    write_metrics("train", summarise(records, trained))
+    write_curves(PLOTS / "train.csv", trained.history)
+    remove_state(checkpoint_folder(records, recipe))
+
+
+if __name__ == "__main__":
+    run("train", main)

@@ -1,0 +1,29 @@
+"""SINet portrait segmentation as a library of its own: `sinet.load().mask(rgb)`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sinet.predict import Predictor
+
+SHIPPED = Path(__file__).parent / "weights" / "sinet.safetensors"
+
+
+def load(weights: str | Path | None = None) -> "Predictor":
+    """A predictor from a weights file, or from the weights that come with this package.
+
+    Its `mask(rgb)` and `probability(rgb)` take pictures (H, W, 3) uint8 RGB of any size; its `model` is the
+    plain SINet in eval mode on the CPU, N x 3 x H x W float32 to logits N x 2 x H x W, in the scale and channel
+    order that its `preprocessing` names. sinet.weights.WeightsError where the file cannot be used.
+    """
+    # Imported here: torch takes seconds, and `import sinet` should not.
+    from sinet.predict import Predictor
+    from sinet.weights import WeightsError
+
+    if weights is None and not SHIPPED.is_file():
+        raise WeightsError(
+            f"expected the default weights in {SHIPPED}, found none: this version comes without weights. Name a "
+            "file of your own (the recipe, `make repro`, trains models/sinet.safetensors; `python -m sinet "
+            "convert` makes one from a checkpoint of the official code)"
+        )
+    return Predictor.load(SHIPPED if weights is None else weights)

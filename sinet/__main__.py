@@ -1,0 +1,238 @@
+"""`python -m sinet`: SINet portrait segmentation on one's own pictures."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sinet.recipe import EvaluateRecipe
+
+if TYPE_CHECKING:
+    from sinet.predict import Predictor
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+PROTOCOL = EvaluateRecipe(size=224, boundary_kernel=15, gallery=0)
+OPSET = 20  # of ONNX
+TOLERANCE = 1e-3  # of a logit: at most 0.00025 of a probability
+
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="weights file (safetensors); those that come with the package unless given"),
+]
+
+
+@app.command()
+def predict(
+    out: Annotated[Path, typer.Option(help="folder to write to")],
+    named: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="PICTURE", help="pictures, videos, and folders of them", show_default=False),
+    ] = None,
+    weights: Weights = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="write the person before this too: blur, transparent, a colour (in quotes: '#20a040'), a picture",
+        ),
+    ] = None,
+    camera: Annotated[
+        int | None, typer.Option(min=0, metavar="N", help="record from camera N, until Ctrl-C")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="end the recording from a camera after this time")
+    ] = None,
+) -> None:
+    """Write a black and white mask for each picture, video or camera, at its own size.
+
+    OUT/STEM.png for a picture (an animation's first frame), OUT/STEM.mp4 for a video, OUT/camera0.mp4 for camera 0.
+    With --background OUT/STEM.background.png or .mp4 too. Pictures of one stem keep their suffix: hopper.jpg.png.
+
+    Files of an earlier run are replaced, but none in a folder that the pictures come from, and no recording.
+    """
+    from sinet import apply, files
+    from sinet.compose import BackgroundError, Transparent, parse_background
+    from sinet.video import VideoError, record
+    from sinet.weights import WeightsError
+
+    with _told("predict", files.InputError, BackgroundError, VideoError, WeightsError):
+        if bool(named) == (camera is not None):
+            raise files.InputError("expected either pictures, videos and folders, or --camera N")
+        if seconds is not None and camera is None:
+            raise files.InputError("--seconds ends a recording and needs --camera N")
+        sources, others = files.find(named or [])
+        behind = None if background is None else parse_background(background)
+        if isinstance(behind, Transparent) and (camera is not None or any(map(files.is_video, sources))):
+            raise files.InputError(
+                "a video cannot be transparent; give --background blur, a colour or a picture"
+            )
+        jobs = files.plan(sources, out, composed=behind is not None)
+        predictor = _predictor(weights)
+        files.make_folder(out)
+        if camera is not None:
+            mask, composed = files.camera_outputs(camera, out, composed=behind is not None)
+            print(f"opening camera {camera}; Ctrl-C ends the recording", file=sys.stderr)
+            count = record(camera, mask, composed, predictor, behind, seconds)
+            print(f"{count} frames in {' and '.join(str(path) for path in (mask, composed) if path)}")
+            return
+    for other in others:
+        print(f"left out, by its suffix neither picture nor video: {other}", file=sys.stderr)
+    failures = apply.apply(predictor, jobs, behind)
+    print(f"{len(jobs) - len(failures)} of {len(jobs)} done, in {out}")
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    images: Annotated[Path, typer.Option(help="folder of pictures")],
+    masks: Annotated[Path, typer.Option(help="folder of masks; stems match without _mask or -profile")],
+    out: Annotated[Path, typer.Option(help="JSON file to write")],
+    weights: Weights = None,
+    listed: Annotated[
+        Path | None, typer.Option("--list", help="file with a stem or a whole number a line; 1 is 00001")
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="go on where a picture or a mask is missing")
+    ] = False,
+) -> None:
+    """Measure weights on pairs of files: foreground IoU, two-class mIoU, boundary F1, IoU at native size."""
+    import sinet
+    from sinet import evaluate as evaluating
+    from sinet.weights import WeightsError
+
+    with _told("evaluate", evaluating.EvaluateError, WeightsError):
+        lines = None if listed is None else _lines(listed)
+        samples, unmatched = evaluating.pair(images, masks, lines)
+        for line in unmatched:
+            print(f"unmatched: {line}", file=sys.stderr)
+        if unmatched and not allow_missing:
+            raise evaluating.EvaluateError(
+                f"{len(unmatched)} files or list entries have no match; mend them, or add --allow-missing"
+            )
+        evaluation = evaluating.evaluate(sinet.load(weights), samples, PROTOCOL)
+    figures = evaluation.figures()
+    content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content, indent=2) + "\n")
+    for name, value in figures.items():
+        print(f"{name:22} {value:.4f}" if isinstance(value, float) else f"{name:22} {value}")
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="OFFICIAL.pth", help="checkpoint of the official code")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.safetensors", help="weights file to write")],
+) -> None:
+    """Turn a two-class checkpoint of the official code into a weights file; no code in it is executed.
+
+    The official preprocessing goes into the file: BGR, the published mean and std, and the second division by 255.
+    """
+    from sinet.convert import convert as convert_checkpoint
+    from sinet.weights import WeightsError
+
+    with _told("convert", WeightsError):
+        card = convert_checkpoint(checkpoint, out)
+    pre = card.preprocessing
+    print(
+        f"{out}: {card.classes} classes, {pre.size}x{pre.size} {pre.order.upper()}, mean {pre.mean}, std {pre.std},"
+    )
+    print(f"then times {pre.scale:.6f}. Weights trained with other numbers than these give bad masks.")
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="weights file (safetensors)")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="ONNX file to write")],
+    with_preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--with-preprocessing", help="the file takes uint8 RGB, N x S x S x 3, and not the scaled input"
+        ),
+    ] = False,
+    openvino: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.xml", help="write an OpenVINO file too; needs the package openvino"),
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(
+            help="picture or folder to compare on; the portrait that matplotlib brings unless given"
+        ),
+    ] = None,
+) -> None:
+    """Write weights as ONNX, and as OpenVINO, and compare each with torch on pictures before it counts as done."""
+    from sinet import export as exporting
+    from sinet import export_openvino
+    from sinet.comparison import comparison_pictures
+    from sinet.files import InputError
+    from sinet.images import ImageError
+    from sinet.predict import Predictor
+    from sinet.weights import WeightsError, load
+
+    with _told("export", exporting.ExportError, InputError, ImageError, WeightsError):
+        images = comparison_pictures(pictures)
+        model, card = load(weights)
+        predictor = Predictor(model, card.preprocessing)
+        exporting.export_onnx(out, model, card, OPSET, with_preprocessing)
+        _compared(out, exporting.difference(out, predictor, images), len(images))
+        if openvino is not None:
+            export_openvino.export_openvino(out, openvino, card)
+            _compared(openvino, export_openvino.difference(openvino, predictor, images), len(images))
+
+
+def _compared(path: Path, difference: float, pictures: int) -> None:
+    """Tell how near `path` is to torch; it is removed where that is not near enough."""
+    from sinet.export import ExportError
+
+    if difference > TOLERANCE:
+        path.unlink()
+        raise ExportError(
+            f"expected {path} and torch to agree to {TOLERANCE:g} on each logit, found a difference of "
+            f"{difference:.3g}; the file was removed"
+        )
+    print(
+        f"{path}: {path.stat().st_size:,} bytes, at most {difference:.1e} of a logit from torch ({pictures} pictures)"
+    )
+
+
+@contextmanager
+def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
+    """Errors that are the user's to mend become one line on stderr and exit code 1; failing to write is one."""
+    expected: tuple[type[Exception], ...] = (*errors, OSError)
+    try:
+        yield
+    except expected as error:
+        print(f"sinet {command}: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+
+
+def _predictor(weights: Path | None) -> "Predictor":
+    import sinet
+    from sinet.device import choose_device
+
+    predictor = sinet.load(weights)
+    predictor.model.to(choose_device())
+    return predictor
+
+
+def _lines(path: Path) -> list[str]:
+    from sinet.evaluate import EvaluateError
+
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EvaluateError(
+            f"expected a text file with a stem or a number a line, {path}: {error}"
+        ) from error
+
+
+if __name__ == "__main__":
+    app()

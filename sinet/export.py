@@ -1,0 +1,139 @@
+"""SINet as an ONNX file, compared with torch before it is called done.
+
+The file takes what `Preprocessing.tensor` gives, `input` N x 3 x S x S float32, or with the preprocessing inside
+what that takes, `pixels` N x S x S x 3 uint8 RGB, and gives `logits` N x classes x S x S. The weights' card
+stands in its metadata under `sinet`.
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from sinet.images import Array
+from sinet.model import SINet
+from sinet.predict import Predictor
+from sinet.preprocess import Preprocessing, squash_image
+from sinet.weights import CARD, WeightsCard
+
+INPUT, PIXELS, OUTPUT = "input", "pixels", "logits"
+
+
+class ExportError(RuntimeError):
+    """The exported file does not do what the model does."""
+
+
+class WithPreprocessing(nn.Module):
+    """N x S x S x 3 uint8 RGB to logits: the model with its preprocessing in front, for files that hold both."""
+
+    def __init__(self, model: SINet, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.model = model
+        self.preprocessing = preprocessing
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(self.preprocessing.tensor(x))
+        return logits
+
+
+def export_onnx(
+    path: Path, model: SINet, card: WeightsCard, opset: int, with_preprocessing: bool = False
+) -> onnx.ModelProto:
+    """Write the model as ONNX with any batch size, by way of a temporary name; returns what was written."""
+    size = card.preprocessing.size
+    network: nn.Module = model
+    example = torch.zeros(2, 3, size, size)
+    if with_preprocessing:
+        network = WithPreprocessing(model, card.preprocessing)
+        example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx"):
+        warnings.simplefilter("ignore")  # of torch about its own internals
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=[PIXELS if with_preprocessing else INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
+        )
+    if program is None:
+        raise ExportError("torch.onnx.export gave no program")
+    proto = program.model_proto
+    _strip(proto)
+    onnx.helper.set_model_props(proto, {CARD: card.to_json()})
+    onnx.checker.check_model(proto, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_bytes(proto.SerializeToString(deterministic=True))
+    temporary.replace(path)
+    return proto
+
+
+def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:
+    """Largest absolute difference of a logit between the ONNX file and torch, on pictures (H, W, 3) uint8."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        return np.asarray(session.run([OUTPUT], {name: batch})[0])
+
+    return largest_difference(run, name == PIXELS, path, predictor, images)
+
+
+def largest_difference(
+    run: Callable[[NDArray[np.generic]], NDArray[np.float32]],
+    takes_pixels: bool,
+    path: Path,
+    predictor: Predictor,
+    images: Sequence[Array],
+) -> float:
+    """Largest absolute difference of a logit between torch and `run`, which is what stands in the file `path`.
+
+    All pictures as one batch and the first one alone, so that the batch size is tried too. ExportError where
+    there is no picture, or a logit is no number.
+    """
+    if not images:
+        raise ExportError(f"expected at least one picture to compare {path} with torch, found none")
+    squares = np.stack([squash_image(image, predictor.preprocessing.size) for image in images])
+    largest = 0.0
+    for batch in (squares, squares[:1]):
+        x = predictor.preprocessing.tensor(torch.from_numpy(batch))
+        with torch.inference_mode():
+            wanted = predictor.model(x).numpy()
+        got = run(batch if takes_pixels else x.numpy())
+        if not np.isfinite(got).all():
+            raise ExportError(f"{path} gives logits that are no numbers")
+        largest = max(largest, float(np.abs(got - wanted).max()))
+    return largest
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Remove the stack traces that torch writes into every node: a third of the file, with machine paths."""
+    graph = proto.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,57 @@
+"""An ONNX file of SINet as an OpenVINO file, compared with torch; needs the package openvino, an optional extra."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sinet.export import PIXELS, ExportError, largest_difference
+from sinet.images import Array
+from sinet.predict import Predictor
+from sinet.weights import CARD, WeightsCard
+
+
+def export_openvino(onnx_file: Path, path: Path, card: WeightsCard) -> None:
+    """Write PATH.xml and PATH.bin, 32-bit weights, from a file of `sinet.export`; the card is in the rt_info.
+
+    ExportError where `path` does not end in .xml or openvino is not installed.
+    """
+    if path.suffix != ".xml":
+        raise ExportError(f"expected a name that ends in .xml for the OpenVINO file, found {path}")
+    openvino = _openvino()
+    network = openvino.convert_model(onnx_file)
+    network.set_rt_info(card.to_json(), CARD)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".openvino-") as folder:
+        written = Path(folder) / path.name
+        openvino.save_model(network, written, compress_to_fp16=False)
+        for suffix in (".bin", ".xml"):
+            written.with_suffix(suffix).replace(path.with_suffix(suffix))
+
+
+def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:
+    """Largest absolute difference of a logit between the OpenVINO file and torch.
+
+    With 32-bit arithmetic: by default some processors compute in 16 bits, which differs by up to about 0.1.
+    """
+    openvino = _openvino()
+    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(batch: NDArray[np.generic]) -> NDArray[np.float32]:
+        return np.asarray(compiled(batch)[0])
+
+    return largest_difference(run, compiled.input(0).any_name == PIXELS, path, predictor, images)
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise ExportError(
+            "OpenVINO is not installed; install it with: pip install 'sinet-portraits[openvino]' (or pip install "
+            "openvino)"
+        ) from error
+    return openvino

@@ -1,0 +1,63 @@
+"""From a picture of any size to its person mask at the same size."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sinet.model import SINet
+from sinet.preprocess import Preprocessing, squash_image
+from sinet.weights import load
+
+Image = NDArray[np.uint8]
+Probability = NDArray[np.float32]
+
+
+class Predictor:
+    """A model and its preprocessing; predicts on the device of the model's weights.
+
+    The picture is squashed to the network's square (bilinear, aspect not kept, as in training), and the
+    probability is enlarged to the picture's size (bilinear).
+    """
+
+    def __init__(self, model: SINet, preprocessing: Preprocessing) -> None:
+        self.model = model.eval()
+        self.preprocessing = preprocessing
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Predictor":
+        """From a weights file; WeightsError where it is none."""
+        model, card = load(Path(path))
+        return cls(model, card.preprocessing)
+
+    def probability(self, image: Image) -> Probability:
+        """(H, W, 3) uint8 RGB to (H, W) float32 in 0..1: how likely a pixel is person."""
+        height, width = image.shape[:2]
+        return enlarge(self.square_probability(image), width, height)
+
+    def mask(self, image: Image) -> Image:
+        """(H, W, 3) uint8 RGB to (H, W) uint8 {0, 1}: 1 where the probability is above a half."""
+        return (self.probability(image) > 0.5).astype(np.uint8)
+
+    @torch.inference_mode()
+    def square_probability(self, image: Image) -> Probability:
+        """(H, W, 3) uint8 RGB to (S, S) float32 in 0..1 at the network's own size S.
+
+        Above a half is the same as the larger of the two logits.
+        """
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ValueError(f"expected a picture (H, W, 3) uint8 RGB, found {image.shape} {image.dtype}")
+        square = squash_image(image, self.preprocessing.size)
+        device = next(self.model.parameters()).device
+        x = self.preprocessing.tensor(torch.from_numpy(square)[None].to(device))
+        person = self.model(x).softmax(dim=1)[0, 1]
+        return np.asarray(person.cpu().numpy(), np.float32)
+
+
+def enlarge(probability: Probability, width: int, height: int) -> Probability:
+    """Bilinear resize of a (h, w) probability; unchanged where the size is already right."""
+    if probability.shape == (height, width):
+        return probability
+    return np.asarray(cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,0 +1,96 @@
+"""The labelling interface: sound by the SDK's own check, and it fits the tasks that are written for it."""
+
+import copy
+import re
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from label_studio_sdk.label_interface import LabelInterface
+
+from annotations.lock import VERDICTS
+from annotations.tasks import (
+    GUIDELINES,
+    LABEL_CONFIG,
+    MASK,
+    REASONS,
+    VERDICT,
+    Candidate,
+    Pictures,
+    build_task,
+)
+
+CANDIDATE = Candidate("ab" * 8, "cd" * 32, "0,0,8,6", "ef" * 8, "5ec0de", 0.4, "", 0.1)
+
+
+@pytest.fixture(scope="module")
+def interface() -> LabelInterface:
+    return LabelInterface(LABEL_CONFIG.read_text())
+
+
+@pytest.fixture(scope="module")
+def tree() -> ElementTree.Element:
+    return ElementTree.parse(LABEL_CONFIG).getroot()
+
+
+@pytest.fixture
+def task() -> dict[str, Any]:
+    return build_task(CANDIDATE, np.eye(6, 8, dtype=np.uint8), Pictures("/i", "/o", "/c", "/g"), "v" * 16)
+
+
+def choices(tree: ElementTree.Element, name: str) -> list[str]:
+    return [str(choice.get("value")) for choice in tree.findall(f".//Choices[@name='{name}']/Choice")]
+
+
+def test_the_sdk_accepts_the_config(interface: LabelInterface):
+    interface.validate()
+
+
+def test_tasks_and_predictions_fit_the_config(interface: LabelInterface, task: dict[str, Any]):
+    assert interface.validate_task({"data": task["data"]})
+    assert interface.validate_prediction(task["predictions"][0])
+    assert {str(one.value_name) for one in interface.objects} <= set(task["data"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("from_name", "nobody"), ("to_name", "nothing"), ("type", "choices")],
+)
+def test_the_check_notices_a_prediction_that_does_not_fit(
+    interface: LabelInterface, task, name: str, value: str
+):
+    broken = copy.deepcopy(task["predictions"][0])
+    broken["result"][0][name] = value
+    assert not interface.validate_prediction(broken)
+
+
+def test_verdicts_are_those_of_the_lock_each_with_its_own_key(tree: ElementTree.Element):
+    assert choices(tree, VERDICT) == list(VERDICTS)
+    keys = [choice.get("hotkey") for choice in tree.findall(f".//Choices[@name='{VERDICT}']/Choice")]
+    assert keys == ["a", "f", "r", "u"]
+    block = tree.find(f".//Choices[@name='{VERDICT}']")
+    assert block is not None and block.get("required") == "true" and block.get("choice") == "single-radio"
+
+
+def test_reasons_are_asked_for_only_where_nothing_is_kept(tree: ElementTree.Element):
+    parents = {child: parent for parent in tree.iter() for child in parent}
+    block = tree.find(f".//Choices[@name='{REASONS}']")
+    assert block is not None and block.get("required") == "true"
+    shown = parents[block]
+    assert shown.get("whenTagName") == VERDICT and shown.get("visibleWhen") == "choice-selected"
+    assert str(shown.get("whenChoiceValue")).split(",") == ["reject", "unsure"]
+
+
+def test_controls_stand_above_the_pictures(tree: ElementTree.Element):
+    order = [element.tag for element in tree.iter()]
+    last_control = max(place for place, tag in enumerate(order) if tag in ("Choices", "BrushLabels"))
+    assert last_control < order.index("Image")
+    assert tree.find(f".//BrushLabels[@name='{MASK}']/Label[@value='person']") is not None
+
+
+def test_the_guidelines_explain_every_answer_and_reason(tree: ElementTree.Element):
+    text = GUIDELINES.read_text()
+    for name in choices(tree, VERDICT) + choices(tree, REASONS):
+        assert re.search(rf"^{name} ", text, re.MULTILINE), name
+    assert max(map(len, text.splitlines())) <= 120  # shown as plain text

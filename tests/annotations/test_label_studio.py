@@ -1,0 +1,194 @@
+"""A real Label Studio takes what the push stage wrote, once: tasks, masks, scores and pictures."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from annotations.brush import regions_to_mask
+from annotations.client import Client, ServerError
+from annotations.errors import ReviewError
+from annotations.import_files import read_tasks
+from annotations.installation import Installation
+from annotations.push import find_project, push
+from annotations.session import Session, open_session, send, the_project
+from annotations.tasks import LABEL_CONFIG
+from sinet.images import decode_image, read_image, read_mask
+from tests.annotations.conftest import client_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
+
+
+def sent_tasks(session: Session) -> list[dict[str, Any]]:
+    """The tasks as the server has them, in the order of their import."""
+    heads = session.client.heads(the_project(session))
+    return [session.client.task(head.id) for head in heads]
+
+
+def browser(installation: Installation) -> httpx.Client:
+    """What fetches as a logged-in curator."""
+    return httpx.Client(headers={"Authorization": f"Token {installation.secrets().api_key}"}, timeout=60)
+
+
+def test_every_task_arrives_once_as_it_was_written(installation: Installation, work: Path):
+    session = open_session(installation.folder)
+    project, sent = send(session)
+    assert (sent.wanted, sent.there_before, sent.sent, sent.removed) == (6, 0, 6, 0)
+    written = read_tasks(work / "data/push")
+    tasks = sent_tasks(session)
+    assert [task["data"]["version"] for task in tasks] == [task["data"]["version"] for task in written]
+    scores = []
+    for task, before in zip(tasks, written, strict=True):
+        mask = read_mask(work / f"data/pseudo/masks/{task['data']['id']}.png")
+        (prediction,) = task["predictions"]
+        assert np.array_equal(regions_to_mask(prediction["result"], *mask.shape), mask)
+        assert prediction["model_version"] == before["data"]["teacher"]
+        assert len(prediction["result"]) == int(mask.any())
+        scores.append(prediction["score"])
+    assert scores == sorted(scores) and len(set(scores)) == 6
+    again = send(open_session(installation.folder))
+    assert again[0].id == project.id and (again[1].there_before, again[1].sent) == (6, 0)
+
+
+def test_pictures_and_guidelines_are_served_after_data_push_is_gone(installation: Installation, work: Path):
+    session = open_session(installation.folder)
+    send(session)
+    originals = {path.stem: read_image(path) for path in (work / "data/pseudo/images").iterdir()}
+    (work / "data/push").rename(work / "data/gone")
+    with browser(installation) as http:
+        for task in sent_tasks(session):
+            original = originals[task["data"]["id"]].astype(int)
+            shown = {}
+            for name in ("image", "outline", "cutout"):
+                answer = http.get(session.client.url + task["data"][name])
+                assert answer.status_code == 200, (name, answer.status_code)
+                shown[name] = decode_image(answer.content)
+                assert shown[name].shape == original.shape
+            assert np.abs(shown["image"] - original).mean() < 5
+        answer = http.get(session.client.url + task["data"]["guidelines"])
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
+    assert "What is person" in answer.text
+    assert f'href="{task["data"]["guidelines"]}"' in task["data"]["about"]
+
+
+def test_the_server_serves_nothing_but_pictures(installation: Installation, work: Path):
+    session = open_session(installation.folder)
+    send(session)
+    with browser(installation) as http:
+        for place in ("../secrets.json", "pictures/../../secrets.json", "../database/.env"):
+            answer = http.get(f"{session.client.url}/data/local-files/?d={place}")
+            assert answer.status_code >= 400 and installation.secrets().password not in answer.text
+
+
+def test_two_pushes_at_once_leave_one_task_of_each(
+    installation: Installation, work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As from two machines: without the lock that one machine's pushes share, and meeting at every request."""
+    both = threading.Barrier(2, timeout=60)
+    before = Client.import_tasks
+
+    def together(self: Client, *arguments: Any) -> None:
+        both.wait()
+        before(self, *arguments)
+
+    session = open_session(installation.folder)
+    project, _ = send(session)  # makes the project
+    for head in session.client.heads(project):
+        session.client.delete_task(head.id)
+    monkeypatch.setattr(Client, "import_tasks", together)
+    tasks = read_tasks(work / "data/push")
+    failures: list[BaseException] = []
+
+    def one() -> None:
+        try:
+            push(client_of(installation), project, tasks)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    heads = session.client.heads(project)
+    assert sorted(head.version for head in heads) == sorted(task["data"]["version"] for task in tasks)
+
+
+def test_two_pushes_on_one_machine_wait_for_each_other(installation: Installation, work: Path):
+    results: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(send(open_session(installation.folder))[1].sent))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(results) == [0, 6]
+    assert len(client_of(installation).all_projects()) == 1
+
+
+def test_a_wrong_key_is_named_without_being_shown(installation: Installation):
+    url = client_of(installation).url
+    key = "0123456789abcdef" * 2 + "01234567"
+    with pytest.raises(ServerError, match=r"answered 401 .*LABEL_STUDIO_API_KEY is wrong") as caught:
+        Client(url, key).all_projects()
+    assert key not in str(caught.value) and caught.value.__cause__ is None
+    for ending in ("cookie", "html", "sessionid"):
+        assert ending not in str(caught.value).lower()
+
+
+def test_a_personal_access_token_serves_until_it_is_revoked(installation: Installation, work: Path):
+    url = client_of(installation).url
+    with browser(installation) as http:
+        made = http.post(f"{url}/api/token/")
+        assert made.status_code == 201
+        token = made.json()["token"]
+        client = Client(url, token)
+        project = find_project(client, "portraits", LABEL_CONFIG.read_text())
+        assert push(client, project, read_tasks(work / "data/push")).sent == 6
+        revoked = http.post(f"{url}/api/token/blacklist/", json={"refresh": token})
+        assert revoked.status_code in (200, 204)
+    with pytest.raises(ServerError, match="LABEL_STUDIO_API_KEY is wrong, expired or revoked") as caught:
+        Client(url, token).heads(project)
+    assert token not in str(caught.value)
+
+
+def test_a_config_changed_on_the_server_is_not_overwritten_unasked(installation: Installation, work: Path):
+    session = open_session(installation.folder)
+    project, _ = send(session)
+    session.client.set_label_config(project, LABEL_CONFIG.read_text().replace("rule_missing", "other"))
+    with pytest.raises(ReviewError, match=r"is not annotations/label_config\.xml"):
+        send(session)
+    send(session, update_config=True)
+    send(session)
+
+
+def test_a_new_mask_replaces_the_task_that_nobody_touched(installation: Installation, work: Path):
+    session = open_session(installation.folder)
+    project, _ = send(session)
+    tasks = read_tasks(work / "data/push")
+    tasks[0]["data"]["version"] = "f" * 16
+    begun = session.client.heads(project)[1]  # somebody has drawn on it and not submitted
+    with browser(installation) as http:
+        draft = {"result": [], "lead_time": 1.0}
+        assert http.post(f"{session.client.url}/api/tasks/{begun.id}/drafts", json=draft).status_code == 201
+    tasks[1]["data"]["version"] = "e" * 16
+    sent = push(session.client, project, tasks)
+    assert (sent.sent, sent.removed) == (2, 1)
+    assert {head.version for head in session.client.heads(project)} == {
+        begun.version,
+        *(task["data"]["version"] for task in tasks),
+    }
+
+
+def test_a_damaged_import_file_is_not_sent(installation: Installation, work: Path):
+    path = work / "data/push/tasks-0001.json"
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(ReviewError, match="is not what the receipt beside it says"):
+        send(open_session(installation.folder))
+    assert client_of(installation).all_projects() == []

@@ -1,0 +1,116 @@
+"""Which server and which key: from params.yaml, the environment and the installation, without a server."""
+
+import gzip
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from annotations.errors import ReviewError
+from annotations.exported import read_export
+from annotations.import_files import publish, with_proposal
+from annotations.installation import Installation, free_port
+from annotations.pull import again, round_version, save_export, write_second_round
+from annotations.session import open_session, second_round
+from annotations.settings import read_settings
+from annotations.settle import Conflict
+from annotations.tasks import Pictures, build_task
+from tests.annotations.drawn import person
+from tests.annotations.exports import export, said, task
+from tests.annotations.test_tasks import CANDIDATE
+
+
+@pytest.fixture
+def params(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with params.yaml of a team's server."""
+    content = yaml.safe_load((root / "params.yaml").read_text())
+    content["label_studio"]["url"] = "https://labels.example.org/"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LABEL_STUDIO_API_KEY", raising=False)
+    return tmp_path
+
+
+def test_a_teams_server_needs_a_key_from_the_environment(params: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(
+        ReviewError, match=r"expected an API key for https://labels\.example\.org in LABEL_STUDIO"
+    ):
+        open_session()
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "ab" * 20)
+    session = open_session()
+    assert session.client.url == "https://labels.example.org" and not session.own_server
+    assert "ab" * 20 not in repr(session)
+
+
+def test_a_missing_parameter_is_named(params: Path):
+    (params / "params.yaml").write_text("label_studio: {url: 'http://127.0.0.1:8080'}")
+    with pytest.raises(ReviewError, match=r"reviews\.path is missing"):
+        read_settings()
+    (params / "params.yaml").unlink()
+    with pytest.raises(ReviewError, match="run from the folder of dvc"):
+        read_settings()
+
+
+def test_a_published_task_names_its_own_pictures(tmp_path: Path):
+    root = "/data/local-files/?d=data/push/images"
+    names = ("k-image.jpg", "k-outline.jpg", "k-cutout.jpg", "guidelines.txt")
+    (tmp_path / "images").mkdir()
+    for name in names:
+        (tmp_path / "images" / name).write_text(name)
+    written = build_task(CANDIDATE, person(1)[1], Pictures(*(f"{root}/{name}" for name in names)), "v" * 16)
+    (published,) = publish([with_proposal(written)], tmp_path / "images", tmp_path / "served")
+    assert published["data"]["image"] == f"/data/local-files/?d=pictures/{'v' * 16}-image.jpg"
+    assert (tmp_path / "served" / f"{'v' * 16}-cutout.jpg").read_text() == "k-cutout.jpg"
+    assert 'href="/data/local-files/?d=pictures/guidelines.txt"' in published["data"]["about"]
+    assert "data/push" not in str(published["data"]) and len(published["data"]["proposed"]) == 16
+    (tmp_path / "images" / "guidelines.txt").write_text("newer")
+    (tmp_path / "images" / "k-image.jpg").write_text("of another mask")
+    publish([written], tmp_path / "images", tmp_path / "served")
+    assert (tmp_path / "served" / "guidelines.txt").read_text() == "newer"
+    assert (tmp_path / "served" / f"{'v' * 16}-image.jpg").read_text() == "k-image.jpg"
+    (tmp_path / "images" / "k-outline.jpg").unlink()
+    with pytest.raises(ReviewError, match="expected the picture"):
+        publish([written], tmp_path / "images", tmp_path / "elsewhere")
+
+
+class OneTask:
+    """Gives the task that a conflict is about, as `Client.task` does."""
+
+    def task(self, number: int) -> dict[str, object]:
+        return {
+            "data": {"about": "doubt 0.5"},
+            "predictions": [{"model_version": "t", "score": 0.4, "result": []}],
+        }
+
+
+def test_a_conflict_becomes_one_task_and_goes_when_it_is_settled(tmp_path: Path):
+    def conflict(*minutes: int) -> Conflict:
+        voices = [said("accept", by=n, number=n, minute=minute) for n, minute in enumerate(minutes)]
+        return Conflict("k", tuple(read_export(export(task(1, *voices))).reviews), "why")
+
+    installation = Installation(tmp_path)
+    for _ in range(2):
+        write_second_round(OneTask(), installation, [conflict(1, 2)])  # type: ignore[arg-type]
+        (found,) = second_round(installation)
+        assert found["data"]["about"] == "second round, 2 reviews · doubt 0.5"
+        assert found["predictions"][0]["score"] == 0.0
+        assert found["data"]["version"] == round_version(conflict(1, 2)) != round_version(conflict(1, 3))
+    third = again(found, "x", conflict(1, 2, 3))
+    assert third["data"]["about"] == "second round, 3 reviews · doubt 0.5"
+    write_second_round(OneTask(), installation, [])  # type: ignore[arg-type]
+    assert second_round(installation) == []
+
+
+def test_every_export_is_kept(tmp_path: Path):
+    moment = datetime(2025, 1, 31, 12, tzinfo=UTC)
+    path = save_export(tmp_path / "exports", b"[]", moment)
+    assert path.name == "20250131T120000000000Z.json.gz" and gzip.decompress(path.read_bytes()) == b"[]"
+
+
+def test_a_busy_port_is_not_taken():
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        assert free_port(busy.getsockname()[1]) != busy.getsockname()[1]

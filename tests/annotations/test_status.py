@@ -1,0 +1,59 @@
+"""How a review stands, and what would be wrong on a server."""
+
+import pytest
+
+import pipeline.queue
+from annotations.exported import read_export
+from annotations.random_slice import in_random_slice
+from annotations.settle import settle
+from annotations.status import describe, gain, wilson
+from tests.annotations.exports import PROPOSED, export, key, moved, said, task
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"), [(0, 10, 0.0, 0.278), (5, 10, 0.237, 0.763), (10, 10, 0.722, 1.0)]
+)
+def test_wilsons_interval_is_that_of_the_tables(hits: int, trials: int, low: float, high: float):
+    assert wilson(hits, trials) == pytest.approx((low, high), abs=5e-4)
+
+
+def test_the_random_slice_is_the_queues():
+    for number in range(200):
+        identity = f"{number:016x}"
+        assert in_random_slice(identity, 0.1) == (pipeline.queue.draw(identity) < 0.1)
+
+
+def test_the_state_in_words():
+    reading = read_export(
+        export(
+            task(1, said("accept")),
+            task(2, said("fix", moved(PROPOSED, 20))),
+            task(3, said("reject")),
+            task(4, said("unsure")),
+            task(5, said("fix")),
+            task(6),
+            task(7, said(None, cancelled=True)),
+            task(8, drafts=1),
+        )
+    )
+    assert describe(reading, settle(reading), 1.0) == [
+        "3 waiting (1 skipped, 1 begun but not submitted)",
+        "5 reviewed: 1 accepted, 1 fixed, 1 rejected, 1 unsure, 1 in conflict",
+        "time of a review: 4 s (median of 5)",
+        "expected gain of 100 further reviews: too few reviews to say (under 10 of the random slice)",
+    ]
+    assert describe(read_export(b"[]"), settle(read_export(b"[]")), 1.0)[2] == "time of a review: none yet"
+
+
+def test_the_gain_comes_from_the_random_slice_alone():
+    reading = read_export(
+        export(*[task(number, said("reject" if number % 4 == 0 else "accept")) for number in range(100)])
+    )
+    found = gain(reading, settle(reading), 1.0)
+    assert found is not None and found.reviews == 100 and found.expected == 25
+    assert 17 < found.low < 18 and 34 < found.high < 35
+    sliced = gain(reading, settle(reading), 0.3)
+    assert sliced is not None
+    assert sliced.reviews == sum(in_random_slice(f"{number:016x}", 0.3) for number in range(100))
+    assert gain(reading, settle(reading), 0.01) is None
+    assert key(0) != key(1)

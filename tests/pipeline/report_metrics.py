@@ -1,0 +1,99 @@
+"""Made-up metrics of a run: counts that add up as the stages' do, hardly two alike; what a page shows beside."""
+
+from copy import deepcopy
+from typing import Any
+
+from pipeline.report_page import Page
+
+FIGURES = {
+    "foreground_iou": 0.9512,
+    "mean_iou": 0.9423,
+    "boundary_f1": 0.8734,
+    "foreground_iou_native": 0.9501,
+}
+
+_METRICS: dict[str, dict[str, Any]] = {
+    "ingest_eg1800": {"in": 20013, "out": 20002, "rejected": 11, "reasons": {"no_mask": 4, "truncated": 7}},
+    "ingest_baidu": {"in": 15032, "out": 15009, "rejected": 23, "reasons": {"empty_file": 23}},
+    "ingest_crawl": {
+        "in": 13055,
+        "out": 13014,
+        "rejected": 41,
+        "reasons": {"not_an_image": 12, "too_small": 29},
+    },
+    "crop": {"in": 15009, "out": 14846, "rejected": 163, "reasons": {"no_face": 101, "several_people": 62}},
+    "pseudo_label": {"in": 13014, "out": 12000, "rejected": 1014, "reasons": {"no_face": 1014}},
+    "merge": {
+        "in": 47748,
+        "out": 35497,
+        "rejected": 12251,
+        "reasons": {
+            "duplicate_pixels": 17,
+            "leak_with_test": 31,
+            "licence": 3,
+            "not_reviewed": 11105,
+            "orphaned": 5,
+            "review_reject": 140,
+            "review_rejected": 140,
+            "review_unsure": 110,
+            "reviewed": 700,
+        },
+        "inputs": {"human": 20002, "crop": 14846, "pseudo": 12000, "reviews": 900},
+        "labels": {"human": 19976, "crop": 14823, "reviewed": 698},
+        "sides": {"train": 31720, "dev": 1773, "test": 2004},
+        "sides_by_label": {
+            "train": {"human": 16974, "crop": 14083, "reviewed": 663},
+            "dev": {"human": 998, "crop": 740, "reviewed": 35},
+            "test": {"human": 2004},
+        },
+        "sources": {"eg1800": 19976, "baidu": 14823, "crawl": 698},
+        "licences": {"CC BY 2.0": 697, "research only": 19970, "unknown": 14830},
+        "reviews": {"accept": 610, "fix": 95, "reject": 140, "unsure": 55},
+        "clusters": {"count": 35011, "shared": 402, "records_in_shared": 888, "largest": 9},
+        "published_test": True,
+        "leaks": 31,
+        "test_duplicates": 13,
+        "orphaned_reviews": 5,
+        "unreviewed": 0,
+        "dataset_hash": "5a" * 32,
+    },
+    "queue": {"queued": 11099},
+    "teacher": {
+        "best_epoch": 2,
+        "foreground_iou": 0.9312,
+        "parameters": 26678417,
+        "train": 31000,
+        "dev": 1500,
+    },
+    "train": {
+        "best_epoch": 3,
+        "dev_foreground_iou": 0.9487,
+        "parameters": 86910,
+        "images": {"train": 31720, "dev": 1773},
+    },
+    "evaluate": {**FIGURES, "count": 2004},
+    "export": {"max_difference": 0.000003, "pictures": 4, "bytes": 413355},
+}
+
+_PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
+
+
+def metrics() -> dict[str, dict[str, Any]]:
+    """The metrics by stage; change what a test is about."""
+    return deepcopy(_METRICS)
+
+
+def page(**more: Any) -> Page:
+    """A page that shows nothing, but for what a test gives it."""
+    stages = ("ingest_eg1800", "ingest_baidu", "ingest_crawl", "crop", "pseudo_label", "merge")
+    plain: dict[str, Any] = {
+        "plots": {name: _PLOT.format(name) for name in ("train", "teacher", "iou")},
+        "rejected": {stage: [] for stage in stages},
+        "samples": [],
+        "gallery": [],
+        "label": "human",
+        "params": {"evaluate": {"size": 224, "boundary_kernel": 15}, "teacher": {"encoder": "resnet50"}},
+        "versions": {"Python": "3.11"},
+        "picture_height": 32,
+    }
+    return Page(**{**plain, **more})

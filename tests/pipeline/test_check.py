@@ -1,0 +1,232 @@
+"""`python -m pipeline check` says what is wrong with a folder before a run, and what to type where nothing is."""
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipeline import check as checking
+from pipeline.check import check, show
+from pipeline.params import load_params
+from sinet.images import encode_mask, encode_png
+from tests.pipeline.test_ingest import jpeg, person, portrait, put, saved
+
+
+@pytest.fixture(scope="module")
+def params(root):
+    loaded = load_params(root / "params.yaml")
+    small = loaded.ingest.model_copy(update={"min_side": 32, "max_reject_rate": 0.2})
+    return loaded.model_copy(update={"ingest": small})
+
+
+def portraits(folder, count=10, **options):
+    for number in range(1, count + 1):
+        portrait(folder, number, **options)
+    put(folder / "train.txt", "".join(f"{number}\n" for number in range(1, count)).encode())
+    put(folder / "val.txt", f"{count}\n".encode())
+    return folder
+
+
+def bodies(folder, images=range(10), masks=range(10)):
+    for number in images:
+        put(folder / f"clean_images/images/{number}.jpg", jpeg(number))
+    for number in masks:
+        put(folder / f"clean_images/profiles/{number}-profile.jpg", saved(person() * 255, "JPEG", quality=90))
+    return folder
+
+
+def one(folder, params, faces=lambda image: 1):
+    (report,) = check([folder], params, faces).folders
+    return report
+
+
+def shown(report):
+    buffer = io.StringIO()
+    show(report, Console(file=buffer, highlight=False, soft_wrap=True))
+    return buffer.getvalue()
+
+
+def test_a_good_folder(tmp_path, params):
+    report = one(portraits(tmp_path / "eg"), params)
+    assert (report.layout, report.pictures, report.sides) == ("eg1800", 10, {"train": 9, "test": 1})
+    assert (report.rejected, report.mistakes, report.notes, report.problem) == ({}, [], [], "")
+    assert (report.twins, report.decoded, report.faces) == (0, 10, (10, 10))
+
+
+def test_everything_is_printed_and_the_line_can_be_typed(tmp_path, params):
+    folders = [portraits(tmp_path / "eg $1800's"), bodies(tmp_path / "bodies"), tmp_path / "crawl"]
+    put(folders[2] / "a.jpg", jpeg(1))
+    put(folders[2] / "b.jpg", b"404")
+    report = check(folders, params)
+    text = shown(report)
+    for part in (
+        "eg1800, portraits with masks and lists",
+        "10 (9 train, 1 test)",
+        "1 not_an_image, as b.jpg: the file is no JPEG",
+        "No CSV that tells origin",
+        "About 50% would be rejected; ingest stops above 20%",
+        "each one was decoded",
+    ):
+        assert part in text
+    line = text.strip().splitlines()[-1].strip()
+    assert line == report.command()
+    words = shlex.split(line)
+    assert words[:3] == ["make", "repro", "PROFILE=real"]
+    settings = dict(word.split("=", 1) for word in words[3:])
+    # make halves the dollar signs
+    assert [settings[name].replace("$$", "$") for name in ("EG1800", "BAIDU", "CRAWL")] == [
+        str(f) for f in folders
+    ]
+
+
+def test_make_understands_the_line(tmp_path, params):
+    folder = portraits(tmp_path / "a $b c#d")
+    (tmp_path / "Makefile").write_text("repro:\n\t@printf '%s' \"$$EG1800\"\nexport EG1800\n")
+    # Under `make test` this make would take itself for a part of that one, and say so on standard output.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        check([folder], params).command(),
+        shell=True,
+        cwd=tmp_path,
+        env=outside,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == str(folder)
+
+
+def test_swapped_folders(tmp_path, params):
+    folder = portraits(tmp_path)
+    (folder / "images_data_crop").rename(folder / "x")
+    (folder / "GT_png").rename(folder / "images_data_crop")
+    (folder / "x").rename(folder / "GT_png")
+    assert any("are pictures and masks swapped?" in text for text in one(folder, params).mistakes)
+
+
+def test_masks_that_look_black_are_no_mistake(tmp_path, params):
+    report = one(portraits(tmp_path, mask=encode_png(person())), params)
+    assert report.mistakes == [] and "10 of 10 masks hold 0 and 1" in report.notes[0]
+
+
+def test_inverted_masks(tmp_path, params):
+    assert (
+        "are they inverted?" in one(portraits(tmp_path, mask=encode_mask(1 - person())), params).mistakes[0]
+    )
+
+
+def test_ids_that_do_not_match(tmp_path, params):
+    report = one(bodies(tmp_path, range(10), range(7, 20)), params)
+    assert report.mistakes[0].startswith(
+        "The names do not match: 7 pictures have no mask and 10 masks no picture; for example "
+        "clean_images/images/0.jpg and clean_images/profiles/10-profile.jpg"
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "words"),
+    [
+        (range(10), [], "There is no mask at all"),
+        ([], range(10), "There are masks, but no picture at all"),
+        (range(10), range(6), "4 pictures have no mask"),
+    ],
+)
+def test_a_folder_that_is_empty_or_short(tmp_path, params, images, masks, words):
+    assert words in one(bodies(tmp_path, images, masks), params).mistakes[0]
+
+
+def test_lists_of_other_pictures(tmp_path, params):
+    put(portraits(tmp_path) / "train.txt", b"".join(b"%d\n" % number for number in range(500, 510)))
+    mistakes = one(tmp_path, params).mistakes
+    assert "The lists seem to be of other pictures: 10 entries have no file, 9 files no entry." in mistakes
+
+
+def test_a_portrait_set_without_a_test_list(tmp_path, params):
+    (portraits(tmp_path) / "val.txt").unlink()
+    put(tmp_path / "train.txt", b"".join(b"%d\n" % number for number in range(1, 11)))
+    assert "No list of a test side" in one(tmp_path, params).notes[0]
+
+
+def test_pictures_without_faces(tmp_path, params):
+    report = one(portraits(tmp_path), params, lambda image: 0)
+    assert "A face was found in only 0 of 10 pictures" in report.mistakes[0]
+
+
+def test_twins_by_their_bytes(tmp_path, params):
+    assert one(portraits(tmp_path, image=jpeg(1)), params).twins == 9
+
+
+def test_a_large_folder_is_sampled_and_says_so(tmp_path, params, monkeypatch):
+    monkeypatch.setattr(checking, "ALL_OF", 20)
+    monkeypatch.setattr(checking, "SAMPLE", 10)
+    portraits(tmp_path, 30)
+    for number in range(1, 31):  # too large in the header: seen in every file
+        if number % 3 == 0:
+            put(tmp_path / f"GT_png/{number:05d}_mask.png", encode_mask(person((40, 40))))
+    report = check([tmp_path], params)
+    assert report.folders[0].decoded == 10 and len(report.folders[0].rejected["mask_size"]) == 10
+    assert "10 were decoded, chosen by a hash of their names; of the rest the header was read" in shown(
+        report
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda folder: None, "there is no such folder"),
+        (lambda folder: folder.write_text("x"), "this is a file, not a folder"),
+        (lambda folder: folder.mkdir(), "no picture in any layout that is known; expected one of"),
+        (lambda folder: put(folder / "a.txt", b"x"), "no picture in any layout that is known"),
+        (
+            lambda folder: put(portraits(folder) / "testlist.mat", b"x"),
+            "testlist.mat is a list of pictures, but cannot",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_be_used(tmp_path, params, make, words):
+    make(tmp_path / "data")
+    report = check([tmp_path / "data"], params)
+    assert words in report.folders[0].problem and words in shown(report)
+    assert not report.usable and report.command() == ""
+
+
+def test_a_folder_of_sources_stands_for_them(tmp_path, params):
+    portraits(tmp_path / "eg1800")
+    bodies(tmp_path / "baidu")
+    put(tmp_path / "crawl/a.jpg", jpeg())
+    report = check([tmp_path], params)
+    assert [one.layout for one in report.folders] == ["baidu", "crawl", "eg1800"]
+
+
+def test_two_folders_of_one_layout(tmp_path, params):
+    report = check([bodies(tmp_path / "a"), bodies(tmp_path / "b")], params)
+    assert f"takes {tmp_path / 'a'}" in report.folders[1].notes[0]
+    assert report.command() == f"make repro PROFILE=real BAIDU={tmp_path / 'a'}"
+
+
+@pytest.mark.parametrize(("name", "code"), [("good", 0), ("absent", 1)])
+def test_the_command_and_its_exit_code(tmp_path, root, name, code):
+    for seed in range(3):
+        noise = np.random.default_rng(seed).integers(0, 255, (120, 90, 3), np.uint8)
+        put(tmp_path / f"good/{seed}.png", saved(noise))
+    command = [sys.executable, "-m", "pipeline", "check", str(tmp_path / name)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    words = (
+        "A face was found in only 0 of 3 pictures" if code == 0 else "cannot be used: there is no such folder"
+    )
+    assert words in done.stdout and "Traceback" not in done.stderr
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_the_real_folders(real_data, params):
+    report = check([real_data], params)
+    assert report.usable and all(not one.mistakes for one in report.folders)
+    assert f"EG1800={Path(real_data).resolve()}/eg1800" in report.command()

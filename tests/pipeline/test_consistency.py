@@ -1,0 +1,65 @@
+"""dvc.yaml against the code: right today, and each kind of mistake is named."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.consistency import differences
+
+
+def test_dvc_yaml_names_what_each_stage_uses(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    assert differences(Path("dvc.yaml")) == []
+
+
+@pytest.fixture
+def stages(root: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text())
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "sentence"),
+    [
+        ("deps", "pipeline/crop.py", "crop: uses the code pipeline/crop.py, which its deps do not name"),
+        (
+            "deps",
+            "pipeline/portrait.py",
+            "crop: uses the code pipeline/portrait.py, which its deps do not name",
+        ),
+        ("deps", "data/ingest/baidu", "crop: uses data/ingest/baidu, which neither deps nor outs name"),
+        ("outs", "data/crop", "crop: uses data/crop, which neither deps nor outs name"),
+        ("metrics", "metrics/crop.json", "crop: uses metrics/crop.json, which neither deps nor outs name"),
+        ("params", "crop", "crop: uses the params crop, which it does not name"),
+    ],
+)
+def test_what_is_left_out_is_named(
+    stages: dict[str, Any], key: str, entry: str, sentence: str, root: Path, tmp_path: Path
+) -> None:
+    stages["stages"]["crop"][key].remove(entry)
+    changed = tmp_path / "dvc.yaml"
+    changed.write_text(yaml.safe_dump(stages))
+    assert differences(changed, root) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "sentence"),
+    [
+        (
+            "deps",
+            "pipeline/teacher.py",
+            "crop: names pipeline/teacher.py as a dependency, but does not import it",
+        ),
+        ("deps", "data/pseudo", "crop: names data/pseudo, which its module does not use"),
+        ("params", "train", "crop: names the params train, which its module does not use"),
+    ],
+)
+def test_what_is_named_in_vain(
+    stages: dict[str, Any], key: str, entry: str, sentence: str, root: Path, tmp_path: Path
+) -> None:
+    stages["stages"]["crop"][key].append(entry)
+    changed = tmp_path / "dvc.yaml"
+    changed.write_text(yaml.safe_dump(stages))
+    assert differences(changed, root) == [sentence]

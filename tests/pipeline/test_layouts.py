@@ -1,0 +1,367 @@
+"""Each published layout is recognised and listed; names that do not fit together are said, never dropped."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import PipelineError
+from pipeline.layouts import READERS, read_layout, recognise
+from pipeline.layouts.listing import printable
+
+
+def touch(folder: Path, *names, content=b"x"):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def keys(listing):
+    return [item.source_key for item in listing.items]
+
+
+def reasons(listing):
+    return sorted((one.source_key, one.reason) for one in listing.unusable)
+
+
+def sides(listing):
+    return {item.source_key.split("/")[-1]: item.published_side for item in listing.items}
+
+
+def matlab(**arrays):
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, arrays)
+    return buffer.getvalue()
+
+
+def eg1800(folder, images=("00001.jpg", "00002.jpg"), masks=("00001_mask.png", "00002_mask.png")):
+    touch(folder, *(f"images_data_crop/{name}" for name in images))
+    return touch(folder, *(f"GT_png/{name}" for name in masks))
+
+
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [
+        (["images_data_crop/00001.jpg", "GT_png/00001_mask.png"], "eg1800"),
+        (["images_data_crop/00001.jpg", "images_mask/00001_mask.mat"], "eg1800"),
+        (["Images/00001.png", "Labels/00001.png"], "eg1800"),
+        (["EG1800/Images/00001.png", "EG1800/Labels/00001.png"], "eg1800"),
+        (["clean_images/images/a.jpg", "clean_images/profiles/a-profile.jpg"], "baidu"),
+        (["clean_images/images/a.jpg"], "baidu"),
+        (["images/a.jpg", "profiles/a.jpg"], "baidu"),
+        (["images/a.jpg", "sources.csv"], "crawl"),
+        (["one.jpg"], "crawl"),
+        (["deep/down/one.JPEG"], "crawl"),
+        (["notes.txt"], None),
+        ([".hidden/one.jpg"], None),
+    ],
+)
+def test_recognise(tmp_path, names, layout):
+    assert recognise(touch(tmp_path, *names)) == layout
+
+
+def test_recognise_an_empty_or_a_missing_folder(tmp_path):
+    assert recognise(tmp_path) is None
+    assert recognise(tmp_path / "absent") is None
+
+
+def test_eg1800_pairs_by_number_and_takes_sides_from_its_lists(tmp_path):
+    eg1800(tmp_path, ["00001.JPG", "2.jpeg", "00003.jpg"], ["00001_mask.PNG", "00002_mask.png", "00003.png"])
+    touch(tmp_path, "train.txt", content="1\n\n 00002 \n")
+    touch(tmp_path, "val.txt", content="00003.jpg\n")
+    listing = read_layout("eg1800", tmp_path)
+    assert sides(listing) == {"00001.JPG": "train", "2.jpeg": "train", "00003.jpg": "test"}
+    assert not listing.unusable
+    assert listing.items[0].mask.endswith("00001_mask.PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "side"),
+    [
+        ("trainlist.mat", matlab(trainlist=np.array([[1.0, 2.0]])), "train"),
+        ("testlist.mat", matlab(testlist=np.array([[1], [2]], np.uint16)), "test"),
+        ("testlist.mat", matlab(testlist=np.array(["00001.jpg", "00002.jpg"], object)), "test"),
+        ("testlist.txt", b"\xef\xbb\xbf1\r\n2\r\n", "test"),
+        ("TEST.TXT", b"1\n2\n", "test"),
+        ("eg1800_train.txt", b"00001.png\n00002.png\n", "train"),
+        ("select_data/eg1800_test.txt", b"Images/00001.png Labels/00001.png\nImages/00002.png\n", "test"),
+    ],
+)
+def test_eg1800_lists_of_every_kind(tmp_path, name, content, side):
+    listing = read_layout("eg1800", touch(eg1800(tmp_path), name, content=content))
+    assert set(sides(listing).values()) == {side}
+    assert not listing.unusable
+
+
+def test_eg1800_without_lists_has_no_sides(tmp_path):
+    assert set(sides(read_layout("eg1800", eg1800(tmp_path))).values()) == {None}
+
+
+def test_eg1800_portraitnet_and_matlab_masks(tmp_path):
+    touch(tmp_path / "one", "EG1800/Images/00001.png", "EG1800/Labels/00001.png")
+    assert keys(read_layout("eg1800", tmp_path / "one")) == ["EG1800/Images/00001.png"]
+    touch(tmp_path / "two", "images_data_crop/00001.jpg", "images_mask/00001_mask.MAT")
+    assert read_layout("eg1800", tmp_path / "two").items[0].mask.endswith("00001_mask.MAT")
+
+
+def test_eg1800_takes_the_png_where_there_is_a_mat_too(tmp_path):
+    touch(eg1800(tmp_path), "images_mask/00001_mask.mat", "images_mask/00002_mask.mat")
+    listing = read_layout("eg1800", tmp_path)
+    assert all("GT_png" in item.mask for item in listing.items)
+    assert listing.notes == {"masks in images_mask not used: another folder has them": 2}
+
+
+def test_eg1800_an_entry_in_both_lists_is_test_and_counted(tmp_path):
+    touch(eg1800(tmp_path), "train.txt", content="1\n2\n")
+    touch(tmp_path, "val.txt", content="2\n")
+    listing = read_layout("eg1800", tmp_path)
+    assert sides(listing) == {"00001.jpg": "train", "00002.jpg": "test"}
+    assert listing.notes == {"in the lists of both sides, taken as test": 1}
+
+
+def test_eg1800_says_what_does_not_fit(tmp_path):
+    eg1800(
+        tmp_path,
+        ["00001.jpg", "00002.jpg", "00003.jpg", "3.png", "00005.jpg", "00006.jpg"],
+        [
+            "00001_mask.png",
+            "00003_mask.png",
+            "00004_mask.png",
+            "00005_mask.png",
+            "00005.png",
+            "00006_mask.png",
+        ],
+    )
+    touch(tmp_path, "train.txt", content="1\n2\n3\n4\n5\n7\nabc\n")
+    listing = read_layout("eg1800", tmp_path)
+    assert keys(listing) == ["images_data_crop/00001.jpg"]
+    assert reasons(listing) == [
+        ("GT_png/00004_mask.png", "mask_without_image"),
+        ("images_data_crop/00002.jpg", "no_mask"),
+        ("images_data_crop/00003.jpg", "two_images"),
+        ("images_data_crop/00005.jpg", "two_masks"),
+        ("images_data_crop/00006.jpg", "not_listed"),
+        ("images_data_crop/3.png", "two_images"),
+        ("train list: 00007", "listed_without_file"),
+        ("train list: abc", "listed_without_file"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "content"), [("testlist.mat", b"MATLAB 5.0"), ("val.txt", b"\xff\xfe\x00")])
+def test_eg1800_a_damaged_list_stops_rather_than_moving_test_into_train(tmp_path, name, content):
+    with pytest.raises(PipelineError, match=r"is a list of pictures, but cannot be read .* mend it"):
+        read_layout("eg1800", touch(eg1800(tmp_path), name, content=content))
+
+
+def test_other_files_are_counted_and_hidden_ones_are_not(tmp_path):
+    touch(eg1800(tmp_path), "images_data_crop/readme.txt", "images_data_crop/.DS_Store", "GT_png/Thumbs.db")
+    assert read_layout("eg1800", tmp_path).ignored == {".txt": 1}
+
+
+@pytest.mark.parametrize("root", ["", "clean_images"])
+def test_baidu_takes_both_names_of_a_mask(tmp_path, root):
+    touch(tmp_path / root, "images/a.jpg", "images/b.JPG", "images/c.jpg", "images/d-profile.jpg")
+    touch(tmp_path / root, "profiles/a-profile.jpg", "profiles/b.jpg", "profiles/c-Profile.JPG")
+    touch(tmp_path / root, "profiles/d-profile.jpg")
+    listing = read_layout("baidu", tmp_path)
+    assert [Path(item.mask).name for item in listing.items] == [
+        "a-profile.jpg",
+        "b.jpg",
+        "c-Profile.JPG",
+        "d-profile.jpg",
+    ]
+    assert not listing.unusable and set(sides(listing).values()) == {None}
+
+
+def test_baidu_says_what_does_not_fit(tmp_path):
+    touch(tmp_path, *(f"images/{name}" for name in ("a.jpg", "b.jpg", "c.jpg", "c.png", "d.jpg")))
+    touch(
+        tmp_path,
+        *(f"profiles/{name}" for name in ("b.jpg", "b-profile.jpg", "c.jpg", "d.jpg", "e-profile.jpg")),
+    )
+    listing = read_layout("baidu", tmp_path)
+    assert keys(listing) == ["images/d.jpg"]
+    assert reasons(listing) == [
+        ("images/a.jpg", "no_mask"),
+        ("images/b.jpg", "two_masks"),
+        ("images/c.jpg", "two_images"),
+        ("images/c.png", "two_images"),
+        ("profiles/e-profile.jpg", "mask_without_image"),
+    ]
+
+
+CSV = "file,url,source,licence,author,retrieved_at\nimages/a.jpg,https://x.org/a.jpg,x,CC0,Ann,2024-01-02\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CSV,
+        CSV.replace(",", ";"),
+        CSV.replace(",", "\t"),
+        "\ufeff" + CSV.replace("\n", "\r\n"),
+        CSV.upper().split("\n")[0] + "\n" + CSV.split("\n")[1],
+        CSV.replace("licence", "License").replace("author", "photographer").replace("file,", "path,"),
+        CSV.replace("images/a.jpg", "./images/a.jpg"),
+        CSV.replace("images/a.jpg", "images\\a.jpg"),
+        CSV.replace("images/a.jpg,", "a.jpg,"),
+        CSV.replace("images/a.jpg,", ","),
+        CSV + "\n,,,,,\n",
+    ],
+)
+def test_crawl_reads_what_the_csv_says(tmp_path, text):
+    touch(tmp_path, "images/a.jpg")
+    listing = read_layout("crawl", touch(tmp_path, "sources.csv", content=text))
+    (item,) = listing.items
+    assert (item.source_key, item.url, item.licence, item.author, item.retrieved_at) == (
+        "images/a.jpg",
+        "https://x.org/a.jpg",
+        "CC0",
+        "Ann",
+        "2024-01-02",
+    )
+    assert not listing.unusable and not listing.ignored
+
+
+def test_crawl_lives_with_missing_columns(tmp_path):
+    touch(tmp_path, "a.jpg")
+    (item,) = read_layout("crawl", touch(tmp_path, "s.csv", content="file,source\na.jpg,flickr\n")).items
+    assert (item.url, item.licence, item.author) == ("flickr", None, None)
+
+
+def test_crawl_says_what_does_not_fit(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg", "x/same.jpg", "y/same.jpg")
+    rows = [
+        "a.jpg,",
+        "a.jpg,",
+        "gone.jpg,",
+        "../etc/passwd,",
+        "/etc/passwd,",
+        ",http://h/gone2.jpg",
+        ",http://h/same.jpg",
+    ]
+    listing = read_layout(
+        "crawl", touch(tmp_path, "s.csv", content="file,url,note\n" + "\n".join(rows) + "\n,,hm\n")
+    )
+    assert keys(listing) == ["a.jpg"]
+    assert reasons(listing) == sorted(
+        [
+            ("s.csv:3", "listed_twice"),
+            ("s.csv:4 gone.jpg", "listed_without_file"),
+            ("s.csv:5 ../etc/passwd", "outside_folder"),
+            ("s.csv:6 /etc/passwd", "outside_folder"),
+            ("s.csv:7 http://h/gone2.jpg", "listed_without_file"),
+            ("s.csv:8 http://h/same.jpg", "listed_without_file"),
+            ("s.csv:9", "listed_without_file"),
+            ("b.jpg", "not_listed"),
+            ("x/same.jpg", "not_listed"),
+            ("y/same.jpg", "not_listed"),
+        ]
+    )
+
+
+def test_a_csv_of_something_else_describes_no_crawl(tmp_path):
+    touch(tmp_path, "a.jpg", "no-suffix")
+    listing = read_layout("crawl", touch(tmp_path, "budget.csv", content="month,sum\n1,2\n"))
+    assert keys(listing) == ["a.jpg", "no-suffix"] and listing.ignored == {".csv": 1}
+
+
+def test_crawl_walks_folders_but_not_in_circles(tmp_path):
+    touch(tmp_path, "a.jpg", "deep/b.jpg", "deep/er/c.jpg")
+    (tmp_path / "deep" / "loop").symlink_to(tmp_path)
+    (tmp_path / "self.jpg").symlink_to("self.jpg")
+    listing = read_layout("crawl", tmp_path)
+    assert keys(listing) == ["a.jpg", "deep/b.jpg", "deep/er/c.jpg", "self.jpg"]
+    assert reasons(listing) == [("deep/loop", "link_loop")]
+
+
+def test_a_csv_file_that_is_a_loop_of_links_is_an_item_that_ingest_rejects(tmp_path):
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    assert keys(read_layout("crawl", touch(tmp_path, "s.csv", content="file\nloop.jpg\n"))) == ["loop.jpg"]
+
+
+@pytest.mark.parametrize("layout", READERS)
+def test_the_order_of_the_files_makes_no_difference(tmp_path, layout, monkeypatch):
+    touch(eg1800(tmp_path / "eg1800"), "train.txt", "val.txt", content="1\n2\n")
+    touch(
+        tmp_path / "baidu",
+        *(f"images/{name}.jpg" for name in "abc"),
+        *(f"profiles/{name}.jpg" for name in "abcd"),
+    )
+    touch(tmp_path / "crawl", "b.jpg", "a.jpg", "z/c.jpg", "y/c.jpg")
+    before = read_layout(layout, tmp_path / layout)
+    forwards = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: reversed(list(forwards(self))))
+    after = read_layout(layout, tmp_path / layout)
+    assert (after.items, after.unusable) == (before.items, before.unusable)
+    assert keys(after) == sorted(keys(after))
+
+
+@pytest.mark.parametrize(
+    ("layout", "names", "message"),
+    [
+        ("eg1800", None, r"expected a folder in the layout eg1800 at .*, found nothing"),
+        ("eg1800", [], r"no picture at all in .*; expected images_data_crop/00001.jpg"),
+        ("crawl", ["readme.txt"], r"no picture at all in"),
+        (
+            "eg1800",
+            ["images/a.jpg", "profiles/a.jpg"],
+            r"given as eg1800, but it looks like baidu.*BAIDU=...",
+        ),
+        ("crawl", ["images_data_crop/1.jpg", "GT_png/1.png"], r"given as crawl, but it looks like eg1800"),
+        ("baidu", ["a.jpg"], r"given as baidu, but it looks like crawl"),
+        ("baidu", ["images/readme.md", "profiles/readme.md"], r"no picture at all"),
+    ],
+)
+def test_a_folder_that_cannot_be_meant(tmp_path, layout, names, message):
+    folder = tmp_path / "data"
+    if names is not None:
+        folder.mkdir()
+        touch(folder, *names)
+    with pytest.raises(PipelineError, match=message):
+        read_layout(layout, folder)
+
+
+def test_a_file_where_a_folder_is_expected(tmp_path):
+    touch(tmp_path, "data")
+    with pytest.raises(PipelineError, match="found a file"):
+        read_layout("crawl", tmp_path / "data")
+
+
+def test_an_absent_source_holds_nothing(tmp_path):
+    assert read_layout("absent", tmp_path / "anything").items == []
+
+
+@pytest.mark.parametrize("name", ["weiß ü.jpg", "a b'\"$;.jpg", "new\nline.jpg", "-rf.jpg", "日本.jpg"])
+def test_odd_names_are_listed_and_printable(tmp_path, name):
+    (item,) = read_layout("crawl", touch(tmp_path, name)).items
+    assert item.source_key.isprintable() and Path(item.image).read_bytes() == b"x"
+
+
+def test_a_name_that_is_no_utf8(tmp_path):
+    raw = os.fsencode(tmp_path) + b"/\xff\xfe.jpg"
+    Path(os.fsdecode(raw)).write_bytes(b"x")
+    (item,) = read_layout("crawl", tmp_path).items
+    assert item.source_key == "\\xff\\xfe.jpg" and Path(item.image).read_bytes() == b"x"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_printable_can_be_written_anywhere(name):
+    shown = printable(name)
+    assert shown.isprintable() and shown.encode()
+    assert shown == name or not name.isprintable()
+
+
+@pytest.mark.real_data
+def test_the_real_folders_are_recognised(real_data):
+    for layout, count in {"eg1800": 1338, "baidu": 1003, "crawl": 811}.items():
+        assert recognise(real_data / layout) == layout
+        listing = read_layout(layout, real_data / layout)
+        assert (len(listing.items), listing.unusable) == (count, [])

@@ -1,0 +1,429 @@
+"""Merge: every gate by breaking it, nothing vanishes, a dataset that stands alone, the same bytes twice."""
+
+import hashlib
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from annotations.lock import LockEntry, write_lock
+from pipeline import merge as stage
+from pipeline.boxes import Box
+from pipeline.errors import PipelineError
+from pipeline.near_duplicates import perceptual_hash
+from pipeline.params import MergeParams, load_params, parse_params
+from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
+from pipeline.records import Rejected, dataset_hash, make_records, read_records, read_rejected, reject_rows
+from sinet.images import read_image, read_mask
+from tests.pipeline import dataset_inputs as inputs
+
+ROOT = Path(__file__).resolve().parents[2]
+BOX = "10,5,70,85"
+
+
+def params(**more: Any) -> MergeParams:
+    plain = load_params(ROOT / "params.yaml").merge.model_dump()
+    return MergeParams.model_validate({**plain, "dev_share": 0.3, **more})
+
+
+def merge(
+    labelled: list[dict[str, Any]],
+    pseudo: list[dict[str, Any]] | None = None,
+    entries: list[LockEntry] | None = None,
+    **more: Any,
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """merge() on rows whose files exist; hashes are made here. `labelled` may hold an id twice."""
+    tables = [make_records([row]) for row in labelled]
+    table = pd.concat(tables, ignore_index=True)
+    hashes = {
+        row["id"]: perceptual_hash(read_image(Path(row["image"]))) for row in [*labelled, *(pseudo or [])]
+    }
+    return stage.merge(
+        table, make_records([]), make_records(pseudo or []), entries or [], hashes, params(**more)
+    )
+
+
+def reasons(rejected: list[Rejected]) -> dict[str, str]:
+    return {one.source_key: one.reason for one in rejected}
+
+
+# The pure function, gate by gate.
+
+
+def test_a_copy_of_a_test_picture_leaves_train_even_mirrored_and_recompressed(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    image, mask = inputs.portrait(2)
+    copy = inputs.record(
+        tmp_path, image[:, ::-1] // 2 + 60, mask[:, ::-1], source="eg1800", source_key="copy", label="human"
+    )
+    records, rejected = merge([*rows, copy])
+    assert reasons(rejected) == {"copy": "leak_with_test"}
+    test_id = next(row["id"] for row in rows if row["source_key"] == "00002")
+    assert test_id in rejected[0].detail
+    assert len(records) == 30
+    assert (records["cluster"] == records["id"]).all()
+
+
+def test_a_crop_of_the_photograph_behind_a_test_picture_leaves_train(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    body = {"id": "b" * 16, "sha256": rows[0]["sha256"], "source": "baidu", "source_key": "body.jpg"}
+    crop = inputs.cut_from(tmp_path, body, 700, BOX, label="crop")
+    _, rejected = merge([*rows, crop])
+    assert reasons(rejected) == {"body.jpg": "leak_with_test"}
+
+
+def test_equal_pixels_are_one_record_and_the_test_side_wins(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    twin_of_test = {**rows[1], "published_side": "train", "source": "aaa", "source_key": "twin"}
+    other_mask = tmp_path / "half.png"
+    mask = read_mask(Path(rows[20]["mask"]))
+    mask[: len(mask) // 2] = 0
+    other_mask.write_bytes(inputs.encode_mask(mask))
+    crop = {**rows[20], "source": "aaa", "source_key": "crop", "label": "crop", "mask": str(other_mask)}
+    records, rejected = merge([twin_of_test, crop, *rows])
+    assert reasons(rejected) == {"twin": "duplicate_pixels", "crop": "duplicate_pixels"}
+    assert len(records) == 30
+    assert set(records["source"]) == {"eg1800"}
+    details = {one.source_key: one.detail for one in rejected}
+    assert details["twin"].endswith(f"eg1800 00001 ({rows[1]['id']}), IoU of the masks 1.0000")
+    iou = mask.sum() / read_mask(Path(rows[20]["mask"])).sum()
+    assert details["crop"].endswith(f"IoU of the masks {iou:.4f}")
+
+
+@pytest.mark.parametrize(
+    ("excluded", "out"),
+    [
+        ([], set()),
+        (["research"], {f"{one:05d}" for one in range(30)}),
+        (["(?i)^CC-BY-NC", "^all rights"], {"nc", "arr"}),
+        (["^$"], {"unknown"}),
+    ],
+)
+def test_licences_are_excluded_by_regular_expressions(
+    tmp_path: Path, excluded: list[str], out: set[str]
+) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    odd = {"nc": "cc-by-nc-4.0", "arr": "all rights reserved", "unknown": None, "free": "CC0"}
+    for number, (name, licence) in enumerate(odd.items()):
+        image, mask = inputs.portrait(800 + number)
+        common = {"source": "eg1800", "source_key": name, "label": "human", "licence": licence}
+        rows.append(
+            inputs.record(tmp_path, image, mask, published_side="test" if name == "free" else None, **common)
+        )
+    rows += inputs.eg1800(tmp_path, 12, test=0, start=900)
+    for row in rows[-12:]:
+        row.update(source="other", licence="CC0")
+    records, rejected = merge(rows, licences_excluded=excluded)
+    assert reasons(rejected) == dict.fromkeys(out, "licence")
+    assert len(records) + len(out) == len(rows)
+    if out:
+        assert all("merge.licences_excluded" in one.detail for one in rejected)
+
+
+def test_a_licence_pattern_that_is_no_regular_expression_is_refused_by_name() -> None:
+    content = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    content["merge"]["licences_excluded"] = ["(unclosed"]
+    with pytest.raises(PipelineError, match=r"merge\.licences_excluded\.0: found '\(unclosed'"):
+        parse_params(content)
+
+
+def pseudo_rows(tmp_path: Path) -> list[dict[str, Any]]:
+    good = {"uncertainty": 0.05}
+    kinds = {
+        "good": good,
+        "doubtful": {"uncertainty": 0.6},
+        "flagged": {**good, "flags": "several_pieces"},
+        "unknown": {},
+        "accepted": good,
+        "rejected": good,
+        "unsure": good,
+        "moved": good,
+        "elsewhere": good,
+    }
+    rows = []
+    for number, (name, more) in enumerate(kinds.items()):
+        parent = inputs.record(
+            tmp_path, inputs.portrait(300 + number)[0], None, source="crawl", source_key=name
+        )
+        rows.append(inputs.cut_from(tmp_path, parent, 300 + number, BOX, label="pseudo", **more))
+    return rows
+
+
+def reviews_of(rows: list[dict[str, Any]]) -> list[LockEntry]:
+    of = {row["source_key"]: {"sha256": row["parent_sha256"]} for row in rows}
+    mask = np.ones((80, 60), np.uint8)
+    return [
+        inputs.review(of["accepted"], BOX, "accept", mask),
+        inputs.review(of["rejected"], BOX, "reject", None),
+        inputs.review(of["unsure"], BOX, "unsure", None),
+        inputs.review(of["moved"], "11,5,71,84", "reject", None),  # the same crop, one pixel beside
+        inputs.review(of["elsewhere"], "40,40,96,120", "reject", None),  # another crop of the picture
+    ]
+
+
+JUDGED = {
+    "accepted": "reviewed",
+    "rejected": "review_rejected",
+    "unsure": "review_unsure",
+    "moved": "review_rejected",
+}
+
+
+def test_unreviewed_pseudo_labels_stay_out_by_default(tmp_path: Path) -> None:
+    labelled, pseudo = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
+    records, rejected = merge(labelled, pseudo, reviews_of(pseudo))
+    others = ("good", "doubtful", "flagged", "unknown", "elsewhere")
+    assert reasons(rejected) == {**JUDGED, **dict.fromkeys(others, "not_reviewed")}
+    assert set(records["label"]) == {"human"}
+    assert stage.summarise(records, rejected)["unreviewed"] == 0
+
+
+def test_included_pseudo_labels_are_the_good_ones_on_the_train_side(tmp_path: Path) -> None:
+    labelled, pseudo = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
+    records, rejected = merge(labelled, pseudo, reviews_of(pseudo), unreviewed="include", max_uncertainty=0.2)
+    doubtful = {"doubtful": "too_uncertain", "unknown": "too_uncertain", "flagged": "flagged"}
+    assert reasons(rejected) == {**JUDGED, **doubtful}
+    kept = records[records["label"] == "pseudo"]
+    assert set(kept["source_key"]) == {"good", "elsewhere"}
+    assert set(kept["side"]) == {"train"}
+    assert stage.summarise(records, rejected)["unreviewed"] == 2
+
+
+def test_order_of_the_inputs_changes_nothing(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 40, test=5)
+    rows.append({**rows[1], "published_side": "train", "source_key": "twin"})
+    first, rejected = merge(rows)
+    second, rejected_again = merge(rows[::-1])
+    pd.testing.assert_frame_equal(first, second)
+    assert set(rejected) == set(rejected_again)
+
+
+@pytest.mark.parametrize("rows", [[], ["a"], ["a", "b", "c"]])
+def test_reject_rows_keeps_the_columns_and_the_rest(rows: list[str]) -> None:
+    records = make_records(
+        [
+            {
+                "id": f"{at:016x}",
+                "source": "s",
+                "source_key": key,
+                "image": "i",
+                "width": 1,
+                "height": 1,
+                "sha256": "x",
+            }
+            for at, key in enumerate(rows)
+        ]
+    )
+    kept, rejected = reject_rows(
+        records, lambda row: ("odd", "it is b") if row["source_key"] == "b" else None
+    )
+    assert kept["source_key"].tolist() == [key for key in rows if key != "b"]
+    assert [one.source_key for one in rejected] == [key for key in rows if key == "b"]
+    assert list(kept.columns) == list(records.columns)
+
+
+def test_the_dataset_hash_changes_with_mask_side_and_label_only(tmp_path: Path) -> None:
+    records, _ = merge(inputs.eg1800(tmp_path, 20, test=5))
+    first = dataset_hash(records)
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    assert dataset_hash(records.sample(frac=1, random_state=1)) == first
+    assert dataset_hash(records.assign(licence="another")) == first
+    assert dataset_hash(records.assign(side="train")) != first
+    assert dataset_hash(records.assign(label="crop")) != first
+    assert dataset_hash(records.iloc[1:]) != first
+    mask = Path(records.at[0, "mask"])
+    mask.write_bytes(inputs.encode_mask(1 - read_mask(mask)))
+    assert dataset_hash(records) != first
+
+
+# The stage, from folder to folder.
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the stages before merge leave it: portraits, bodies, crops, a crawl, pseudo labels, a lock."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_WORKERS", "1")
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    configure("dev_share: 0.1", "dev_share: 0.3")
+    configure("path: annotations/reviews/drawn", "path: lock")
+    inputs.write(INGEST / "eg1800", inputs.eg1800(INGEST / "eg1800", 30, test=6))
+    bodies = [
+        inputs.record(
+            INGEST / "baidu",
+            *inputs.portrait(2000 + one),
+            source="baidu",
+            source_key=f"{one}.jpg",
+            label="human",
+        )
+        for one in range(8)
+    ]
+    inputs.write(INGEST / "baidu", bodies)
+    inputs.write(
+        CROP, [inputs.cut_from(CROP, body, 2000 + at, BOX, label="crop") for at, body in enumerate(bodies)]
+    )
+    crawl = inputs.crawl(INGEST / "crawl", 8)
+    inputs.write(INGEST / "crawl", crawl)
+    guessed = {"label": "pseudo", "uncertainty": 0.1, "teacher": "t" * 64}
+    inputs.write(
+        PSEUDO, [inputs.cut_from(PSEUDO, one, 5000 + at, BOX, **guessed) for at, one in enumerate(crawl)]
+    )
+    mask = np.zeros((80, 60), np.uint8)
+    mask[20:70, 10:50] = 1
+    write_lock(
+        Path("lock"),
+        [
+            inputs.review(crawl[0], BOX, "accept", mask),
+            inputs.review(crawl[1], BOX, "fix", mask),
+            inputs.review(crawl[2], BOX, "reject", None),
+            inputs.review(crawl[3], BOX, "unsure", None),
+        ],
+    )
+    return tmp_path
+
+
+def configure(old: str, new: str) -> None:
+    text = Path("params.yaml").read_text()
+    assert old in text
+    Path("params.yaml").write_text(text.replace(old, new))
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
+
+
+def test_the_stage_writes_a_dataset_that_stands_alone(world: Path) -> None:
+    stage.main()
+    records, rejected = read_records(DATASET), read_rejected(DATASET)
+    for kind in ("ingest", "crop", "pseudo"):
+        shutil.rmtree(Path("data") / kind)
+    for row in records.itertuples():
+        image, mask = read_image(Path(row.image)), read_mask(Path(row.mask))
+        assert image.shape[:2] == mask.shape == (row.height, row.width)
+        assert Path(row.image).parent == DATASET / "images" and Path(row.image).stem == row.id
+        assert Path(row.mask) == DATASET / "masks" / f"{row.id}.png"
+    assert {path.stem for path in (DATASET / "images").iterdir()} == set(records["id"])
+    assert sorted(path.name for path in DATASET.iterdir()) == [
+        "images",
+        "masks",
+        "records.parquet",
+        "rejected.csv",
+    ]
+
+    reviewed = records[records["label"] == "reviewed"]
+    assert sorted(reviewed["review"]) == ["accept", "fix"]
+    assert read_mask(Path(reviewed.iloc[0]["mask"])).sum() == 50 * 40
+
+    metrics = json.loads(Path("metrics/merge.json").read_text())
+    assert metrics["in"] == metrics["out"] + metrics["rejected"] == 30 + 8 + 8 + 4
+    assert metrics["inputs"] == {"human": 30, "crop": 8, "pseudo": 8, "reviews": 4}
+    assert metrics["labels"] == {"crop": 8, "human": 30, "reviewed": 2}
+    assert metrics["reviews"] == {"accept": 1, "fix": 1, "reject": 1, "unsure": 1}
+    assert metrics["reasons"] == rejected["reason"].value_counts().to_dict()
+    assert metrics["reasons"] == {
+        "not_reviewed": 4,
+        "review_reject": 1,
+        "review_rejected": 1,
+        "review_unsure": 2,
+        "reviewed": 2,
+    }
+    assert metrics["licences"] == {"research only": 30, "unknown": 10}
+    assert metrics["sides"]["test"] == 6 and metrics["published_test"]
+    assert metrics["dataset_hash"] == dataset_hash(records)
+
+
+def test_the_same_bytes_again_without_its_cache_and_after_half_a_run(world: Path) -> None:
+    stage.main()
+    first = snapshot(DATASET) | snapshot(Path("metrics"))
+    for path in [*DATASET.glob("images/*")][::2]:
+        path.write_bytes(b"half")
+    (DATASET / "reviewed").mkdir()
+    (DATASET / "images" / "left_over.png").write_bytes(b"")
+    stage.main()
+    assert snapshot(DATASET) | snapshot(Path("metrics")) == first
+    shutil.rmtree(".cache")
+    stage.main()
+    assert snapshot(DATASET) | snapshot(Path("metrics")) == first
+
+
+def test_like_photographs_share_a_cluster_though_their_crops_differ(world: Path) -> None:
+    """Two bodies of one scene, cut at different places: the photographs behind the crops give them away."""
+    bodies = read_records(INGEST / "baidu")
+    image, mask = inputs.portrait(2000)
+    shot = np.clip(image.astype(np.int16) + 6, 0, 255).astype(np.uint8)  # the next shot of the scene
+    again = inputs.record(INGEST / "baidu", shot, mask, source="baidu", source_key="again.jpg", label="human")
+    inputs.write(INGEST / "baidu", [*bodies.to_dict("records"), again])
+    other = inputs.cut_from(CROP, again, 2000, "30,40,90,118", label="crop")
+    inputs.write(CROP, [*read_records(CROP).to_dict("records"), other])
+    stage.main()
+    records = read_records(DATASET).set_index("id")
+    cluster = records.at[other["id"], "cluster"]
+    assert (records["cluster"] == cluster).sum() == 2
+    assert json.loads(Path("metrics/merge.json").read_text())["clusters"]["shared"] == 1
+
+
+def test_reviews_whose_picture_is_gone_stop_the_stage_unless_allowed(world: Path) -> None:
+    crawl = read_records(INGEST / "crawl")
+    inputs.write(INGEST / "crawl", [row for row in crawl.to_dict("records") if row["source_key"] != "0.jpg"])
+    with pytest.raises(PipelineError, match=r"at most 0 reviews without their picture .* found 1"):
+        stage.main()
+    configure("max_orphaned_reviews: 0", "max_orphaned_reviews: 1")
+    stage.main()
+    metrics = json.loads(Path("metrics/merge.json").read_text())
+    assert metrics["orphaned_reviews"] == metrics["reasons"]["orphaned"] == 1
+    assert metrics["labels"]["reviewed"] == 1
+
+
+def test_too_many_rejected_labelled_pictures_stop_the_stage(world: Path) -> None:
+    configure("licences_excluded: []", "licences_excluded: [research]")
+    with pytest.raises(PipelineError, match=r"test 0 \(no source publishes a test side\)|labelled"):
+        stage.main()
+    configure("licences_excluded: [research]", "licences_excluded: ['^$']")
+    with pytest.raises(PipelineError) as error:
+        stage.main()
+    said = str(error.value)
+    assert "merge@labelled: 8 of 38 items were rejected (licence 8); at most 20% may be" in said
+    assert said.endswith("raise merge.max_reject_rate")
+    rejected = read_rejected(DATASET).query("reason == 'licence' and source != 'crawl'")
+    assert len(rejected) == 8
+    assert not (DATASET / "records.parquet").exists()
+
+
+def test_a_missing_input_says_how_to_make_it(world: Path) -> None:
+    shutil.rmtree(PSEUDO)
+    with pytest.raises(PipelineError, match=r"expected data/pseudo/records.parquet.*dvc repro"):
+        stage.main()
+
+
+def test_labelled_pictures_alone_make_a_dataset(world: Path) -> None:
+    """Someone with full bodies only: empty sources, no reviews, and a test side cut by hash."""
+    for folder in (INGEST / "eg1800", INGEST / "crawl", PSEUDO):
+        inputs.write(folder, [])
+    shutil.rmtree("lock")
+    Path("lock").mkdir()
+    bodies, crops = [], []
+    for one in range(60):
+        body = inputs.record(
+            INGEST / "baidu",
+            *inputs.portrait(3000 + one),
+            source="baidu",
+            source_key=f"{one}.jpg",
+            label="human",
+        )
+        bodies.append(body)
+        crops.append(inputs.cut_from(CROP, body, 3000 + one, BOX, label="crop"))
+    inputs.write(INGEST / "baidu", bodies)
+    inputs.write(CROP, crops)
+    stage.main()
+    metrics = json.loads(Path("metrics/merge.json").read_text())
+    assert metrics["out"] == 60 and not metrics["published_test"]
+    assert min(metrics["sides"].values()) > 0
+    assert Box.parse(read_records(DATASET).at[0, "crop_box"]) == Box.parse(BOX)

@@ -1,0 +1,74 @@
+"""params.yaml: what stands there is checked by name, and nothing else is accepted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.errors import PipelineError
+from pipeline.params import Params, load_params, parse_params
+
+
+@pytest.fixture
+def content(root: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text())
+    return loaded
+
+
+def test_the_committed_file_is_the_profile_sample(root: Path) -> None:
+    assert (root / "params.yaml").read_text() == (root / "pipeline/profiles/sample.yaml").read_text()
+    load_params(root / "params.yaml")
+
+
+def test_sections_stand_in_the_order_of_the_models(content: dict[str, Any]) -> None:
+    assert list(content) == list(Params.model_fields)
+
+
+def test_params_are_frozen(root: Path) -> None:
+    params = load_params(root / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.sample.seed = 3  # assigned by name: mypy refuses the statement
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("ingest", "mask_threshold", 900, ["ingest.mask_threshold", "900", "less than or equal to 254"]),
+        ("ingest", "max_reject_rate", -0.1, ["ingest.max_reject_rate", "-0.1", "greater than or equal to 0"]),
+        (
+            "ingest",
+            "duplicate_masks",
+            "keep",
+            ["ingest.duplicate_masks", "keep", "keep_first", "reject_both", "majority"],
+        ),
+        ("merge", "unreviewed", "maybe", ["merge.unreviewed", "maybe", "exclude", "include"]),
+        ("sample", "portraits", "many", ["sample.portraits", "many", "integer"]),
+        ("sample", "potraits", 3, ["sample.potraits", "no such parameter"]),
+    ],
+)
+def test_a_bad_value_is_named_with_its_range(
+    content: dict[str, Any], section: str, key: str, value: object, words: list[str]
+) -> None:
+    content[section][key] = value
+    with pytest.raises(PipelineError) as caught:
+        parse_params(content)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_every_leaf_is_required(content: dict[str, Any]) -> None:
+    """No second place for a parameter: a key left out is an error, not a silent default."""
+    for section, values in content.items():
+        for key in values:
+            less = {**content, section: {name: value for name, value in values.items() if name != key}}
+            with pytest.raises(PipelineError, match=rf"{section}\.{key}"):
+                parse_params(less)
+
+
+def test_no_file_and_no_yaml(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"expected .*params\.yaml"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(PipelineError, match="is not YAML"):
+        load_params(tmp_path / "params.yaml")

@@ -1,0 +1,169 @@
+"""The import files for Label Studio: complete, always the same bytes, and clear where something does not fit."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from annotations.brush import regions_to_mask
+from annotations.lock import review_key
+from pipeline.errors import PipelineError
+from pipeline.params import LabelStudioParams, QueueParams
+from pipeline.push import queued_items, read_queue, write_push
+from pipeline.queue import rank, write_queue
+from pipeline.store import Store
+from sinet.images import read_image, read_mask
+from tests.annotations.drawn import write_pseudo
+
+ROOT_ADDRESS = "/data/local-files/?d=data/push/images"
+PARAMS = LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=ROOT_ADDRESS)
+
+
+@pytest.fixture
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
+    """Six drawn pseudo labels in the current folder, number 2 without anybody."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_WORKERS", "1")
+    return write_pseudo(tmp_path, 6, empty=2)
+
+
+def queue_of(records: pd.DataFrame) -> pd.DataFrame:
+    return rank(records, set(), QueueParams(size=10, random_share=0.2))
+
+
+def push(records: pd.DataFrame) -> list[dict]:
+    write_push(Path("data/push"), queued_items(queue_of(records), records), PARAMS, Store("push"))
+    return [
+        task
+        for path in sorted(Path("data/push").glob("tasks-*.json"))
+        for task in json.loads(path.read_bytes())
+    ]
+
+
+def content(folder: str = "data/push") -> dict[str, bytes]:
+    root = Path(folder)
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_every_queued_picture_is_one_task_with_its_mask_and_pictures(records: pd.DataFrame):
+    queue = queue_of(records)
+    tasks = push(records)
+    assert [task["data"]["id"] for task in tasks] == list(queue["id"])
+    assert [task["predictions"][0]["score"] for task in tasks] == list(queue["score"])
+    for task in tasks:
+        data = task["data"]
+        mask = read_mask(Path(f"data/pseudo/masks/{data['id']}.png"))
+        assert np.array_equal(regions_to_mask(task["predictions"][0]["result"], *mask.shape), mask)
+        assert data["key"] == review_key(data["parent_sha256"], data["crop_box"])
+        for name in ("image", "outline", "cutout"):
+            assert data[name] == f"{ROOT_ADDRESS}/{data['key']}-{name}.jpg"
+            assert read_image(Path(f"data/push/images/{data['key']}-{name}.jpg")).shape == (*mask.shape, 3)
+        assert data["guidelines"] == f"{ROOT_ADDRESS}/guidelines.txt"
+    assert len(list(Path("data/push/images").iterdir())) == 6 * 3 + 1
+
+
+def test_the_receipt_says_not_sent_and_hashes_each_file(records: pd.DataFrame):
+    push(records)
+    receipt = json.loads(Path("data/push/receipt.json").read_bytes())
+    assert receipt["state"] == "not sent" and receipt["tasks"] == 6
+    assert set(receipt["files"]) == {"tasks-0001.json", "label_config.xml"}
+    for name, digest in receipt["files"].items():
+        assert hashlib.sha256(Path("data/push", name).read_bytes()).hexdigest() == digest
+    assert "http://127.0.0.1:8080" in receipt["hint"] and "data/push/images" in receipt["hint"]
+
+
+def test_same_bytes_with_a_full_empty_or_damaged_cache_and_after_a_kill(records: pd.DataFrame):
+    push(records)
+    before = content()
+    Path("data/push/images/left.jpg.tmp").write_text("")
+    Path("data/push/tasks-0009.json").write_text("[]")
+    push(records)
+    assert content() == before
+    for path in Path(".cache").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:50])
+    push(records)
+    assert content() == before
+
+
+def test_pictures_are_drawn_again_only_for_a_new_mask(records: pd.DataFrame):
+    push(records)
+    stored = {path: path.stat().st_mtime_ns for path in Path(".cache").rglob("*") if path.is_file()}
+    mask = Path(str(records["mask"].iloc[0]))
+    other = next(
+        path for path in Path("data/pseudo/masks").iterdir() if path != mask and read_mask(path).any()
+    )
+    mask.write_bytes(other.read_bytes())
+    push(records)
+    after = {path: path.stat().st_mtime_ns for path in Path(".cache").rglob("*") if path.is_file()}
+    assert {**after, **stored} == after and len(after) == len(stored) + 1
+
+
+def test_nothing_to_review_writes_no_task_file(records: pd.DataFrame):
+    assert push(records.iloc[:0]) == []
+    assert json.loads(Path("data/push/receipt.json").read_bytes())["tasks"] == 0
+
+
+def test_a_queue_of_another_run_is_refused(records: pd.DataFrame):
+    queue = queue_of(records)
+    with pytest.raises(PipelineError, match=r"found 1 ids that are not there .*run `dvc repro queue` first"):
+        queued_items(queue, records[records["id"] != queue["id"][0]])
+
+
+def test_a_missing_queue_is_refused(tmp_path: Path):
+    with pytest.raises(PipelineError, match=r"queue\.csv, found no such file; run `dvc repro queue`"):
+        read_queue(tmp_path)
+
+
+def test_the_queue_comes_back_from_its_file_as_it_was(records: pd.DataFrame):
+    queue = queue_of(records)
+    write_queue(Path("data/queue"), queue)
+    back = read_queue(Path("data/queue"))
+    assert back.to_dict("records") == queue.to_dict("records")
+
+
+@pytest.mark.parametrize("name", ["image", "mask"])
+def test_a_damaged_or_unfitting_file_is_named(records: pd.DataFrame, name: str):
+    path = Path(str(records[name].iloc[0]))
+    path.write_bytes(b"nothing")
+    with pytest.raises(
+        PipelineError, match=r"a pseudo label cannot be shown: .*dvc repro --force pseudo_label"
+    ):
+        push(records)
+
+
+def test_a_mask_of_another_size_is_named(records: pd.DataFrame):
+    write_pseudo(Path("other"), 1, width=50, height=70)
+    mask = next(Path("other/data/pseudo/masks").iterdir())
+    Path(str(records["mask"].iloc[0])).write_bytes(mask.read_bytes())
+    with pytest.raises(PipelineError, match=r"is 120x160 pixels, its mask 50x70; run"):
+        push(records)
+
+
+def test_the_stage_runs_and_refuses_to_send(records: pd.DataFrame, root: Path):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    write_queue(Path("data/queue"), queue_of(records))
+    outcomes = []
+    for send in (False, True):
+        params["label_studio"]["send"] = send
+        Path("params.yaml").write_text(yaml.safe_dump(params))
+        command = [sys.executable, "-m", "pipeline.push"]
+        outcomes.append(subprocess.run(command, capture_output=True, text=True, check=False))
+    assert outcomes[0].returncode == 0, outcomes[0].stderr
+    assert len(json.loads(Path("data/push/tasks-0001.json").read_bytes())) == 6
+    assert outcomes[1].returncode == 1
+    assert (
+        "push: label_studio.send: found true, but nothing in this version sends tasks" in outcomes[1].stderr
+    )
+
+
+@pytest.mark.parametrize("root", ["", "pictures", "/data/local-files/?d=pictures/", "ftp://host/pictures"])
+def test_a_picture_root_that_no_server_understands_is_refused(root: str):
+    with pytest.raises(ValueError, match="picture_root"):
+        LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=root)

@@ -1,0 +1,183 @@
+"""The review queue: doubtful first, an unbiased random slice between, stable when pictures are added."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotations.lock import LockEntry, review_key, write_lock
+from pipeline.errors import PipelineError
+from pipeline.params import QueueParams
+from pipeline.queue import rank, summarise
+from pipeline.records import make_records, write_records
+
+BOX = "0,0,60,80"
+
+
+def identity(number: int) -> str:
+    return hashlib.sha256(f"picture {number}".encode()).hexdigest()[:16]
+
+
+def parent(number: int) -> str:
+    return hashlib.sha256(f"file {number}".encode()).hexdigest()
+
+
+def pseudo(uncertainties: list[float], **changes: object) -> pd.DataFrame:
+    rows = [
+        {
+            "id": identity(number),
+            "source": "crawl",
+            "source_key": f"{number}.jpg",
+            "parent_id": identity(-number - 1),
+            "parent_sha256": parent(number),
+            "crop_box": BOX,
+            "label": "pseudo",
+            "image": f"data/pseudo/images/{identity(number)}.png",
+            "mask": f"data/pseudo/masks/{identity(number)}.png",
+            "width": 60,
+            "height": 80,
+            "sha256": parent(number),
+            "teacher": "0" * 16,
+            "uncertainty": uncertainty,
+            "flags": "pieces" if number % 2 else "",
+            **changes,
+        }
+        for number, uncertainty in enumerate(uncertainties)
+    ]
+    return make_records(rows)
+
+
+def scattered(count: int) -> list[float]:
+    return [float(value) for value in np.random.default_rng(0).random(count)]
+
+
+def test_most_doubtful_first_and_lowest_score_first():
+    queue = rank(pseudo([0.1, 0.9, 0.5, 0.9]), set(), QueueParams(size=10, random_share=0))
+    tied = sorted([identity(1), identity(3)])
+    assert list(queue["id"]) == [*tied, identity(2), identity(0)]
+    assert list(queue["rank"]) == [1, 2, 3, 4]
+    assert list(queue["score"]) == [0.25, 0.5, 0.75, 1.0]
+    assert set(queue["reason"]) == {"uncertain"}
+    assert queue["key"][2] == review_key(parent(2), BOX)
+
+
+def test_reviewed_ones_are_left_out_and_counted():
+    records, reviewed = pseudo([0.1, 0.9, 0.5]), {review_key(parent(1), BOX), "f" * 16}
+    params = QueueParams(size=1, random_share=0)
+    queue = rank(records, reviewed, params)
+    assert list(queue["id"]) == [identity(2)]
+    counts = summarise(records, reviewed, queue)
+    expected = {"pseudo": 3, "reviewed": 1, "queued": 1, "left_out": 1, "uncertain": 1, "random": 0}
+    assert {**counts, **expected} == counts
+    assert counts["mean_uncertainty"] == 0.5 and counts["flagged"] == 0
+
+
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
+def test_every_front_part_holds_its_share_of_random_ones(share: float):
+    queue = rank(pseudo(scattered(1000)), set(), QueueParams(size=1000, random_share=share))
+    random = (queue["reason"] == "random").to_numpy().cumsum()
+    chosen = random[-1]
+    assert chosen == pytest.approx(1000 * share, rel=0.2)
+    for place in range(1, 1001):
+        assert random[place - 1] <= max(int(place * share), chosen - (1000 - place))
+        assert random[place - 1] >= min(int(place * share), chosen)
+
+
+def test_the_slice_is_a_fair_sample_of_all():
+    records = pseudo(scattered(3000))
+    queue = rank(records, set(), QueueParams(size=600, random_share=0.2))
+    random = queue.loc[queue["reason"] == "random", "uncertainty"]
+    assert len(random) == 120
+    assert random.mean() == pytest.approx(records["uncertainty"].mean(), abs=3 * 0.29 / 120**0.5)
+    assert queue.loc[queue["reason"] == "uncertain", "uncertainty"].min() > 0.75
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 60), st.sampled_from([0.0, 0.1, 0.3, 1.0]))
+def test_new_pictures_do_not_reshuffle(old: int, new: int, share: float):
+    params = QueueParams(size=1000, random_share=share)
+    uncertainties = scattered(old + new)
+    before = rank(pseudo(uncertainties[:old]), set(), params)
+    after = rank(pseudo(uncertainties), set(), params)
+    assert sorted(after["id"]) == sorted(identity(number) for number in range(old + new))
+    for reason in ("random", "uncertain"):
+        was = list(before.loc[before["reason"] == reason, "id"])
+        now = [one for one in after.loc[after["reason"] == reason, "id"] if one in set(before["id"])]
+        assert now == was
+
+
+def test_order_of_the_records_does_not_matter():
+    records, params = pseudo(scattered(50)), QueueParams(size=40, random_share=0.2)
+    mixed = records.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(rank(records, set(), params), rank(mixed, set(), params))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_nothing_to_review_is_an_empty_queue(share: float):
+    records, params = pseudo([0.5]), QueueParams(size=9, random_share=share)
+    reviewed = {review_key(parent(0), BOX)}
+    queue = rank(records, reviewed, params)
+    assert queue.empty and list(queue.columns)[:3] == ["rank", "id", "key"]
+    assert summarise(records, reviewed, queue)["mean_uncertainty"] == 0.0
+    assert rank(records.iloc[:0], set(), params).empty
+
+
+@pytest.mark.parametrize("missing", ["parent_sha256", "crop_box", "uncertainty"])
+def test_a_pseudo_label_that_cannot_be_found_again_is_an_error(missing: str):
+    records = pseudo([0.5, 0.6], **{missing: None})
+    with pytest.raises(
+        PipelineError, match=r"expected parent_sha256, .* found 2 without .*dvc repro --force"
+    ):
+        rank(records, set(), QueueParams(size=9, random_share=0))
+
+
+def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.queue"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path: Path, root: Path):
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    params["queue"] = {"size": 3, "random_share": 0.5}
+    params["reviews"] = {"path": "reviews"}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    write_records(tmp_path / "data/pseudo", pseudo(scattered(6)), [])
+
+    done = run_stage(tmp_path)
+    assert done.returncode == 1
+    assert (
+        "queue: the reviews cannot be read: expected a folder of reviews at reviews, found none"
+        in done.stderr
+    )
+
+    mask = np.ones((80, 60), np.uint8)
+    review = LockEntry.of(
+        parent_sha256=parent(0),
+        crop_box=BOX,
+        shape=mask.shape,
+        verdict="accept",
+        mask=mask,
+        reasons=[],
+        reviewer="curator-1",
+        reviewed_at="2025-01-31T12:00:00+00:00",
+        teacher=None,
+    )
+    write_lock(tmp_path / "reviews", [review])
+    contents = []
+    for _ in range(2):
+        done = run_stage(tmp_path)
+        assert done.returncode == 0, done.stderr
+        contents.append((tmp_path / "data/queue/queue.csv").read_bytes())
+        (tmp_path / "data/queue/left-by-a-kill.tmp").write_text("")
+    assert contents[0] == contents[1]
+    queue = pd.read_csv(tmp_path / "data/queue/queue.csv", dtype={"id": str})
+    assert len(queue) == 3 and identity(0) not in set(queue["id"])
+    metrics = yaml.safe_load((tmp_path / "metrics/queue.json").read_text())
+    assert (metrics["pseudo"], metrics["reviewed"], metrics["queued"], metrics["left_out"]) == (6, 1, 3, 2)

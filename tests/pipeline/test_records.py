@@ -1,0 +1,115 @@
+"""Records: a checked schema, nothing vanishes, the same bytes from the same rows."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.records import (
+    COLUMNS,
+    Rejected,
+    account,
+    check_records,
+    make_records,
+    read_records,
+    read_rejected,
+    write_records,
+)
+
+
+def row(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"{number:016x}",
+        "source": "eg1800",
+        "source_key": f"{number:05d}",
+        "label": "human",
+        "image": f"images/{number}.jpg",
+        "width": 600,
+        "height": 800,
+        "sha256": "0" * 64,
+        **more,
+    }
+
+
+def test_round_trip_sorted_by_id_whatever_the_order(tmp_path: Path) -> None:
+    rejected = [Rejected("eg1800", "00009", "empty_file", 'the file has zero bytes, "really"')]
+    one, two = tmp_path / "one", tmp_path / "two"
+    write_records(one, make_records([row(3), row(1), row(2, side="train", uncertainty=0.5)]), rejected)
+    write_records(two, make_records([row(2, side="train", uncertainty=0.5), row(1), row(3)]), rejected)
+    read = read_records(one)
+    assert list(read["id"]) == [f"{n:016x}" for n in (1, 2, 3)]
+    assert tuple(read.columns) == COLUMNS
+    assert (one / "records.parquet").read_bytes() == (two / "records.parquet").read_bytes()
+    assert read_rejected(one).to_dict("records") == [
+        {
+            "source": "eg1800",
+            "source_key": "00009",
+            "reason": "empty_file",
+            "detail": 'the file has zero bytes, "really"',
+        }
+    ]
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", '"', ","])
+def test_a_rejected_file_may_be_named_with_any_character(tmp_path: Path, end: str) -> None:
+    rejected = [Rejected("crawl", f"Icon{end}", "wrong_suffix", f"Icon{end} is no picture")] * 2
+    write_records(tmp_path, make_records([]), rejected)
+    assert read_rejected(tmp_path)["source_key"].tolist() == [f"Icon{end}"] * 2
+
+
+def test_no_records_at_all(tmp_path: Path) -> None:
+    write_records(tmp_path, make_records([]), [])
+    assert len(read_records(tmp_path)) == 0
+    assert len(read_rejected(tmp_path)) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"id": "XYZ"}, "id"),
+        ({"label": "guess"}, "label"),
+        ({"side": "validation"}, "side"),
+        ({"published_side": "val"}, "published_side"),
+    ],
+)
+def test_a_broken_row_is_refused_by_the_column(change: dict[str, str], word: str) -> None:
+    with pytest.raises(PipelineError, match=word):
+        make_records([row(1, **change)])
+
+
+def test_two_rows_of_one_id_and_a_strange_column_are_refused() -> None:
+    with pytest.raises(PipelineError, match="id"):
+        make_records([row(1), row(1)])
+    with pytest.raises(PipelineError, match="colour"):
+        check_records(make_records([row(1)]).assign(colour="red"))
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"expected .*records\.parquet.*dvc repro"):
+        read_records(tmp_path)
+
+
+def test_account_counts_and_stops() -> None:
+    rejected = [Rejected("s", str(n), reason, "why") for n, reason in enumerate(["a", "b", "a"])]
+    assert account("crop", 10, 7, rejected, 0.3) == {
+        "in": 10,
+        "out": 7,
+        "rejected": 3,
+        "reasons": {"a": 2, "b": 1},
+    }
+    with pytest.raises(PipelineError, match="10 items went in, but 8 records and 3 rejected came out"):
+        account("crop", 10, 8, rejected, 0.3)
+    with pytest.raises(
+        PipelineError, match=r"3 of 10 items were rejected \(a 2, b 1\); at most 29%.*ingest\.max_reject_rate"
+    ):
+        account("ingest@baidu", 10, 7, rejected, 0.29)
+    assert account("crop", 0, 0, [], 0.0)["in"] == 0
+
+
+def test_text_stays_text(tmp_path: Path) -> None:
+    write_records(tmp_path, make_records([row(1, author="00012", licence=None)]), [])
+    read = read_records(tmp_path)
+    assert read["author"].tolist() == ["00012"]
+    assert pd.isna(read["licence"].iloc[0])

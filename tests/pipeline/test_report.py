@@ -1,0 +1,258 @@
+"""The stage report: pictures in the page alone, the same reports/ after another training, plain errors."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import report as stage
+from pipeline.errors import PipelineError
+from pipeline.params import ReportParams
+from pipeline.paths import CROP, DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REPORTS
+from pipeline.records import Rejected, make_records, write_records
+from sinet.images import encode_png, read_image
+from tests.pipeline import dataset_inputs as inputs
+from tests.pipeline.report_metrics import FIGURES, metrics
+from tests.pipeline.test_figures import TEACHER, TRAIN
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = {  # the folder of a stage's rejected.csv, and its name as the user knows it
+    INGEST / "eg1800": "ingest@eg1800",
+    INGEST / "baidu": "ingest@baidu",
+    INGEST / "crawl": "ingest@crawl",
+    CROP: "crop",
+    PSEUDO: "pseudo_label",
+    DATASET: "merge",
+}
+# Characters that end a line for some readers: of a Mac's folder icon, of Unicode, of a form feed.
+ODD_NAMES = ("Icon\r", "a\u2028b.jpg", "c\x85d.jpg", "e\x0cf.jpg", 'g,"h".jpg', "i\nj.jpg", "<b>|k.jpg", "NA")
+
+
+def dataset_records(folder: Path) -> list[dict[str, Any]]:
+    """Three pictures of each label; the first of them on the dev side."""
+    rows = []
+    for at, label in enumerate(["human", "crop", "reviewed"] * 3):
+        row = inputs.record(folder, *inputs.portrait(at), source="crawl", source_key=f"{label}-{at}.jpg")
+        side, review = "dev" if at < 3 else "train", "fix" if label == "reviewed" else None
+        rows.append({**row, "label": label, "side": side, "review": review})
+    return rows
+
+
+def pseudo_records(folder: Path, doubts: list[float]) -> list[dict[str, Any]]:
+    return [
+        inputs.record(
+            folder,
+            *inputs.portrait(100 + at),
+            source="crawl",
+            source_key=f"{at}.jpg",
+            label="pseudo",
+            uncertainty=doubt,
+            flags="pieces holes" if doubt > 0.8 else "",
+        )
+        for at, doubt in enumerate(doubts)
+    ]
+
+
+def write_training(seed: int) -> None:
+    """What differs from one training to another: figures, curves, worst cases, export, queue."""
+    rng = np.random.default_rng(seed)
+    counted = metrics()
+    counted["train"] |= {"best_epoch": 1 + seed, "dev_foreground_iou": float(rng.random())}
+    counted["teacher"] |= {"best_epoch": 1 + seed, "foreground_iou": float(rng.random())}
+    counted["evaluate"] |= {name: float(rng.random()) for name in FIGURES}
+    counted["queue"]["queued"] = int(rng.integers(10000))
+    counted["export"]["max_difference"] = float(rng.random())
+    METRICS.mkdir(exist_ok=True)
+    for name, content in counted.items():
+        (METRICS / f"{name}.json").write_text(json.dumps(content))
+    PLOTS.mkdir(exist_ok=True)
+    TEACHER.assign(loss=rng.random(3)).to_csv(PLOTS / "teacher.csv", index=False)
+    TRAIN.assign(boundary=rng.random(5)).to_csv(PLOTS / "train.csv", index=False)
+    scores = pd.DataFrame({"label": ["human"] * 20, "foreground_iou": rng.uniform(0.8, 1, 20)})
+    scores.to_csv(PLOTS / "evaluate.csv", index=False)
+    shutil.rmtree(GALLERY, ignore_errors=True)
+    GALLERY.mkdir(parents=True)
+    entries = []
+    for rank in (1, 2):
+        image, _ = inputs.portrait(1000 * seed + rank, (400, 160))
+        name = f"{rank:02d}-{rank:016x}.png"
+        (GALLERY / name).write_bytes(encode_png(image))
+        entries.append({"id": f"{rank:016x}", "file": name, **dict.fromkeys(FIGURES, 0.5)})
+    (GALLERY / "gallery.json").write_text(json.dumps(entries))
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as all other stages leave it, with photographs in every place where a stage keeps them."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    rejected = [Rejected("crawl", name, "not_an_image", f"it is {name}") for name in ODD_NAMES]
+    for folder in STAGES:
+        write_records(folder, make_records([]), [])
+    write_records(INGEST / "crawl", make_records([]), rejected)
+    write_records(DATASET, make_records(dataset_records(DATASET)), [])
+    write_records(PSEUDO, make_records(pseudo_records(PSEUDO, [0.1, 0.5, 0.9])), [])
+    write_training(1)
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*")}
+
+
+def pictures_in(html: str) -> list[Image.Image]:
+    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
+    return [Image.open(io.BytesIO(base64.b64decode(data, validate=True))) for data in found]
+
+
+# The stage, from folder to folder.
+
+
+def test_git_gets_numbers_and_a_drawing_but_no_picture(world: Path) -> None:
+    stage.main()
+    written = contents(REPORTS)
+    assert set(written) == {"dataset.md", "dataset.csv", "flow.svg"}
+    for name, data in written.items():
+        text = data.decode("utf-8")  # no picture is
+        assert "data:" not in text and "base64" not in text and "\r" not in text, name
+        assert not re.search(r"[A-Za-z0-9+/]{65,}", text), name
+    tags = {element.tag.split("}")[1] for element in ElementTree.fromstring(written["flow.svg"]).iter()}
+    assert tags == {"svg", "title", "style", "path", "rect", "text"}
+    assert len(list(csv.DictReader(io.StringIO(written["dataset.csv"].decode())))) > 50
+
+
+def test_another_training_changes_the_page_and_not_what_git_tracks(world: Path) -> None:
+    stage.main()
+    before, page = contents(REPORTS), contents(PAGE)
+    stage.main()
+    assert contents(REPORTS) == before and contents(PAGE) == page
+    write_training(2)
+    stage.main()
+    assert contents(REPORTS) == before
+    changed = {name for name, data in contents(PAGE).items() if data != page[name]}
+    assert changed == {"index.html", "report.md", "train.svg", "teacher.svg", "iou.svg"}
+
+
+def test_the_page_holds_the_pictures_themselves(world: Path) -> None:
+    stage.main()
+    html = (PAGE / "index.html").read_text()
+    pictures = pictures_in(html)
+    assert len(pictures) == 2 + 2 + 3 + 2  # crops and reviewed ones of train, pseudo labels, the gallery
+    assert [picture.height for picture in pictures] == [220] * 7 + [160] * 2
+    worst = read_image(GALLERY / f"01-{1:016x}.png")
+    assert np.abs(np.asarray(pictures[-2]).astype(int) - worst).mean() < 8
+    assert "data/" not in "".join(re.findall(r'src="([^"]{,200})"', html))
+    shown = set(re.findall(r"!\[.*?\]\((.*?)\)", (PAGE / "report.md").read_text()))
+    assert len(shown) == 6
+    assert all((PAGE / name).is_file() for name in shown)
+
+
+def test_a_rejected_file_may_be_called_anything(world: Path) -> None:
+    stage.main()
+    html = (PAGE / "index.html").read_bytes().decode()
+    for name in ODD_NAMES:
+        escaped = name.replace("<", "&lt;").replace(">", "&gt;").replace('"', "&#34;")
+        assert f"crawl <code>{escaped}</code>" in html
+        assert f"<td>it is {escaped}</td>" in html
+    assert contents(REPORTS)["dataset.md"].count(b"\r") == 0
+
+
+def test_what_an_earlier_run_left_goes(world: Path) -> None:
+    for folder in (REPORTS, PAGE):
+        folder.mkdir(parents=True)
+        (folder / "portrait.png").write_bytes(b"left over")
+    stage.main()
+    assert not list(Path().glob("**/portrait.png")) and not list(Path().glob("**/*.tmp"))
+
+
+def test_the_page_names_params_and_versions(world: Path) -> None:
+    stage.main()
+    html = (PAGE / "index.html").read_text()
+    assert "best_from: 0.6" in html and "parity_pictures: 4" in html
+    assert "<tr><td>torch</td><td><code>2." in html
+    versions = stage.versions()
+    assert set(versions) == {"Python", *stage.PACKAGES}
+    assert "not installed" not in versions.values()
+
+
+def test_a_missing_file_says_which_and_whose(world: Path) -> None:
+    needed = {
+        **{METRICS / f"{name}.json": name.replace("ingest_", "ingest@") for name in metrics()},
+        **{folder / "rejected.csv": name for folder, name in STAGES.items()},
+        **{PLOTS / f"{name}.csv": name for name in ("teacher", "train", "evaluate")},
+        GALLERY / "gallery.json": "evaluate",
+    }
+    for path, name in needed.items():
+        away = path.rename(path.with_suffix(".away"))
+        expected = f"report: expected {path} of stage {name}, found no such file; run `dvc repro`"
+        with pytest.raises(PipelineError, match=f"^{re.escape(expected)}$"):
+            stage.main()
+        away.rename(path)
+    assert not REPORTS.exists() and not PAGE.exists()
+    stage.main()
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"in": 5', b"\xff\xfe"])
+@pytest.mark.parametrize("name", ["merge", "ingest_baidu"])
+def test_a_damaged_metrics_file_says_what_to_run(tmp_path: Path, damaged: bytes, name: str) -> None:
+    path = tmp_path / f"{name}.json"
+    path.write_bytes(damaged)
+    run = name.replace("_", "@")  # the stage's name in dvc.yaml
+    expected = rf"^report: {re.escape(str(path))} is not JSON \(.+\); run `dvc repro --force {run}`$"
+    with pytest.raises(PipelineError, match=expected):
+        stage.read_metrics({name: path})
+
+
+# Which masks are shown.
+
+
+def chosen(dataset: list[dict[str, Any]], pseudo: list[dict[str, Any]], count: int) -> dict[str, list[Any]]:
+    params = ReportParams(pictures=count, picture_height=40)
+    groups = stage.choose_samples(make_records(dataset), make_records(pseudo), params)
+    return {group.name: list(group.pictures) for group in groups}
+
+
+def test_the_first_of_train_by_id_are_shown(tmp_path: Path) -> None:
+    rows = dataset_records(tmp_path)
+    groups = chosen(rows[::-1], [], 1)
+    assert set(groups) == {"Portrait crops", "Reviewed pseudo labels"}
+    for label, name in (("crop", "Portrait crops"), ("reviewed", "Reviewed pseudo labels")):
+        first = min(row["id"] for row in rows if row["label"] == label and row["side"] == "train")
+        assert [picture.id for picture in groups[name]] == [first]
+    assert groups["Reviewed pseudo labels"][0].caption == "fix"
+    assert re.fullmatch(r"crop-\d\.jpg", groups["Portrait crops"][0].caption)
+
+
+@pytest.mark.parametrize(
+    ("count", "doubts"),
+    [
+        (0, []),
+        (1, ["0.10"]),
+        (2, ["0.10", "0.90, pieces holes"]),
+        (3, ["0.10", "0.50", "0.90, pieces holes"]),
+        (5, ["0.10", "0.30", "0.50", "0.70", "0.90, pieces holes"]),
+        (8, ["0.10", "0.30", "0.50", "0.70", "0.90, pieces holes"]),
+    ],
+)
+def test_pseudo_labels_go_from_certain_to_doubtful(tmp_path: Path, count: int, doubts: list[str]) -> None:
+    groups = chosen([], pseudo_records(tmp_path, [0.5, 0.9, 0.1, 0.7, 0.3]), count)
+    captions = [picture.caption for picture in groups.get("Pseudo labels", [])]
+    assert captions == [f"uncertainty {doubt}" for doubt in doubts]
+
+
+def test_shown_pictures_have_the_height_asked_for(tmp_path: Path) -> None:
+    image, mask = inputs.portrait(5, (90, 60))
+    row = inputs.record(tmp_path, image, mask, source="crawl", source_key="a.jpg", label="crop", side="train")
+    (picture,) = chosen([row], [], 8)["Portrait crops"]
+    assert (picture.width, picture.height) == (60, 40)
+    assert pictures_in(f'src="{picture.uri}"')[0].size == (60, 40)

@@ -1,0 +1,137 @@
+"""Reviews become records: the locked box, the locked mask, and a reason for each review without a picture."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from annotations.lock import LockEntry, write_lock
+from pipeline.boxes import Box
+from pipeline.errors import PipelineError
+from pipeline.portrait import cut
+from pipeline.records import make_records
+from pipeline.reviewed import Reviewed, check_orphans, cut_reviewed, read_reviews
+from pipeline.store import Store
+from sinet.images import pixel_id, read_image, read_mask
+from tests.pipeline import dataset_inputs as inputs
+
+FILL = 128
+
+
+@pytest.fixture
+def crawl(tmp_path: Path) -> list[dict[str, object]]:
+    return inputs.crawl(tmp_path / "crawl", 4)
+
+
+def cut_all(tmp_path: Path, entries: list[LockEntry], crawl: list[dict[str, object]]) -> Reviewed:
+    store = Store("merge", tmp_path / "cache")
+    return cut_reviewed(entries, make_records(crawl), tmp_path / "cut", FILL, store, workers=1)
+
+
+@pytest.mark.parametrize("box", ["10,5,70,85", "-8,-20,60,100", "40,60,130,150", "0,0,96,120"])
+def test_the_picture_is_cut_by_the_locked_box_and_gets_the_locked_mask(
+    tmp_path: Path, crawl: list[dict[str, object]], box: str
+) -> None:
+    mask = np.random.default_rng(4).integers(0, 2, (Box.parse(box).height, Box.parse(box).width), np.uint8)
+    entry = inputs.review(crawl[1], box, "accept", mask)
+    result = cut_all(tmp_path, [entry], crawl)
+
+    row = result.records.iloc[0]
+    expected = cut(inputs.portrait(5001)[0], Box.parse(box), FILL)
+    assert np.array_equal(read_image(Path(row["image"])), expected)
+    assert np.array_equal(read_mask(Path(row["mask"])), mask)
+    assert (row["id"], row["width"], row["height"]) == (
+        pixel_id(expected),
+        expected.shape[1],
+        expected.shape[0],
+    )
+    assert (row["parent_id"], row["parent_sha256"]) == (crawl[1]["id"], crawl[1]["sha256"])
+    assert (row["label"], row["review"], row["crop_box"]) == ("reviewed", "accept", box)
+    assert (row["source"], row["source_key"], row["author"]) == ("crawl", "1.jpg", "someone")
+    assert row["teacher"] == entry.teacher
+    assert result.rejected == []
+
+
+def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dict[str, object]]) -> None:
+    box, mask = "0,0,20,30", np.ones((30, 20), np.uint8)
+    gone = {"sha256": "e" * 64}
+    entries = [
+        inputs.review(crawl[0], box, "fix", mask),
+        inputs.review(crawl[0], "1,1,21,31", "reject", None),
+        inputs.review(crawl[2], box, "unsure", None),
+        inputs.review(crawl[3], box, "accept", mask * 0),
+        inputs.review(gone, box, "accept", mask),
+        inputs.review(gone, "3,3,9,9", "reject", None),
+    ]
+    result = cut_all(tmp_path, entries, crawl)
+    keys = {entry.key: (entry.parent_sha256, entry.verdict) for entry in entries}
+    reasons = {keys[one.source_key]: one.reason for one in result.rejected}
+    assert reasons == {
+        (crawl[0]["sha256"], "reject"): "review_reject",
+        (crawl[2]["sha256"], "unsure"): "review_unsure",
+        (crawl[3]["sha256"], "accept"): "empty_mask",
+        ("e" * 64, "accept"): "orphaned",
+        ("e" * 64, "reject"): "review_reject",
+    }
+    assert len(result.records) == 1
+    assert {one.source for one in result.rejected} == {"reviews"}
+
+    check_orphans(result.rejected, 1)
+    with pytest.raises(PipelineError) as error:
+        check_orphans(result.rejected, 0)
+    orphan = next(one.source_key for one in result.rejected if one.reason == "orphaned")
+    assert f"at most 0 reviews without their picture (merge.max_orphaned_reviews), found 1: {orphan}" in str(
+        error.value
+    )
+    assert "set reviews.path" in str(error.value)
+
+
+def test_a_mask_of_another_size_than_its_box_names_the_entry(
+    tmp_path: Path, crawl: list[dict[str, object]]
+) -> None:
+    whole = inputs.review(crawl[0], "0,0,20,30", "accept", np.ones((30, 20), np.uint8))
+    wrong = inputs.review(crawl[0], "0,0,20,40", "accept", np.ones((40, 20), np.uint8))
+    entry = whole.model_copy(update={"crop_box": wrong.crop_box})
+    with pytest.raises(PipelineError, match=f"review {entry.key}: expected a mask of 20x40 .* found 20x30"):
+        cut_all(tmp_path, [entry], crawl)
+
+
+def test_equal_crops_of_two_reviews_are_one_record(tmp_path: Path) -> None:
+    image, _ = inputs.portrait(9)
+    mask = np.ones((30, 20), np.uint8)
+    first = inputs.record(tmp_path / "a", image, None, source="crawl", source_key="a.jpg")
+    bordered = np.pad(image, ((2, 0), (3, 0), (0, 0)))
+    second = inputs.record(tmp_path / "b", bordered, None, source="crawl", source_key="b.jpg")
+    entries = [
+        inputs.review(first, "0,0,20,30", "accept", mask),
+        inputs.review(second, "3,2,23,32", "fix", mask),
+    ]
+    result = cut_all(tmp_path, entries, [first, second])
+    assert len(result.records) == 1
+    assert [one.reason for one in result.rejected] == ["duplicate_pixels"]
+    assert sorted([Path(result.records.at[0, "image"]).stem, result.rejected[0].source_key]) == sorted(
+        entry.key for entry in entries
+    )
+
+
+def test_cutting_again_takes_the_stored_result_and_gives_the_same_bytes(
+    tmp_path: Path, crawl: list[dict[str, object]]
+) -> None:
+    entry = inputs.review(crawl[0], "5,5,65,85", "accept", inputs.portrait(1, (60, 80))[1])
+    cut_all(tmp_path, [entry], crawl)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()}
+    Path(str(crawl[0]["image"])).unlink()  # nobody opens it again
+    cut_all(tmp_path, [entry], crawl)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()} == before
+
+
+def test_a_damaged_or_missing_lock_is_a_sentence(tmp_path: Path, crawl: list[dict[str, object]]) -> None:
+    with pytest.raises(PipelineError, match="the reviews cannot be read: expected a folder of reviews"):
+        read_reviews(tmp_path / "nowhere")
+    entry = inputs.review(crawl[0], "0,0,20,30", "reject", None)
+    write_lock(tmp_path / "lock", [entry])
+    assert read_reviews(tmp_path / "lock") == [entry]
+    shard = next((tmp_path / "lock").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-20])
+    with pytest.raises(PipelineError, match=f"{shard.name}, line 1"):
+        read_reviews(tmp_path / "lock")

@@ -1,0 +1,49 @@
+"""The per-image store: what comes out is what went in, or nothing."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.store import Result, Store, key_of
+
+META = st.dictionaries(st.text(), st.integers() | st.text() | st.none())
+BLOBS = st.dictionaries(st.text("abcdefgh", min_size=1), st.binary())
+
+
+@given(meta=META, blobs=BLOBS)
+def test_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, meta: dict[str, object], blobs: dict[str, bytes]
+) -> None:
+    store = Store("stage", tmp_path_factory.mktemp("store"))
+    store.put("ab12", Result(meta, blobs))
+    assert store.get("ab12") == Result(meta, blobs)
+
+
+def test_missing_and_damaged_entries_count_as_missing(tmp_path: Path) -> None:
+    store = Store("stage", tmp_path)
+    assert store.get("ab12") is None
+    store.put("ab12", Result({"a": 1}, {"mask": b"0123456789" * 100}))
+    path = tmp_path / "stage" / "ab" / "ab12"
+    whole = path.read_bytes()
+    for cut in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        assert store.get("ab12") is None, f"cut at {cut}"
+    flipped = bytearray(whole)
+    flipped[whole.index(b"0123456789") + 20] ^= 1
+    path.write_bytes(bytes(flipped))
+    assert store.get("ab12") is None
+
+
+def test_no_temporary_file_stays(tmp_path: Path) -> None:
+    Store("stage", tmp_path).put("ab12", Result({}, {}))
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab12"]
+
+
+def test_the_key_depends_on_every_part_and_not_on_the_order_of_a_dict() -> None:
+    assert key_of("a", {"x": 1, "y": 2}) == key_of("a", {"y": 2, "x": 1})
+    assert (
+        len({key_of("a", 1), key_of("a", 2), key_of("b", 1), key_of("a", "1"), key_of("a"), key_of(["a", 1])})
+        == 6
+    )

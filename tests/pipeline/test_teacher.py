@@ -1,0 +1,249 @@
+"""The teacher on a few drawn shapes: the right pictures, a resumable run, and messages that name the trouble."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline import deeplab
+from pipeline.errors import PipelineError
+from pipeline.params import TeacherParams, load_params
+from pipeline.records import make_records, write_records
+from pipeline.teacher import (
+    checkpoint_folder,
+    choose_sides,
+    evaluate,
+    load_dev,
+    summarise,
+    teacher_loss,
+    train_teacher,
+    write_curves,
+)
+from sinet.checkpoint import load_state
+from sinet.data import Sample
+from sinet.images import encode_mask, encode_png
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def params(**changes: Any) -> TeacherParams:
+    """The sample profile's teacher, small and quick."""
+    small = {"size": 64, "epochs": 3, "batch": 4, "average_decay": 0.5, "dev_share": 0.25}
+    base = load_params(ROOT / "params.yaml").teacher.model_dump()
+    return TeacherParams.model_validate({**base, **small, **changes})
+
+
+def draw(folder: Path, index: int) -> dict[str, Any]:
+    """A bright figure on a dark ground as a record: wrong in every way but that it can be learned in seconds."""
+    rng = np.random.default_rng(index)
+    mask = np.zeros((80, 60), np.uint8)
+    x, y, r = rng.integers(20, 40), rng.integers(20, 40), rng.integers(10, 18)
+    rows, columns = np.mgrid[:80, :60]
+    mask[(rows - y) ** 2 + (columns - x) ** 2 < r * r] = 1
+    mask[y + r // 2 :, x - r : x + r] = 1
+    image = rng.integers(0, 90, (80, 60, 3)) + mask[..., None] * rng.integers(80, 160, 3)
+    id_ = f"{index:016x}"
+    image_path, mask_path = folder / f"{id_}.png", folder / f"{id_}-mask.png"
+    image_path.write_bytes(encode_png(image.astype(np.uint8)))
+    mask_path.write_bytes(encode_mask(mask))
+    return row(index, image=str(image_path), mask=str(mask_path), published_side="train")
+
+
+def row(index: int, **more: Any) -> dict[str, Any]:
+    base = {"id": f"{index:016x}", "source": "eg1800", "source_key": f"{index:05d}.jpg", "label": "human"}
+    files = {"image": f"{index}.png", "mask": f"{index}-mask.png", "sha256": "0" * 64}
+    return {**base, **files, "width": 60, "height": 80, **more}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder = tmp_path_factory.mktemp("world")
+    return make_records([draw(folder, index) for index in range(24)])
+
+
+@pytest.fixture(scope="module")
+def sides(world: pd.DataFrame) -> pd.DataFrame:
+    return choose_sides(world, make_records([]), 0.25)
+
+
+def test_nothing_of_a_published_test_side_is_left() -> None:
+    portraits = make_records(
+        [row(i, published_side="test" if i < 5 else "train") for i in range(20)]
+        + [row(30, mask=None, published_side="train")]
+    )
+    crops = [row(100, label="crop", parent_id=f"{3:016x}"), row(101, label="crop", parent_id=f"{200:016x}")]
+    chosen = choose_sides(portraits, make_records(crops), 0.2)
+    assert set(chosen["id"]) == {f"{i:016x}" for i in [*range(5, 20), 101]}
+    assert set(chosen["side"]) == {"train", "dev"}
+
+
+def test_crops_of_one_photograph_stay_together_and_new_pictures_move_nobody() -> None:
+    crops = make_records([row(1000 + i, label="crop", parent_id=f"{i // 4:016x}") for i in range(400)])
+    chosen = choose_sides(make_records([]), crops, 0.2)
+    assert (chosen.groupby("parent_id")["side"].nunique() == 1).all()
+    assert 0.1 < (chosen["side"] == "dev").mean() < 0.3
+    fewer = choose_sides(make_records([]), crops.iloc[::2], 0.2).set_index("id")["side"]
+    pd.testing.assert_series_equal(fewer, chosen.set_index("id")["side"][fewer.index])
+
+
+def test_there_is_always_a_dev_picture() -> None:
+    chosen = choose_sides(make_records([row(i) for i in range(3)]), make_records([]), 1e-9)
+    assert sorted(chosen["side"]) == ["dev", "train", "train"]
+
+
+def test_without_labelled_pictures_it_says_what_to_give() -> None:
+    only_test = make_records([row(i, published_side="test") for i in range(9)])
+    with pytest.raises(PipelineError, match="found 0; give a source with masks"):
+        choose_sides(only_test, make_records([]), 0.1)
+
+
+def test_the_loss_by_hand() -> None:
+    target = torch.tensor([[[1, 1], [0, 0]]], dtype=torch.uint8)
+    unsure = teacher_loss(torch.zeros(1, 1, 2, 2), target, dice_weight=2.0)
+    assert unsure["cross_entropy"].item() == pytest.approx(np.log(2))
+    assert unsure["dice"].item() == pytest.approx(
+        1 - (2 * 1 + 1) / (4 + 1)
+    )  # p = 0.5: overlap 1, sizes 2 + 2
+    assert unsure["loss"].item() == pytest.approx(np.log(2) + 2 * 0.4)
+    sure = teacher_loss(torch.tensor([[[[20.0, 20], [-20, -20]]]]), target, dice_weight=1.0)
+    assert sure["loss"].item() == pytest.approx(0, abs=1e-6)
+
+
+class Bright(torch.nn.Module):
+    """Says "person" where the picture is bright."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, :1]
+
+
+def test_dev_is_measured_at_224_in_any_number_of_batches(world: pd.DataFrame) -> None:
+    samples = [Sample(r.id, Path(r.image), Path(r.mask)) for r in world.head(5).itertuples()]
+    dev = load_dev(samples, 64)
+    assert dev.inputs.shape == (5, 64, 64, 3)
+    assert dev.masks.shape == (5, 224, 224)
+    one, many = (
+        evaluate(Bright(), deeplab.imagenet_input(64), dev, torch.device("cpu"), batch) for batch in (5, 2)
+    )
+    assert one == many
+    assert set(one) == {"foreground_iou", "mean_iou", "boundary_f1"}
+    truth = deeplab.imagenet_input(64)
+    painted = np.repeat(
+        dev.masks[:, ::3, ::3][:, :64, :64, None] * 255, 3, axis=3
+    )  # not to scale: a poor score
+    worse = evaluate(Bright(), truth, type(dev)(painted.astype(np.uint8), dev.masks), torch.device("cpu"))
+    assert worse["foreground_iou"] < 1
+
+
+def test_a_short_run_learns_and_is_summarised(sides: pd.DataFrame, tmp_path: Path) -> None:
+    trained = train_teacher(sides, params(epochs=12), None, tmp_path)
+    found = summarise(sides, 30, trained)
+    assert found["foreground_iou"] == max(r["dev_foreground_iou"] for r in trained.history) > 0.5
+    assert found["train"] + found["dev"] + found["left_out"] == found["in"] == 30
+    assert found["parameters"] == 2_161_137
+    losses = [r["loss"] for r in trained.history]
+    assert losses[-1] < losses[0]
+    write_curves(tmp_path / "plots" / "teacher.csv", trained.history)
+    lines = list(csv.DictReader((tmp_path / "plots" / "teacher.csv").open()))
+    assert [int(line["epoch"]) for line in lines] == list(range(1, len(lines) + 1))
+    assert float(lines[-1]["learning_rate"]) < float(lines[1]["learning_rate"])
+
+
+def test_it_stops_when_dev_gets_no_better(
+    sides: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Real training, but the dev scores are given: the best epoch is the second, two worse ones follow it.
+    scores = iter([0.5, 0.6, 0.6, 0.4, 0.9])
+    names = ("foreground_iou", "mean_iou", "boundary_f1")
+    monkeypatch.setattr("pipeline.teacher.evaluate", lambda *_: dict.fromkeys(names, next(scores)))
+    trained = train_teacher(sides, params(epochs=9, patience=2), None, tmp_path)
+    assert (len(trained.history), trained.best_epoch) == (4, 2)
+
+
+def test_a_loss_that_is_no_number_names_the_pictures(sides: pd.DataFrame, tmp_path: Path) -> None:
+    broken = params(learning_rate=1e38, max_gradient=1e30, schedule={"kind": "cosine", "warmup": 0})
+    with pytest.raises(
+        PipelineError, match=r"the loss is nan in step \d+ of epoch \d; .*0000000000"
+    ) as caught:
+        train_teacher(sides, broken, None, tmp_path)
+    named = [
+        word for word in str(caught.value).replace(",", " ").replace(".", " ").split() if len(word) == 16
+    ]
+    train = set(sides.loc[sides["side"] == "train", "id"])
+    assert len(set(named) & train) == 4
+
+
+def test_another_picture_mask_or_param_is_another_run(sides: pd.DataFrame, tmp_path: Path) -> None:
+    base = checkpoint_folder(sides, params(), None, tmp_path)
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"x")
+    others = {
+        checkpoint_folder(sides.iloc[1:], params(), None, tmp_path),
+        checkpoint_folder(sides, params(seed=7), None, tmp_path),
+        checkpoint_folder(sides, params(), weights, tmp_path),
+        checkpoint_folder(sides.assign(side="train"), params(), None, tmp_path),
+    }
+    assert len(others) == 4
+    assert base not in others
+    assert checkpoint_folder(sides, params(), None, tmp_path) == base
+
+
+STAGE = """
+import sys, yaml
+from pathlib import Path
+from pipeline import teacher
+from pipeline.params import TeacherParams
+class Loaded: teacher = TeacherParams.model_validate(yaml.safe_load(Path('teacher.yaml').read_text()))
+teacher.load_params = lambda: Loaded
+teacher.run('teacher', teacher.main)
+"""
+
+
+def start(folder: Path, world: pd.DataFrame) -> "subprocess.Popen[bytes]":
+    """The stage in a folder of its own, with the same pictures."""
+    folder.mkdir(exist_ok=True)
+    write_records(folder / "data/ingest/eg1800", world, [])
+    write_records(folder / "data/crop", make_records([]), [])
+    (folder / "teacher.yaml").write_text(json.dumps(params().model_dump(mode="json")))
+    environment = {**os.environ, "SINET_DEVICE": "cpu", "OMP_WAIT_POLICY": "PASSIVE"}
+    return subprocess.Popen(
+        [sys.executable, "-c", STAGE], cwd=folder, env=environment, stderr=subprocess.PIPE
+    )
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    names = ("models/teacher.safetensors", "metrics/teacher.json", "plots/teacher.csv")
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_weights(world: pd.DataFrame, tmp_path: Path) -> None:
+    killed = start(tmp_path / "killed", world)
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "killed").glob(".cache/teacher/*/checkpoint.pt")):
+        assert killed.poll() is None, killed.stderr.read() if killed.stderr else ""
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert not (tmp_path / "killed" / "models").exists()
+    checkpoint = next((tmp_path / "killed").glob(".cache/teacher/*"))
+    state = load_state(checkpoint)
+    assert state is not None
+    assert 1 <= state.epoch < 3
+
+    resumed, undisturbed = start(tmp_path / "killed", world), start(tmp_path / "undisturbed", world)
+    for process in (resumed, undisturbed):
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors.decode()
+    assert outputs(tmp_path / "killed") == outputs(tmp_path / "undisturbed")
+    assert not list((tmp_path / "killed").glob(".cache/teacher/*"))  # a finished run leaves no checkpoint

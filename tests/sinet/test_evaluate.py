@@ -1,0 +1,216 @@
+"""The protocol against scikit-learn; files paired by stem, and nothing left out in silence."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score, jaccard_score
+from typer.testing import CliRunner
+
+import sinet
+from sinet.__main__ import app
+from sinet.data import Sample
+from sinet.evaluate import EvaluateError, evaluate, pair, read_pair
+from sinet.images import encode_png, read_image, read_mask
+from sinet.predict import Predictor
+from sinet.recipe import EvaluateRecipe
+from tests.sinet.portraits import SMALL, portrait, write_portraits, write_weights
+
+FOUR = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
+PROTOCOL = EvaluateRecipe(size=224, boundary_kernel=15, gallery=0)
+AT_64 = EvaluateRecipe(size=64, boundary_kernel=5, gallery=0)
+
+
+def test_the_protocol_step_by_step(tmp_path: Path, predictor: Predictor) -> None:
+    samples = write_portraits(tmp_path, 4)
+    figures = evaluate(predictor, samples, AT_64).figures()
+    ious, natives, f1s, all_true, all_found = [], [], [], [], []
+    for sample in samples:
+        image, mask = read_image(sample.image), read_mask(sample.mask)
+        square = cv2.resize(image, (64, 64), interpolation=cv2.INTER_LINEAR)
+        true = cv2.resize(mask, (64, 64), interpolation=cv2.INTER_NEAREST)
+        with torch.inference_mode():
+            logits = predictor.model(SMALL.tensor(torch.from_numpy(square)[None]))
+            person = logits.softmax(1)[:, 1:]
+            native = torch.nn.functional.interpolate(person, mask.shape, mode="bilinear", align_corners=False)
+        found = logits[0].argmax(0).numpy()
+        square_kernel = np.ones((5, 5), np.uint8)
+        band = (cv2.dilate(true, square_kernel) - cv2.erode(true, square_kernel)) == 1
+        ious.append(jaccard_score(true.ravel(), found.ravel()))
+        f1s.append(f1_score(true[band], found[band]))
+        natives.append(jaccard_score(mask.ravel(), (native[0, 0] > 0.5).numpy().ravel()))
+        all_true.append(true.ravel())
+        all_found.append(found.ravel())
+    both = jaccard_score(np.concatenate(all_true), np.concatenate(all_found), average="macro")
+    assert figures["foreground_iou"] == pytest.approx(np.mean(ious))
+    assert figures["boundary_f1"] == pytest.approx(np.mean(f1s))
+    assert figures["mean_iou"] == pytest.approx(both)
+    assert figures["foreground_iou_native"] == pytest.approx(np.mean(natives), abs=1e-3)
+    assert figures["count"] == 4
+    assert 0.4 < figures["foreground_iou"] < 1  # a case where the figures could differ
+
+
+def test_rows_add_up_to_the_figures(tmp_path: Path, predictor: Predictor) -> None:
+    evaluation = evaluate(predictor, write_portraits(tmp_path, 5), PROTOCOL)
+    rows, figures = evaluation.rows(), evaluation.figures()
+    assert [row["id"] for row in rows] == ["00001", "00002", "00003", "00004", "00005"]
+    for name in ("foreground_iou", "boundary_f1", "foreground_iou_native"):
+        assert np.mean([row[name] for row in rows]) == pytest.approx(figures[name]), name
+    for row in rows:
+        assert row["tp"] + row["fp"] + row["fn"] + row["tn"] == 224 * 224
+
+
+def test_worst_and_select(tmp_path: Path, predictor: Predictor) -> None:
+    evaluation = evaluate(predictor, write_portraits(tmp_path, 4), PROTOCOL)
+    scores = [row["foreground_iou"] for row in evaluation.rows()]
+    assert evaluation.worst(2) == list(np.argsort(scores)[:2])
+    assert len(evaluation.worst(9)) == 4
+    half = evaluation.select([True, False, False, True])
+    assert half.ids == ("00001", "00004")
+    assert half.figures()["foreground_iou"] == pytest.approx((scores[0] + scores[3]) / 2)
+
+
+def test_no_pictures_is_an_error(predictor: Predictor) -> None:
+    with pytest.raises(EvaluateError, match="at least one picture"):
+        evaluate(predictor, [], PROTOCOL)
+
+
+@pytest.mark.parametrize("kind", ["0/255 png", "0/1 png", "grey jpeg"])
+def test_masks_as_they_are_published(tmp_path: Path, kind: str) -> None:
+    image, mask = portrait(1)
+    (tmp_path / "a.png").write_bytes(encode_png(image))
+    path = tmp_path / ("m.jpg" if kind == "grey jpeg" else "m.png")
+    cv2.imwrite(str(path), mask if kind == "0/1 png" else mask * 255)
+    found = read_pair(Sample("a", tmp_path / "a.png", path))[1]
+    assert set(np.unique(found)) == {0, 1}
+    assert (found != mask).mean() < (0.005 if kind == "grey jpeg" else 1e-9)
+
+
+def test_a_mask_of_another_size_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode_png(portrait(1)[0]))
+    (tmp_path / "m.png").write_bytes(encode_png(portrait(1, 50, 60)[1]))
+    with pytest.raises(EvaluateError, match="a: expected a mask of the picture's size 90x120, found 50x60"):
+        read_pair(Sample("a", tmp_path / "a.png", tmp_path / "m.png"))
+
+
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(EvaluateError, match=r"a\.png cannot be used"):
+        read_pair(Sample("a", tmp_path / "a.png", tmp_path / "a.png"))
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir()
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_pairing_by_stem(tmp_path: Path) -> None:
+    images = touch(tmp_path / "i", "00001.jpg", "0002.JPG", "x.png", "lonely.png", "notes.txt", ".hidden.png")
+    masks = touch(
+        tmp_path / "m", "00001_mask.png", "0002-profile.jpg", "x.png", "stray_mask.png", "Thumbs.db"
+    )
+    samples, unmatched = pair(images, masks)
+    assert [(one.id, one.mask.name) for one in samples] == [
+        ("00001", "00001_mask.png"),
+        ("0002", "0002-profile.jpg"),
+        ("x", "x.png"),
+    ]
+    assert unmatched == ["lonely.png has no mask", "stray_mask.png has no picture"]
+
+
+def test_a_list_of_stems_and_numbers(tmp_path: Path) -> None:
+    images = touch(tmp_path / "i", "00001.jpg", "00002.jpg", "00010.jpg", "anna.jpg", "unlisted.jpg")
+    masks = touch(tmp_path / "m", "00001_mask.png", "00002_mask.png", "anna_mask.png")
+    samples, unmatched = pair(images, masks, ["1", "00002", "", "anna", "10", "77", "berta "])
+    assert [one.id for one in samples] == ["00001", "00002", "anna"]
+    assert unmatched == [
+        "77 is listed, but has neither picture nor mask",
+        "berta is listed, but has neither picture nor mask",
+        "00010.jpg has no mask",
+    ]
+
+
+def test_what_is_not_clear_is_an_error(tmp_path: Path) -> None:
+    images = touch(tmp_path / "i", "01.jpg", "001.jpg")
+    twice = touch(tmp_path / "m", "01_mask.png", "01.png")
+    with pytest.raises(EvaluateError, match="both belong to '01'"):
+        pair(images, twice)
+    with pytest.raises(EvaluateError, match="1 matches 001 and 01"):
+        pair(images, images, ["1"])
+    with pytest.raises(EvaluateError, match="expected a folder, found none"):
+        pair(tmp_path / "nothing", twice)
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory, predictor: Predictor) -> Path:
+    """w.safetensors, images/ and masks/ of five portraits, the last one without a mask."""
+    folder = tmp_path_factory.mktemp("pairs")
+    write_weights(folder / "w.safetensors", predictor.model)
+    write_portraits(folder, 5)[-1].mask.unlink()
+    return folder
+
+
+def command(pairs: Path, out: Path, *more: str) -> list[str]:
+    inputs = ["--weights", pairs / "w.safetensors", "--images", pairs / "images", "--masks", pairs / "masks"]
+    return ["evaluate", *map(str, inputs), "--out", str(out), *more]
+
+
+def test_command_refuses_a_missing_mask(pairs: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, command(pairs, tmp_path / "o.json"))
+    assert done.exit_code == 1
+    assert "unmatched: 00005.png has no mask" in done.stderr
+    assert "add --allow-missing" in done.stderr
+    assert not (tmp_path / "o.json").exists()
+
+
+def test_command_writes_four_metrics_and_a_row_each(pairs: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, command(pairs, tmp_path / "new" / "o.json", "--allow-missing"))
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "new" / "o.json").read_text())
+    assert content["count"] == len(content["images"]) == 4
+    assert content["unmatched"] == ["00005.png has no mask"]
+    for name in FOUR:
+        assert 0 < content[name] <= 1
+        assert name in content["images"][0]
+    assert "foreground_iou" in done.stdout
+
+
+def test_command_without_weights_takes_those_of_the_package(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = ["--images", str(pairs / "images"), "--masks", str(pairs / "masks"), "--allow-missing"]
+    for shipped, code in ((pairs / "w.safetensors", 0), (pairs / "none", 1)):
+        monkeypatch.setattr(sinet, "SHIPPED", shipped)
+        done = CliRunner().invoke(app, ["evaluate", *inputs, "--out", str(tmp_path / "o.json")])
+        assert done.exit_code == code, done.output
+    assert "this version comes without weights" in done.stderr
+
+
+def test_command_with_a_list(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "val.txt").write_text("1\n3\n")
+    done = CliRunner().invoke(app, command(pairs, tmp_path / "o.json", "--list", str(tmp_path / "val.txt")))
+    assert done.exit_code == 0, done.output
+    assert [row["id"] for row in json.loads((tmp_path / "o.json").read_text())["images"]] == [
+        "00001",
+        "00003",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--weights", "nothing.safetensors", "--allow-missing"], "found no such file"),
+        (["--list", "nothing.txt"], "expected a text file with a stem or a number a line"),
+        (["--masks", "nowhere"], "expected a folder, found none"),
+    ],
+)
+def test_command_says_what_is_wrong(pairs: Path, tmp_path: Path, more: list[str], message: str) -> None:
+    done = CliRunner().invoke(app, command(pairs, tmp_path / "o.json", *more))
+    assert done.exit_code == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.output

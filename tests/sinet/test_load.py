@@ -1,0 +1,68 @@
+"""`sinet.load()`: the weights that come with the package, or one's own; a light import; the plain model inside."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import sinet
+from sinet.model import SINet
+from sinet.predict import Predictor
+from sinet.weights import WeightsError
+from tests.sinet.portraits import SMALL, portrait, write_weights
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Weights where those of the package are looked for."""
+    path = write_weights(tmp_path / "sinet.safetensors", predictor.model)
+    monkeypatch.setattr(sinet, "SHIPPED", path)
+    return path
+
+
+def test_without_a_path_the_shipped_weights(shipped: Path, predictor: Predictor) -> None:
+    image, _ = portrait(1)
+    for loaded in (sinet.load(), sinet.load(shipped), sinet.load(str(shipped))):
+        assert np.array_equal(loaded.probability(image), predictor.probability(image))
+        assert np.array_equal(loaded.mask(image), predictor.mask(image))
+
+
+def test_the_model_is_the_plain_one(shipped: Path) -> None:
+    model = sinet.load().model
+    assert type(model) is SINet
+    assert not any(module.training for module in model.modules())
+    assert sum(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules()) > 10  # not folded away
+    image, _ = portrait(1, 96, 64)
+    x = SMALL.tensor(torch.from_numpy(image)[None]).repeat(3, 1, 1, 1)
+    logits = model(x)
+    assert logits.shape == (3, 2, 64, 96)
+    assert logits.dtype == torch.float32
+
+
+def test_where_none_are_shipped_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sinet, "SHIPPED", tmp_path / "none.safetensors")
+    with pytest.raises(WeightsError, match=r"this version comes without weights\. Name a file of your own"):
+        sinet.load()
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"own\.safetensors, found no such file"):
+        sinet.load(tmp_path / "own.safetensors")
+
+
+def test_importing_it_loads_no_torch() -> None:
+    code = "import sinet, sys; sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_weights_folder_is_packed_and_holds_one_default_at_most(root: Path) -> None:
+    beside = {path.name for path in (root / "sinet" / "weights").iterdir() if path.suffix != ".py"}
+    assert beside - {"__pycache__"} <= {sinet.SHIPPED.name}
+    setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert "sinet.weights" in setuptools["packages"]
+    assert any(sinet.SHIPPED.match(pattern) for pattern in setuptools["package-data"]["sinet.weights"])
+    assert sinet.SHIPPED.parent == root / "sinet" / "weights"

@@ -1,0 +1,262 @@
+"""The whole recipe in a tiny drawn world: real DVC, real git, every stage; kills, versions, experiments."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.project import TINY, commit, copy_tree, digest, environment, run, set_params
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+STAGES = [
+    "sample", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "pseudo_label", "queue", "push",
+    "merge", "train", "evaluate", "export", "report",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished project, reviewed by the drawn world's reviewer. Tests must not change it."""
+    folder = tmp_path_factory.mktemp("world")
+    copy_tree(folder)
+    (folder / "annotations/reviews/tiny").mkdir()
+    set_params(folder, TINY)
+    run(folder, "dvc", "repro", "pseudo_label")
+    run(folder, sys.executable, "-m", "pipeline.drawn_reviews")
+    run(folder, "dvc", "repro")
+    commit(folder, "the tiny world")
+    return folder
+
+
+@pytest.fixture
+def project(world: Path, tmp_path: Path) -> Path:
+    """A copy of the finished project to change."""
+    copy = tmp_path / "project"
+    shutil.copytree(world, copy, symlinks=True)
+    return copy
+
+
+def test_every_stage_ran_and_left_its_outputs(world: Path) -> None:
+    lock = yaml.safe_load((world / "dvc.lock").read_text())
+    assert sorted(lock["stages"]) == sorted(STAGES)
+    for stage in lock["stages"].values():
+        for out in stage["outs"]:
+            assert (world / out["path"]).exists(), out["path"]
+
+
+def test_the_four_metrics_are_shares(world: Path) -> None:
+    metrics = json.loads((world / "metrics/evaluate.json").read_text())
+    for name in ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native"):
+        assert 0 < metrics[name] < 1, name
+
+
+def test_what_people_reviewed_is_in_the_dataset(world: Path) -> None:
+    metrics = json.loads((world / "metrics/merge.json").read_text())
+    assert metrics["labels"]["reviewed"] > 0
+    assert metrics["orphaned_reviews"] == 0
+
+
+def test_nothing_changed_means_no_stage_runs_and_git_is_clean(world: Path) -> None:
+    again = run(world, "dvc", "repro")
+    assert "Running stage" not in again.stdout
+    assert "up to date" in again.stdout
+    assert run(world, "git", "status", "--porcelain").stdout == ""
+
+
+def test_what_git_tracks_holds_no_picture(world: Path) -> None:
+    for name in run(world, "git", "ls-files", "reports").stdout.split():
+        assert not name.endswith((".png", ".jpg", ".jpeg", ".webp")), name
+        assert "data:image" not in (world / name).read_text(), name
+
+
+def test_the_page_in_a_real_browser(world: Path, tmp_path: Path) -> None:
+    """One self-contained file: a browser without a network draws the figures, all pictures and every plot."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium: `make browser` installs it on Debian")
+    page = tmp_path / "page.html"
+    shutil.copyfile(world / "data/report/index.html", page)
+    probe = """<script>addEventListener('load', () => {
+        const loaded = [...document.images].filter(one => one.complete && one.naturalWidth > 0).length
+        const wide = document.documentElement.scrollWidth > document.documentElement.clientWidth
+        document.title = [document.images.length, loaded, document.querySelectorAll('svg').length, wide,
+            performance.getEntriesByType('resource').filter(one => !one.name.startsWith('data:')).length].join()
+    })</script>"""
+    page.write_text(page.read_text() + probe)
+    done = run(
+        tmp_path, browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'user'}",
+        "--window-size=1300,2000", "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
+    )  # fmt: skip
+    title = re.search(r"<title>([^<]*)</title>", done.stdout)
+    assert title is not None
+    pictures, loaded, drawings, too_wide, fetched = title[1].split(",")
+    assert int(pictures) == int(loaded) > 10
+    assert int(drawings) >= 4
+    assert (too_wide, fetched) == ("false", "0")
+    metrics = json.loads((world / "metrics/evaluate.json").read_text())
+    assert f"{100 * metrics['foreground_iou']:.2f}" in done.stdout
+
+
+def test_what_a_dvc_user_expects(world: Path) -> None:
+    dag = run(world, "dvc", "dag", "--dot").stdout
+    assert '"ingest@baidu" -> "crop"' in dag
+    shown = json.loads(run(world, "dvc", "metrics", "show", "--json").stdout)
+    assert "foreground_iou" in shown[""]["data"]["metrics/evaluate.json"]["data"]
+    plots = run(world, "dvc", "plots", "show", "--json").stdout
+    assert "dev_foreground_iou" in plots
+
+
+def test_stages_open_only_what_dvc_yaml_names(project: Path, tmp_path: Path) -> None:
+    """Each stage run again, with every file that Python opens in the project written down."""
+    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    log = tmp_path / "opened"
+    seen = set()
+    for name in STAGES:
+        stage = lock[name]
+        shutil.rmtree(project / ".cache", ignore_errors=True)
+        log.unlink(missing_ok=True)
+        run(
+            project,
+            *stage["cmd"].split(),
+            PYTHONPATH=str(Path(__file__).parent / "audit"),
+            AUDIT_LOG=str(log),
+        )
+        deps = [dep["path"] for dep in stage["deps"]]
+        outs = [out["path"] for out in stage["outs"]]
+        for line in log.read_text().splitlines():
+            how, _, path = line.partition(" ")
+            if not path.startswith(f"{project}/"):
+                continue
+            inside = path.removeprefix(f"{project}/").removesuffix(".tmp")
+            if inside.startswith((".cache/", "tests/")) or inside == "params.yaml" or "__pycache__" in inside:
+                continue
+            if how == "r" and not (project / inside).is_file():
+                continue  # a folder, opened to clear it: what lies below comes by its name alone
+            if inside.endswith(".py") or inside.startswith("pipeline/profiles"):
+                continue
+            allowed = outs if how == "w" else deps + outs
+            assert any(inside == one or inside.startswith(f"{one}/") for one in allowed), f"{name}: {line}"
+            seen.add(name)
+    assert seen >= {"sample", "crop", "pseudo_label", "push", "merge", "report"}
+
+
+def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: int) -> None:
+    """Start a stage and SIGKILL it with its workers as soon as `files` files lie below `enough`."""
+    process = subprocess.Popen(
+        command, cwd=project, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if sum(len(names) for _, _, names in os.walk(enough)) >= files:  # passes over a folder renamed meanwhile
+            break
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+    assert process.wait() == -signal.SIGKILL, "the stage ended before it could be killed"
+
+
+@pytest.mark.parametrize(
+    ("stage", "outs", "watch", "files"),
+    [
+        ("sample", ["data/sample"], "data/sample", 20),
+        ("ingest@eg1800", ["data/ingest/eg1800", "metrics/ingest_eg1800.json"], "data/ingest/eg1800", 10),
+        ("crop", ["data/crop", "metrics/crop.json"], ".cache/crop", 4),
+        ("pseudo_label", ["data/pseudo", "metrics/pseudo_label.json"], ".cache", 6),
+        ("push", ["data/push"], "data/push", 3),
+        ("merge", ["data/dataset", "metrics/merge.json"], "data/dataset", 5),
+    ],
+)
+def test_a_killed_data_stage_gives_the_same_bytes(
+    project: Path, stage: str, outs: list[str], watch: str, files: int
+) -> None:
+    before = {out: digest(project / out) for out in outs}
+    command = yaml.safe_load((project / "dvc.lock").read_text())["stages"][stage]["cmd"].split()
+    shutil.rmtree(project / ".cache")
+    for out in outs:
+        shutil.rmtree(project / out) if (project / out).is_dir() else (project / out).unlink()
+    stop_in_the_middle(project, command, project / watch, files)
+    # Once as it was left, without DVC's clearing of the outputs, and once as a user goes on.
+    run(project, *command)
+    assert {out: digest(project / out) for out in outs} == before
+    run(project, "dvc", "repro", "--single-item", "--force", stage)
+    assert {out: digest(project / out) for out in outs} == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "model"), [("teacher", "models/teacher.safetensors"), ("train", "models/sinet.safetensors")]
+)
+def test_a_killed_training_stage_finishes(project: Path, stage: str, model: str) -> None:
+    shutil.rmtree(project / ".cache")
+    (project / model).unlink()
+    stop_in_the_middle(project, [sys.executable, "-m", f"pipeline.{stage}"], project / ".cache" / stage, 1)
+    assert not (project / model).exists()
+    run(project, "dvc", "repro", "--single-item", "--force", stage)
+    assert (project / model).stat().st_size > 100_000
+
+
+def test_the_order_and_number_of_workers_do_not_matter(project: Path) -> None:
+    outs = ["data/ingest/eg1800", "data/crop", "data/pseudo", "data/push", "data/dataset"]
+    before = {out: digest(project / out) for out in outs}
+    shutil.rmtree(project / ".cache")
+    stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    for stage in ("ingest@eg1800", "crop", "pseudo_label", "push", "merge"):
+        run(project, *stages[stage]["cmd"].split(), PIPELINE_WORKERS="1")
+    assert {out: digest(project / out) for out in outs} == before
+
+
+def test_an_experiment_with_another_value(project: Path) -> None:
+    before = json.loads((project / "metrics/merge.json").read_text())
+    run(project, "dvc", "exp", "run", "--name", "half", "-S", "merge.dev_share=0.5", "merge")
+    after = json.loads((project / "metrics/merge.json").read_text())
+    assert after["sides"]["dev"] > before["sides"]["dev"]
+    assert "half" in run(project, "dvc", "exp", "show", "--csv", "--only-changed").stdout
+
+
+def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
+    """The README's section: push, tag, add 10 pictures, compare; a clone at the tag gets the old bytes back."""
+    run(project, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    commit(project, "a remote")
+    run(project, "git", "tag", "v1")
+    run(project, "dvc", "push")
+    old = digest(project / "data/dataset")
+
+    set_params(project, {"sample": {"portraits": TINY["sample"]["portraits"] + 10}})
+    run(project, "dvc", "repro")
+    commit(project, "ten more pictures")
+    difference = json.loads(run(project, "dvc", "metrics", "diff", "v1", "--json").stdout)
+    assert difference["metrics/ingest_eg1800.json"]["in"]["diff"] == 10
+    assert digest(project / "data/dataset") != old
+
+    clone = tmp_path / "clone"
+    run(tmp_path, "git", "clone", "--quiet", "--branch", "v1", str(project), str(clone))
+    run(clone, "dvc", "pull")
+    assert digest(clone / "data/dataset") == old
+    status = run(clone, "dvc", "status").stdout
+    assert "up to date" in status
+    assert "Running stage" not in run(clone, "dvc", "repro").stdout
+
+
+@pytest.mark.parametrize("profile", ["real", "paper", "official"])
+def test_a_profile_on_own_folders_is_a_recipe_dvc_accepts(
+    project: Path, tmp_path: Path, profile: str
+) -> None:
+    """`make repro PROFILE=... EG1800=... BAIDU=...` up to the first training step."""
+    for source in ("eg1800", "baidu"):
+        shutil.copytree(project / "data/sample" / source, tmp_path / "mine" / source)
+    mine = tmp_path / "mine"
+    run(project, sys.executable, "-m", "pipeline", "configure", profile,
+        "--eg1800", str(mine / "eg1800"), "--baidu", str(mine / "baidu"))  # fmt: skip
+    planned = run(project, "dvc", "repro", "--dry").stdout
+    # A dry run names what differs by its own params and files; what only follows from these it leaves out.
+    for stage in ("ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "train"):
+        assert f"Running stage '{stage}'" in planned, stage
