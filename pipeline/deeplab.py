@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pipeline.errors import PipelineError
+from pipeline.packaged_encoder import ENCODER, packaged_weights, with_names_of
 from pipeline.torchvision_guard import install_torchvision_guard
 from sinet.data import CACHE_SIDE, reduce
 from sinet.images import Array
@@ -81,14 +82,16 @@ def build(card: TeacherCard) -> nn.Module:
 
 
 def find_encoder_weights(weights: str, encoder: str) -> Path | None:
-    """The file that `teacher.weights` means: None for "none", ImageNet's from the hub or its cache, or a local one.
+    """The file that `teacher.weights` means: None for "none", ImageNet's, or a local one.
+
+    ImageNet's come from an installed package where there is one for this encoder, else from the hub or its cache.
 
     Meant for the very start of a stage: asks the hub once, and PipelineError within seconds where it has no answer.
     """
     if weights == "none":
         return None
     if weights == "imagenet":
-        return _imagenet_file(encoder)
+        return packaged_weights(encoder) or _imagenet_file(encoder)
     path = Path(weights)
     if not path.is_file():
         raise PipelineError(
@@ -101,8 +104,9 @@ def find_encoder_weights(weights: str, encoder: str) -> Path | None:
 def load_encoder(model: nn.Module, path: Path) -> None:
     """Put a file of weights (safetensors, or torch.save of a state dict) into the encoder; all keys must fit."""
     encoder = model.get_submodule("encoder")
-    found = {key: value for key, value in _read_state(path).items() if not key.startswith(_HEADS)}
     wanted = encoder.state_dict()
+    named = with_names_of(wanted, _read_state(path))
+    found = {key: value for key, value in named.items() if not key.startswith(_HEADS)}
     missing = [k for k in wanted if k not in found and not k.endswith("num_batches_tracked")]
     unknown = [k for k in found if k not in wanted]
     unlike = [k for k in found if k in wanted and found[k].shape != wanted[k].shape]
@@ -177,7 +181,8 @@ def _imagenet_file(encoder: str) -> Path:
     source = encoders.get(encoder, {}).get("pretrained_settings", {}).get("imagenet")
     if source is None:
         raise PipelineError(
-            f"teacher.weights: no ImageNet weights are known for the encoder {encoder!r}; give a local file, or none"
+            f"teacher.weights: no ImageNet weights are known for the encoder {encoder!r} (those of {ENCODER} come with "
+            "the installation); give a local file, or none"
         )
     repo, revision, name = source["repo_id"], source["revision"], "model.safetensors"
     cached = try_to_load_from_cache(repo, name, revision=revision)

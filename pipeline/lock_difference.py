@@ -7,14 +7,21 @@ from typing import Any
 import yaml
 
 LOCK = Path("dvc.lock")
-# What these compute is decided by floating-point sums whose order depends on the CPU.
-TRAINED = ("teacher", "pseudo_label", "queue", "push", "train", "evaluate", "export", "report")
+# Whose floating-point sums depend on the type of CPU.
+TRAINING = ("teacher", "pseudo_label", "train", "evaluate", "export")
 
 
 def changed_stages(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Names of the stages whose outputs have another hash (or that are new), in the order of `after`."""
     old, new = before.get("stages", {}), after.get("stages", {})
     return [name for name in new if _outputs(old.get(name)) != _outputs(new[name])]
+
+
+def first_to_differ(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Those of the changed stages that read nothing of another changed one: the others differ because of them."""
+    changed = changed_stages(before, after)
+    made_by = {path: name for name in changed for path in _outputs(after["stages"][name])}
+    return [name for name in changed if not (set(_inputs(after["stages"][name])) & made_by.keys())]
 
 
 def explain(before: dict[str, Any], after: dict[str, Any], params_changed: bool) -> str:
@@ -26,15 +33,21 @@ def explain(before: dict[str, Any], after: dict[str, Any], params_changed: bool)
         return "dvc.lock differs from the committed one, but every output has the committed bytes."
     if params_changed:
         return f"dvc.lock differs from the committed one because params.yaml does ({', '.join(changed)})."
-    data = [name for name in changed if name not in TRAINED]
-    if not data:
+    first = first_to_differ(before, after)
+    text = f"dvc.lock differs from the committed one for {', '.join(changed)}"
+    other = [name for name in first if name not in TRAINING]
+    if not other:
         return (
-            f"dvc.lock differs from the committed one for {', '.join(changed)}: training sums floating-point "
-            "numbers in an order that depends on the CPU. Every data stage gave the committed bytes."
+            f"{text}. It begins with {' and '.join(first)}: training sums floating-point numbers in an order that "
+            "depends on the CPU. Every stage before has the committed bytes."
+        )
+    if other == ["report"]:
+        return (
+            f"{text}. The page names the versions of Python and of packages, and they are not the commit's."
         )
     return (
-        f"dvc.lock differs from the committed one for {', '.join(changed)}. Of these, {', '.join(data)} are "
-        "data stages: their code, their sources, the installed versions or the type of CPU are not those of the commit."
+        f"{text}. It begins with {' and '.join(first)}: the code, the sources, the installed versions or the type of "
+        "CPU are not those of the commit."
     )
 
 
@@ -49,6 +62,10 @@ def main() -> None:
 
 def _outputs(stage: dict[str, Any] | None) -> dict[str, str]:
     return {out["path"]: out.get("md5", "") for out in (stage or {}).get("outs", [])}
+
+
+def _inputs(stage: dict[str, Any]) -> list[str]:
+    return [dep["path"] for dep in stage.get("deps", [])]
 
 
 def _git(*arguments: str) -> str | None:

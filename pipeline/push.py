@@ -1,11 +1,15 @@
 """Write the queue as Label Studio import files with the pictures that curators look at; no server is needed.
 
 What goes in are data/queue and data/pseudo; what comes out is data/push with tasks-0001.json and on,
-label_config.xml, images/ and receipt.json, which says "not sent".
+label_config.xml, images/ and receipt.json. With `label_studio.send: true` the stage then calls
+`python -m annotations push`; whether that succeeded is no part of its output, as the server is the ledger.
 """
 
 import hashlib
+import logging
 import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +38,8 @@ from pipeline.records import read_records
 from pipeline.stage import run, write_json
 from pipeline.store import Result, Store, key_of
 from sinet.images import Array, ImageError, read_image, read_mask
+
+log = logging.getLogger("pipeline")
 
 _VERSION = 1
 _GUIDELINES_NAME = "guidelines.txt"  # plain text: a browser shows it, where it would save a .md
@@ -83,7 +89,7 @@ def write_push(
     for number, content in enumerate(batches(tasks), start=1):
         files.append(_write(folder / f"tasks-{number:04d}.json", content))
     receipt: dict[str, Any] = {
-        "state": "not sent",
+        "state": "server is the ledger" if params.send else "not sent",
         "tasks": len(items),
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "hint": _hint(folder, params),
@@ -156,22 +162,28 @@ def _write(path: Path, content: bytes) -> Path:
 
 def _hint(folder: Path, params: LabelStudioParams) -> str:
     return (
-        f"in Label Studio at {params.url}: make a project with {folder}/label_config.xml as its labelling "
-        f"interface and 'Uncertainty sampling'; let {params.picture_root} serve {folder}/images (a local "
-        "files storage with that folder); then import the task files, each of them once"
+        f"`make review` sends them to a Label Studio on this machine, `python -m annotations push` to the one at "
+        f"{params.url}, which must show {folder}/images at {params.picture_root}; both send each task once, and "
+        "`python -m annotations status` says what is there"
     )
 
 
+def send() -> bool:
+    """Call `python -m annotations push`; a server that cannot be reached is a warning, as the files are written."""
+    # As a process: the stage's output does not depend on the code that sends it.
+    done = subprocess.run([sys.executable, "-m", "annotations", "push"], check=False)
+    if done.returncode:
+        log.warning("not sent; `python -m annotations push` sends the tasks when the server answers")
+    return done.returncode == 0
+
+
 def main() -> None:
-    """Read, draw, write."""
+    """Read, draw, write, and send where params.yaml says so."""
     params = load_params().label_studio
-    if params.send:
-        raise PipelineError(
-            "label_studio.send: found true, but nothing in this version sends tasks; set it to false, "
-            "and import the files by hand as the receipt says"
-        )
     items = queued_items(read_queue(QUEUE), read_records(PSEUDO))
     write_push(PUSH, items, params, Store("push"))
+    if params.send:
+        send()
 
 
 if __name__ == "__main__":

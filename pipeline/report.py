@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from platform import python_version
+from platform import python_version_tuple
 from typing import Any
 
 import pandas as pd
@@ -124,8 +124,8 @@ def read_gallery(folder: Path) -> list[dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what comes out."""
-    found = {"Python": python_version()}
+    """Versions of Python (3.11, whatever the patch) and of the packages that decide what comes out."""
+    found = {"Python": ".".join(python_version_tuple()[:2])}
     for name in PACKAGES:
         try:
             found[name] = version(name)

@@ -158,7 +158,8 @@ def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: i
     )  # fmt: skip
     deadline = time.monotonic() + 300
     while process.poll() is None and time.monotonic() < deadline:
-        if sum(len(names) for _, _, names in os.walk(enough)) >= files:  # passes over a folder renamed meanwhile
+        # os.walk passes over a folder that is renamed meanwhile.
+        if sum(len(names) for _, _, names in os.walk(enough)) >= files:
             break
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
@@ -246,7 +247,7 @@ def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
     assert "Running stage" not in run(clone, "dvc", "repro").stdout
 
 
-@pytest.mark.parametrize("profile", ["real", "paper", "official"])
+@pytest.mark.parametrize("profile", ["real", "light", "paper", "official"])
 def test_a_profile_on_own_folders_is_a_recipe_dvc_accepts(
     project: Path, tmp_path: Path, profile: str
 ) -> None:

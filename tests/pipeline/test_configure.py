@@ -22,10 +22,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_four_profiles() -> None:
-    assert profiles() == ["sample", "official", "paper", "real"]
+    assert profiles() == ["sample", "light", "official", "paper", "real"]
 
 
-@pytest.mark.parametrize("profile", ["real", "paper", "official"])
+@pytest.mark.parametrize("profile", ["real", "light", "paper", "official"])
 def test_a_profile_gives_checked_params_with_the_folder_in_it(
     profile: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -34,7 +34,8 @@ def test_a_profile_gives_checked_params_with_the_folder_in_it(
     params = load_params(params_file)
     assert params.sources.eg1800.path == str(folder)
     assert params.sources.baidu.layout == params.sources.crawl.layout == "absent"
-    assert params.teacher.encoder == "se_resnext50_32x4d"
+    small = profile == "light"
+    assert params.teacher.encoder == ("tu-tf_efficientnet_lite0" if small else "se_resnext50_32x4d")
     assert f"+  eg1800: {{layout: eg1800, path: {folder}}}" in difference
     assert configure(profile, {**NOTHING, "eg1800": folder}, params_file) == ""
 
@@ -58,7 +59,7 @@ def test_sample_goes_back_to_the_committed_state(folder: Path, tmp_path: Path, r
 @pytest.mark.parametrize(
     ("profile", "folders", "words"),
     [
-        ("fast", NOTHING, ["expected a profile of sample, official, paper, real", "'fast'"]),
+        ("fast", NOTHING, ["expected a profile of sample, light, official, paper, real", "'fast'"]),
         ("real", NOTHING, ["needs your pictures", "EG1800=DIR", "python -m pipeline check"]),
         ("sample", {**NOTHING, "baidu": Path("x")}, ["takes no BAIDU", "PROFILE=real"]),
         ("real", {**NOTHING, "crawl": Path("no/such")}, ["CRAWL=no/such", "found nothing"]),

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline import deeplab
+from pipeline import deeplab, packaged_encoder
 from pipeline.errors import PipelineError
 
 CARD = deeplab.TeacherCard("resnet18", 16, (2, 4, 6), 1, deeplab.imagenet_input(64))
@@ -66,6 +66,34 @@ def test_local_encoder_weights_are_taken_over(suffix: str, tmp_path: Path) -> No
     deeplab.load_encoder(taker, path)
     got = taker.get_submodule("encoder").state_dict()
     assert all(torch.equal(got[key], donor[key]) for key in got)
+
+
+def test_the_packaged_imagenet_weights_fill_their_encoder_without_a_hub() -> None:
+    path = deeplab.find_encoder_weights("imagenet", packaged_encoder.ENCODER)
+    assert path is not None
+    card = deeplab.TeacherCard(packaged_encoder.ENCODER, 16, (3, 6, 9), 1, deeplab.imagenet_input(64))
+    torch.manual_seed(3)
+    taker = deeplab.build(card)
+    deeplab.load_encoder(taker, path)
+    found = torch.load(path, weights_only=True)
+    got = taker.get_submodule("encoder").state_dict()
+    # One layer of each kind, under the name that timm gives it.
+    for name, package in {
+        "conv_stem.weight": "_conv_stem.weight",
+        "blocks.1.1.conv_dw.weight": "_blocks.2._depthwise_conv.weight",
+        "blocks.3.2.bn1.running_var": "_blocks.7._bn0.running_var",
+        "blocks.6.0.conv_pwl.weight": "_blocks.15._project_conv.weight",
+        "blocks.6.0.bn3.bias": "_blocks.15._bn2.bias",
+    }.items():
+        assert torch.equal(got[f"model.{name}"], found[package]), name
+    assert packaged_encoder.packaged_weights("resnet18") is None
+
+
+def test_packaged_weights_for_another_encoder_are_refused(model: torch.nn.Module) -> None:
+    path = packaged_encoder.packaged_weights(packaged_encoder.ENCODER)
+    assert path is not None
+    with pytest.raises(PipelineError, match=r"168 unknown .* of another shape \(conv1.weight"):
+        deeplab.load_encoder(model, path)
 
 
 def wrong_files(folder: Path) -> dict[str, Path]:
