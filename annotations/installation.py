@@ -20,9 +20,8 @@ import psutil
 from annotations.client import healthy
 from annotations.errors import ReviewError
 
-START_SECONDS = (
-    900  # the first start makes the database: under a minute on an idle machine, many on a busy one
-)
+# The first start makes the database: under a minute on an idle machine, many on a busy one.
+START_SECONDS = 900
 STOP_SECONDS = 20
 
 _SILENT = (

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from annotations.client import healthy, on_this_machine
 from annotations.errors import ReviewError
-from annotations.installation import Installation, Running, free_port
+from annotations.installation import START_SECONDS, Installation, Running, free_port
 from annotations.session import open_session, send
 from annotations.settings import PUSH, REVIEW_DATA, read_settings, server_python
 
@@ -82,7 +82,7 @@ def _push_and_show(installation: Installation, show: Callable[[str], None]) -> N
 
 def _wait_for_start(installation: Installation) -> Running:
     """The running server, also while the other `make review` is still starting it."""
-    for _ in range(300):
+    for _ in range(START_SECONDS):
         running = installation.running()
         if running is not None and healthy(running.url):
             return running

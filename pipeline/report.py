@@ -70,15 +70,7 @@ def page_files(metrics: Metrics, page: Page) -> dict[str, str]:
 
 def read_metrics(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     """The parsed metrics by stage; PipelineError names the first that is missing or damaged."""
-    metrics = {}
-    for stage, path in files.items():
-        try:
-            metrics[stage] = json.loads(_text(path, stage))
-        except ValueError as error:
-            raise PipelineError(
-                f"report: {path} is not JSON ({error}); run `dvc repro --force {_in_dvc(stage)}`"
-            ) from error
-    return metrics
+    return {stage: _json(path, stage) for stage, path in files.items()}
 
 
 def draw_plots(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> dict[str, str]:
@@ -114,7 +106,7 @@ def choose_samples(records: pd.DataFrame, pseudo: pd.DataFrame, params: ReportPa
 
 def read_gallery(folder: Path) -> list[dict[str, Any]]:
     """The worst cases of the gallery: its entries, each with the picture as a data URI."""
-    entries = json.loads(_text(folder / "gallery.json", "evaluate"))
+    entries = _json(folder / "gallery.json", "evaluate")
     found = []
     for entry in entries:
         image = read_image(folder / entry["file"])
@@ -163,7 +155,10 @@ def _rejected(folder: Path, stage: str) -> list[dict[str, str]]:
 
 def _table(path: Path) -> pd.DataFrame:
     _expect(path, path.stem)
-    return pd.read_csv(path)
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:
+        raise _damaged(path, path.stem, "a table", error) from error
 
 
 def _in_dvc(stage: str) -> str:
@@ -171,9 +166,18 @@ def _in_dvc(stage: str) -> str:
     return stage.replace("ingest_", "ingest@")
 
 
-def _text(path: Path, stage: str) -> str:
+def _json(path: Path, stage: str) -> Any:
     _expect(path, stage)
-    return path.read_text(encoding="utf-8")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, stage, "JSON", error) from error
+
+
+def _damaged(path: Path, stage: str, wanted: str, error: Exception) -> PipelineError:
+    return PipelineError(
+        f"report: {path} is not {wanted} ({error}); run `dvc repro --force {_in_dvc(stage)}`"
+    )
 
 
 def _expect(path: Path, stage: str) -> None:

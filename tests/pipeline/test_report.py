@@ -213,6 +213,18 @@ def test_a_damaged_metrics_file_says_what_to_run(tmp_path: Path, damaged: bytes,
         stage.read_metrics({name: path})
 
 
+@pytest.mark.parametrize(
+    ("path", "wanted"), [(GALLERY / "gallery.json", "JSON"), (PLOTS / "train.csv", "a table")]
+)
+def test_a_damaged_gallery_or_table_says_what_to_run(world: Path, path: Path, wanted: str) -> None:
+    path.write_bytes(b"\xff\xfe")
+    expected = (
+        rf"^report: {re.escape(str(path))} is not {wanted} \(.+\); run `dvc repro --force (evaluate|train)`$"
+    )
+    with pytest.raises(PipelineError, match=expected):
+        stage.main()
+
+
 # Which masks are shown.
 
 
