@@ -17,7 +17,7 @@ Folder = Annotated[Path | None, typer.Option(help="folder in this source's publi
 
 @app.command()
 def configure(
-    profile: Annotated[str, typer.Argument(help="sample, real, paper or official")],
+    profile: Annotated[str, typer.Argument(help="sample, real, light, paper or official")],
     eg1800: Folder = None,
     baidu: Folder = None,
     crawl: Folder = None,
@@ -57,6 +57,18 @@ def benchmark_ingest(pictures: int = 20_000) -> None:
     from pipeline.benchmark import ingest
 
     ingest.main(pictures)
+
+
+@benchmarks.command("mixes")
+def benchmark_mixes(
+    images: Annotated[int, typer.Option(min=1, help="image steps of each run")] = 20_000,
+    size: Annotated[int, typer.Option(min=32, help="pixels, a multiple of 32")] = 128,
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each mix")] = 3,
+) -> None:
+    """SINet on growing mixes of human, crop, reviewed and pseudo masks of data/dataset, at an equal budget."""
+    from pipeline.benchmark import mixes
+
+    mixes.main(images, size, seeds)
 
 
 def main() -> None:

@@ -11,9 +11,11 @@ import pandas as pd
 
 from annotations.lock import LockEntry
 from pipeline.boxes import Box
+from pipeline.paths import DATASET
 from pipeline.portrait import cut
 from pipeline.records import make_records, write_records
 from sinet.images import Array, encode_mask, encode_png, pixel_id
+from tests.sinet.training import write_portraits
 
 SIZE = (96, 120)  # width, height
 
@@ -109,3 +111,24 @@ def write(folder: Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     records = make_records(rows)
     write_records(folder, records, [])
     return records
+
+
+def write_dataset(sides: Sequence[str], labels: Sequence[str]) -> None:
+    """data/dataset as stage merge leaves it: crude portraits of 90x120 pixels with these sides and kinds of masks."""
+    samples = write_portraits(DATASET, len(sides))
+    rows = [
+        {
+            "id": sample.id,
+            "source": "drawn",
+            "source_key": sample.id,
+            "label": label,
+            "image": str(sample.image),
+            "mask": str(sample.mask),
+            "width": 90,
+            "height": 120,
+            "sha256": "0" * 64,
+            "side": side,
+        }
+        for sample, side, label in zip(samples, sides, labels, strict=True)
+    ]
+    write_records(DATASET, make_records(rows), [])

@@ -15,11 +15,12 @@ from pipeline import train as stage
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import CACHE, DATASET, PLOTS, SINET
-from pipeline.records import dataset_hash, make_records, read_records, write_records
+from pipeline.records import dataset_hash, read_records
 from sinet.checkpoint import load_state
 from sinet.train import TrainingError
 from sinet.weights import load
-from tests.sinet.training import tiny_recipe, write_portraits
+from tests.pipeline.dataset_inputs import write_dataset
+from tests.sinet.training import tiny_recipe
 
 SIDES = ["train"] * 8 + ["dev"] * 2 + ["test"] * 2
 LABELS = ["human", "human", "crop", "crop", "reviewed", "reviewed", "pseudo", "pseudo", *["human"] * 4]
@@ -33,23 +34,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     content = YAML().load(root / "params.yaml")
     content["train"] = tiny_recipe().model_dump(mode="json")
     YAML().dump(content, Path("params.yaml"))
-    samples = write_portraits(DATASET, 12)
-    rows = [
-        {
-            "id": sample.id,
-            "source": "drawn",
-            "source_key": sample.id,
-            "label": label,
-            "image": str(sample.image),
-            "mask": str(sample.mask),
-            "width": 90,
-            "height": 120,
-            "sha256": "0" * 64,
-            "side": side,
-        }
-        for sample, side, label in zip(samples, SIDES, LABELS, strict=True)
-    ]
-    write_records(DATASET, make_records(rows), [])
+    write_dataset(SIDES, LABELS)
     return tmp_path
 
 
