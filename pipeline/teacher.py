@@ -33,7 +33,7 @@ from pipeline.stage import run, write_metrics
 from sinet import metrics
 from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
 from sinet.data import PortraitDataset, Sample
-from sinet.device import choose_device, cores, loader_workers
+from sinet.device import choose_device, loader_workers, use_all_cores
 from sinet.images import read_image, read_mask
 from sinet.preprocess import Preprocessing, squash_mask
 from sinet.schedule import rate_factor
@@ -94,7 +94,7 @@ def train_teacher(
     After each epoch the state is written below `checkpoints`; a run that was killed goes on from there, and ends
     with the same weights. PipelineError names the pictures where the loss is no number.
     """
-    torch.set_num_threads(cores())
+    use_all_cores()
     device = choose_device()
     card = _card(params)
     run_ = _Run(params, card, encoder_weights, device)
