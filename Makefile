@@ -6,6 +6,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Two threads on two busy cores collapse when they wait by spinning.
 export OMP_WAIT_POLICY ?= PASSIVE
 export DVC_NO_ANALYTICS := 1
+# The shell reads these from its environment, so that no character of a path means anything to it.
+export PROFILE EG1800 BAIDU CRAWL FILE
 
 .DEFAULT_GOAL := help
 .PHONY: help install repro test test-fast check browser label-studio review review-stop pull review-backup review-restore
@@ -23,7 +25,7 @@ install: .venv/.installed  ## make .venv with everything in it, in the versions 
 
 repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR runs it on your pictures
 	@$(if $(EG1800)$(BAIDU)$(CRAWL),$(if $(PROFILE),,echo 'EG1800=, BAIDU= and CRAWL= need a profile: add PROFILE=real'; exit 1))
-	@$(if $(PROFILE),python -m pipeline configure '$(PROFILE)' $(if $(EG1800),--eg1800 '$(EG1800)') $(if $(BAIDU),--baidu '$(BAIDU)') $(if $(CRAWL),--crawl '$(CRAWL)'))
+	@$(if $(PROFILE),python -m pipeline configure "$$PROFILE" $(if $(EG1800),--eg1800 "$$EG1800") $(if $(BAIDU),--baidu "$$BAIDU") $(if $(CRAWL),--crawl "$$CRAWL"))
 	dvc repro
 	@python -m pipeline explain
 	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'
@@ -45,11 +47,11 @@ pull: install  ## bring the reviews home, into the lock that repro merges
 
 review-backup: install  ## FILE=review.tar.gz keeps a half-done review, to go on here or elsewhere
 	@$(if $(FILE),,echo 'say where to: make review-backup FILE=review.tar.gz'; exit 1)
-	@python -m annotations backup '$(FILE)'
+	@python -m annotations backup "$$FILE"
 
 review-restore: install  ## FILE=review.tar.gz goes on with it on this machine
 	@$(if $(FILE),,echo 'say from where: make review-restore FILE=review.tar.gz'; exit 1)
-	@python -m annotations restore '$(FILE)'
+	@python -m annotations restore "$$FILE"
 
 # Label Studio pins a Django and an OpenCV of its own, so that it has an environment of its own (600 MB).
 label-studio: .cache/label-studio-venv/.installed

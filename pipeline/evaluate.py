@@ -39,7 +39,7 @@ def evaluate(
     if test.empty:
         raise PipelineError(
             "expected records on the test side, found none; give a source with a test list, "
-            "or raise merge.test_share"
+            "or raise sides.test_share"
         )
     columns = (test["id"], test["image"], test["mask"])
     samples = [Sample(name, Path(image), Path(mask)) for name, image, mask in zip(*columns, strict=True)]

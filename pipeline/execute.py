@@ -1,9 +1,10 @@
 """Map a function over pictures in spawned workers: ordered results, a progress bar, bounded memory."""
 
-import functools
+import ctypes
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,8 @@ from pipeline.errors import PipelineError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # One thread a worker: the result of a model must not depend on how many cores or workers there are.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -70,9 +73,7 @@ def _results(
     if not items:
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, context, functools.partial(initializer, *initargs) if initializer else None
-    ) as pool:
+    with ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(), initializer, initargs)) as pool:
         # A window of a few items a worker keeps everybody busy and the memory the same for 200 or 20,000 pictures.
         waiting: deque[Future[R]] = deque()
         rest = iter(items)
@@ -91,6 +92,18 @@ def _results(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(parent: int, initializer: Callable[..., None] | None, initargs: tuple[object, ...]) -> None:
+    """End with the stage, also where that is killed by a signal that it cannot handle; then the caller's own part."""
+    # Linux only; elsewhere a killed stage leaves its workers to end themselves.
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed before this line
+            os.kill(os.getpid(), signal.SIGKILL)
+    if initializer is not None:
+        initializer(*initargs)
 
 
 class _environment:  # noqa: N801

@@ -84,7 +84,11 @@ def ingest(
     for number, mask in settled.masks.items():
         _mask_file(staging, number).write_bytes(encode_mask(mask))
     label = "human" if source.layout in LABELLED else "none"
-    records = [_publish(one, rows[one.number], name, label, staging, out) for one in settled.kept]
+    twins = _twins(settled, rows)
+    records = [
+        {**_publish(one, rows[one.number], name, label, staging, out), "twins": twins.get(one.id, "")}
+        for one in settled.kept
+    ]
     shutil.rmtree(staging)
     rejected = [Rejected(name, one.source_key, one.reason, one.detail) for one in listing.unusable]
     rejected += [
@@ -215,6 +219,14 @@ def _publish(one: Candidate, row: Row, name: str, label: str, staging: Path, out
         "retrieved_at": item.retrieved_at,
         "published_side": item.published_side,
     }
+
+
+def _twins(settled: Settled, rows: Sequence[Row]) -> dict[str, str]:
+    """By id, the sha256 of the files left out for their equal pixels: a review may be of one of them."""
+    found: dict[str, set[str]] = {}
+    for one, _ in settled.rejected:
+        found.setdefault(one.id, set()).add(rows[one.number].sha256)
+    return {id_: " ".join(sorted(hashes)) for id_, hashes in found.items()}
 
 
 def _source_name(arguments: Sequence[str]) -> str:

@@ -13,8 +13,9 @@ import pandas as pd
 
 from annotations.lock import VERDICTS, LockEntry
 from pipeline.boxes import Box
+from pipeline.labelled import licence_fault, of_these, one_of_each, pictures_to_hash, with_sides
 from pipeline.near_duplicates import Hashes, clusters, hash_pictures
-from pipeline.params import MergeParams, load_params
+from pipeline.params import MergeParams, SidesParams, load_params
 from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
 from pipeline.records import (
     Rejected,
@@ -26,51 +27,48 @@ from pipeline.records import (
     write_records,
     write_rejected,
 )
-from pipeline.reviewed import check_orphans, cut_reviewed, read_reviews
-from pipeline.sides import publishes_test, split
+from pipeline.reviewed import check_orphans, cut_reviewed, read_reviews, reviews_by_picture
+from pipeline.sides import check_sides, join, publishes_test
 from pipeline.stage import run, write_metrics
 from pipeline.store import Store
-from sinet.images import read_mask
-
-# Which record of several with the same pixels stays, after those of a published test side.
-_PREFERENCE = {"human": 0, "crop": 1, "reviewed": 2, "pseudo": 3}
 
 
 def merge(
     labelled: pd.DataFrame,
     reviewed: pd.DataFrame,
     pseudo: pd.DataFrame,
-    entries: Sequence[LockEntry],
+    reviews: Mapping[str, Sequence[LockEntry]],
     hashes: Mapping[str, Hashes],
     params: MergeParams,
+    sides: SidesParams,
 ) -> tuple[pd.DataFrame, list[Rejected]]:
     """The dataset's records with cluster and side, and what stays out of it.
 
-    `reviewed` are the records cut from the lock `entries`; `hashes` are perceptual hashes by id, of the
-    records' pictures and of the pictures they were cut from. Every row of the three tables is in one of the
-    two results.
+    `reviewed` are the records cut from the lock, whose entries `reviews` holds by picture (`reviews_by_picture`);
+    `hashes` are perceptual hashes by id, of the records' pictures and of the pictures they were cut from. Every row
+    of the three tables is in one of the two results.
     """
-    pseudo, unwanted = choose_pseudo(pseudo, entries, params)
-    candidates = pd.concat([labelled, reviewed, pseudo], ignore_index=True)
-    candidates, unlicensed = reject_rows(candidates, lambda row: _licence_fault(row, params))
-    candidates, repeated = one_of_each(candidates)
-    candidates["cluster"] = clusters(candidates, hashes, params.max_hash_distance)
-    records, leaks = split(candidates, params.dev_share, params.test_share)
-    return check_records(records.sort_values("id", ignore_index=True)), [
-        *unwanted,
-        *unlicensed,
-        *repeated,
-        *leaks,
-    ]
+    pseudo, unwanted = choose_pseudo(pseudo, reviews, params)
+    placed, left_out = with_sides(labelled, hashes, sides, params.licences_excluded)
+    others = pd.concat([reviewed, pseudo], ignore_index=True)
+    others, unlicensed = reject_rows(others, lambda row: licence_fault(row, params.licences_excluded))
+    candidates, repeated = one_of_each(pd.concat([placed, others], ignore_index=True))
+    candidates["cluster"] = clusters(candidates, hashes, sides.max_hash_distance)
+    records, leaks = join(candidates, sides.dev_share, sides.test_share)
+    # Once more: what left may have stood between two clusters.
+    records["cluster"] = clusters(records, of_these(records, hashes), sides.max_hash_distance)
+    check_sides(records)
+    rejected = [*unwanted, *left_out, *unlicensed, *repeated, *leaks]
+    return check_records(records.sort_values("id", ignore_index=True)), rejected
 
 
 def choose_pseudo(
-    pseudo: pd.DataFrame, entries: Sequence[LockEntry], params: MergeParams
+    pseudo: pd.DataFrame, reviews: Mapping[str, Sequence[LockEntry]], params: MergeParams
 ) -> tuple[pd.DataFrame, list[Rejected]]:
-    """The pseudo labels that nobody judged and that are good enough, where such ones are wanted at all."""
-    reviews: dict[str, list[LockEntry]] = {}
-    for entry in entries:
-        reviews.setdefault(entry.parent_sha256, []).append(entry)
+    """The pseudo labels that nobody judged and that are good enough, where such ones are wanted at all.
+
+    `reviews` holds the lock's entries by their picture's sha256 (`reviews_by_picture`).
+    """
 
     def fault(row: pd.Series) -> tuple[str, str] | None:
         entry = _review_of(row, reviews.get(row["parent_sha256"], []), params.same_box_iou)
@@ -87,23 +85,6 @@ def choose_pseudo(
         return None
 
     return reject_rows(pseudo, fault)
-
-
-def one_of_each(records: pd.DataFrame) -> tuple[pd.DataFrame, list[Rejected]]:
-    """One record for each id: a published test side first, then human, crop, reviewed and pseudo labels."""
-    preference = records["label"].map(_PREFERENCE).astype("int64")
-    rank = preference.mask(records["published_side"].isin(["test"]).astype(bool), -1)
-    order = records.assign(rank=rank).sort_values(["rank", "source", "source_key"], kind="stable")
-    first = order.drop_duplicates("id").set_index("id")
-    kept = order.drop_duplicates("id").drop(columns="rank").sort_values("id", ignore_index=True)
-    rejected = []
-    for row in order[order.duplicated("id")].itertuples():
-        stays = first.loc[str(row.id)]
-        same = _mask_iou(str(stays["mask"]), str(row.mask))
-        kept_as = f"{stays['source']} {stays['source_key']} ({row.id})"
-        detail = f"the same pixels as {kept_as}, IoU of the masks {same:.4f}"
-        rejected.append(Rejected(str(row.source), str(row.source_key), "duplicate_pixels", detail))
-    return kept, rejected
 
 
 def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, object]:
@@ -148,17 +129,6 @@ def write_dataset(folder: Path, records: pd.DataFrame, rejected: Sequence[Reject
     return records
 
 
-def pictures_to_hash(records: Sequence[pd.DataFrame], parents: Sequence[pd.DataFrame]) -> dict[str, str]:
-    """Path by id of the records' pictures, and of those `parents` that they were cut from.
-
-    Two crops of one scene may differ where their boxes do; the pictures that they come from still look alike.
-    """
-    cut_from = {parent for table in records for parent in table["parent_id"].dropna()}
-    rows = [row for table in parents for row in table.itertuples() if row.id in cut_from]
-    rows += [row for table in records for row in table.itertuples()]
-    return {str(row.id): str(row.image) for row in rows}
-
-
 def _review_of(row: pd.Series, entries: Sequence[LockEntry], same_box_iou: float) -> LockEntry | None:
     """The review of this crop: of the same box, or of one that a detector may have moved a little."""
     box = Box.parse(row["crop_box"])
@@ -174,21 +144,6 @@ def _box_iou(one: Box, other: Box) -> float:
     return wide * tall / union if union else 1.0
 
 
-def _licence_fault(row: pd.Series, params: MergeParams) -> tuple[str, str] | None:
-    licence = row["licence"] if isinstance(row["licence"], str) else ""
-    for pattern in params.licences_excluded:
-        if pattern.search(licence):
-            named = f"the licence {licence!r}" if licence else "an unknown licence"
-            return "licence", f"{named} is excluded by {pattern.pattern!r} in merge.licences_excluded"
-    return None
-
-
-def _mask_iou(one: str, other: str) -> float:
-    first, second = read_mask(Path(one)), read_mask(Path(other))
-    union = (first | second).sum()
-    return float((first & second).sum() / union) if union else 1.0
-
-
 def _counts(column: "pd.Series[str]") -> dict[str, int]:
     return {str(name): int(count) for name, count in column.value_counts().sort_index().items()}
 
@@ -197,6 +152,7 @@ def main() -> None:
     params = load_params()
     shutil.rmtree(DATASET, ignore_errors=True)
     store = Store("merge")
+    seen = Store("near_duplicates")  # the teacher has hashed the labelled pictures
     crawl, bodies, crop = read_records(INGEST / "crawl"), read_records(INGEST / "baidu"), read_records(CROP)
     labelled = pd.concat([read_records(INGEST / "eg1800"), crop], ignore_index=True)
     pseudo = read_records(PSEUDO)
@@ -205,9 +161,12 @@ def main() -> None:
     scratch = DATASET / "reviewed"
     reviewed = cut_reviewed(entries, crawl, scratch, params.crop.fill, store)
     check_orphans(reviewed.rejected, params.merge.max_orphaned_reviews)
-    wanted, _ = choose_pseudo(pseudo, entries, params.merge)
-    hashes = hash_pictures(pictures_to_hash([labelled, reviewed.records, wanted], [bodies, crawl]), store)
-    records, rejected = merge(labelled, reviewed.records, pseudo, entries, hashes, params.merge)
+    by_picture = reviews_by_picture(entries, crawl)
+    wanted, _ = choose_pseudo(pseudo, by_picture, params.merge)
+    hashes = hash_pictures(pictures_to_hash([labelled, reviewed.records, wanted], [bodies, crawl]), seen)
+    records, rejected = merge(
+        labelled, reviewed.records, pseudo, by_picture, hashes, params.merge, params.sides
+    )
     rejected += reviewed.rejected
 
     inputs = {

@@ -104,9 +104,6 @@ class TeacherParams(Section):
     output_stride: Literal[8, 16]
     atrous_rates: tuple[Positive, Positive, Positive]  # in cells of output_stride pixels
     size: Annotated[int, Field(ge=32, multiple_of=32)]  # pixels, the network's square input
-    dev_share: Annotated[
-        float, Field(gt=0, lt=1)
-    ]  # of the pictures (a photograph and its crops count as one)
     epochs: Positive
     patience: Positive  # epochs without a better dev IoU after which training stops
     batch: Annotated[int, Field(ge=2)]  # batch normalisation needs more than one picture
@@ -191,12 +188,17 @@ class ReviewsParams(Section):
     path: Annotated[str, Field(min_length=1)]
 
 
-class MergeParams(Section):
-    """Which records make the dataset, and its three sides."""
+class SidesParams(Section):
+    """The three sides, for the teacher and the dataset alike."""
 
     dev_share: Share  # of the clusters outside test
     test_share: Share  # of the clusters, only where no source publishes a test side
     max_hash_distance: Annotated[int, Field(ge=0, le=256)]  # bits of 256
+
+
+class MergeParams(Section):
+    """Which records make the dataset."""
+
     unreviewed: Literal["exclude", "include"]
     max_uncertainty: Share  # of an included pseudo label
     same_box_iou: Share  # above it, two boxes of one picture are the same crop
@@ -227,6 +229,7 @@ class Params(Section):
     sample: SampleParams
     ingest: IngestParams
     crop: CropParams
+    sides: SidesParams
     teacher: TeacherParams
     pseudo_label: PseudoLabelParams
     queue: QueueParams

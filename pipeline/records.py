@@ -38,6 +38,7 @@ SCHEMA = pa.DataFrameSchema(
         "width": pa.Column("int64"),
         "height": pa.Column("int64"),
         "sha256": pa.Column("str"),  # of the original file as found in the source
+        "twins": pa.Column("str"),  # sha256 of the source's other files of the same pixels, space-separated
         "url": pa.Column(**_text),
         "author": pa.Column(**_text),
         "licence": pa.Column(**_text),
@@ -67,8 +68,10 @@ class Rejected:
 
 
 def make_records(rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Build checked records from rows; a column a row leaves out is empty ("" for flags)."""
-    frame = pd.DataFrame([{"flags": "", "label": "none", **row} for row in rows], columns=list(COLUMNS))
+    """Build checked records from rows; a column a row leaves out is empty ("" for flags and twins)."""
+    frame = pd.DataFrame(
+        [{"flags": "", "twins": "", "label": "none", **row} for row in rows], columns=list(COLUMNS)
+    )
     for name, column in SCHEMA.columns.items():
         dtype = str(column.dtype)
         frame[name] = frame[name].astype("float64" if dtype == "float64" else dtype)

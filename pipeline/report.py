@@ -194,6 +194,7 @@ def _shown(params: Params) -> dict[str, Any]:
         "sources": params.sources,
         "ingest": params.ingest,
         "crop": params.crop,
+        "sides": params.sides,
         "teacher": params.teacher,
         "pseudo_label": params.pseudo_label,
         "queue": params.queue,

@@ -7,6 +7,7 @@ their files, and a rejected item for every review that brings no picture.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -38,6 +39,23 @@ def read_reviews(folder: Path) -> list[LockEntry]:
         raise PipelineError(f"merge: the reviews cannot be read: {error}") from error
 
 
+def pictures_by_file(crawl: pd.DataFrame) -> dict[str, Any]:
+    """The crawl's rows by the sha256 of their file, and of each other file that had the same pixels."""
+    rows = list(crawl.itertuples())
+    twins = {twin: row for row in rows for twin in str(row.twins).split()}
+    return twins | {str(row.sha256): row for row in rows}
+
+
+def reviews_by_picture(entries: Sequence[LockEntry], crawl: pd.DataFrame) -> dict[str, list[LockEntry]]:
+    """The reviews by the sha256 that the crawl's record has today; a review of a twin is one of that record."""
+    pictures = pictures_by_file(crawl)
+    found: dict[str, list[LockEntry]] = {}
+    for entry in entries:
+        row = pictures.get(entry.parent_sha256)
+        found.setdefault(entry.parent_sha256 if row is None else str(row.sha256), []).append(entry)
+    return found
+
+
 def cut_reviewed(
     entries: Sequence[LockEntry],
     crawl: pd.DataFrame,
@@ -52,7 +70,7 @@ def cut_reviewed(
     verdicts reject and unsure as `review_reject` and `review_unsure`. `fill` (0..255) is the grey outside the
     picture.
     """
-    parents = {str(row.sha256): row for row in crawl.itertuples()}
+    parents = pictures_by_file(crawl)
     rejected = [
         rejection for entry in entries if (rejection := _rejection(entry, entry.parent_sha256 in parents))
     ]

@@ -1,7 +1,7 @@
 """Split records into train, dev and test so that no near-duplicate cluster crosses a side.
 
-What goes in are records with a cluster; what comes out are the records that stay, with their side, and those
-that had to leave because their cluster belongs to a side that they must not stand on.
+Labelled pictures come first and by themselves, so that the teacher, which trains before there are pseudo labels, and
+the dataset agree on where each of them stands. Reviewed and pseudo labels then join them, or leave.
 """
 
 import hashlib
@@ -17,37 +17,73 @@ def share_of(name: str) -> float:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
 
 
-def split(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd.DataFrame, list[Rejected]]:
-    """Give every record a side; raises PipelineError where a side stays empty.
+def split(labelled: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd.DataFrame, list[Rejected]]:
+    """Give every labelled record, which has a cluster, a side; a side may stay empty (`check_sides`).
 
     A published test side stays test, and what shares a cluster with it leaves (`leak_with_test`). Where no
     source publishes one, `test_share` of the clusters become test. dev is cut from the rest, by a hash of the
-    cluster. Unreviewed pseudo labels stand on the train side only, so they leave where their cluster is on
-    dev or test.
+    cluster.
     """
-    published = publishes_test(records)
-    test = records[records["published_side"] == "test"]
+    test = labelled[labelled["published_side"] == "test"]
     stays, pinned = set(test["id"]), _first_id(test)
-    judged = _first_id(records[records["label"] != "pseudo"])
-    cut_test = 0.0 if published else test_share
+    cut_test = 0.0 if publishes_test(labelled) else test_share
     sides = {
-        cluster: _side(cluster, cluster in pinned, cluster in judged, dev_share, cut_test)
-        for cluster in records["cluster"].unique()
+        cluster: "test" if cluster in pinned else _drawn(cluster, dev_share, cut_test)
+        for cluster in labelled["cluster"].unique()
     }
-    records = records.assign(side=records["cluster"].map(sides).astype("str"))
+    labelled = labelled.assign(side=labelled["cluster"].map(sides).astype("str"))
 
     def fault(row: pd.Series) -> tuple[str, str] | None:
-        cluster, side = row["cluster"], row["side"]
-        if cluster in pinned and row["id"] not in stays:
-            return "leak_with_test", f"the same photograph as {pinned[cluster]} of the published test side"
+        if row["cluster"] in pinned and row["id"] not in stays:
+            return (
+                "leak_with_test",
+                f"the same photograph as {pinned[row['cluster']]} of the published test side",
+            )
+        return None
+
+    return reject_rows(labelled, fault)
+
+
+def join(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd.DataFrame, list[Rejected]]:
+    """Give the records without a side (reviewed and pseudo labels) one, by what their cluster holds.
+
+    `records` are those that `split` gave a side, which keep it, and the others, with clusters over all of them. A
+    reviewed label goes where the labelled pictures of its cluster are, but never to a published test side; alone, to
+    a side drawn by a hash. A pseudo label may only train. What stands between pictures of two sides leaves.
+    """
+    placed = records[records["side"].notna()]
+    near = {str(cluster): group for cluster, group in placed.groupby("cluster")}
+    published = publishes_test(placed)
+    judged = _first_id(records[records["label"] == "reviewed"])
+    cut_test = 0.0 if published else test_share
+    sides: dict[str, str] = {}
+
+    def fault(row: pd.Series) -> tuple[str, str] | None:
+        if isinstance(row["side"], str):
+            return None
+        cluster = row["cluster"]
+        if cluster in near:
+            first = near[cluster].sort_values("id").groupby("side")["id"].first()
+        elif cluster in judged:
+            first = pd.Series({_drawn(judged[cluster], dev_share, cut_test): judged[cluster]})
+        else:
+            first = pd.Series({"train": row["id"]})
+        side = next(name for name in ("test", "dev", "train") if name in first)
+        if len(first) > 1:
+            pictures = " and ".join(f"{one} ({name})" for name, one in first.items())
+            return f"leak_with_{side}", f"looks like pictures of two sides, {pictures}"
+        if side == "test" and published:
+            return "leak_with_test", f"the same photograph as {first[side]} of the published test side"
         if row["label"] == "pseudo" and side != "train":
-            first = f"{judged[cluster]} of its cluster is on the {side} side"
-            return f"leak_with_{side}", f"an unreviewed mask may only train, but {first}"
+            return (
+                f"leak_with_{side}",
+                f"an unreviewed mask may only train, but {first[side]} is on the {side} side",
+            )
+        sides[row["id"]] = side
         return None
 
     kept, rejected = reject_rows(records, fault)
-    _no_empty_side(kept, published)
-    return kept, rejected
+    return kept.assign(side=kept["side"].fillna(kept["id"].map(sides)).astype("str")), rejected
 
 
 def _first_id(records: pd.DataFrame) -> dict[str, str]:
@@ -60,28 +96,24 @@ def publishes_test(records: pd.DataFrame) -> bool:
     return bool((records["published_side"] == "test").any())
 
 
-def _side(cluster: str, pinned: bool, judged: bool, dev_share: float, test_share: float) -> str:
-    if pinned:
-        return "test"
-    if not judged:
-        return "train"
+def _drawn(cluster: str, dev_share: float, test_share: float) -> str:
     if share_of(f"test {cluster}") < test_share:
         return "test"
     return "dev" if share_of(cluster) < dev_share else "train"
 
 
-def _no_empty_side(records: pd.DataFrame, published: bool) -> None:
+def check_sides(records: pd.DataFrame) -> None:
+    """Raise PipelineError where a side is empty."""
+    published = publishes_test(records)
     counts = {side: int((records["side"] == side).sum()) for side in SIDES}
     if all(counts.values()):
         return
     listed = ", ".join(f"{side} {count}" for side, count in counts.items())
     cures = {
-        "train": "add labelled pictures, accept reviews, or lower merge.dev_share and merge.test_share",
-        "dev": "raise merge.dev_share or add labelled pictures",
-        "test": "raise merge.test_share or add labelled pictures, or a source with a published test list",
+        "train": "add labelled pictures, accept reviews, or lower sides.dev_share and sides.test_share",
+        "dev": "raise sides.dev_share or add labelled pictures",
+        "test": "raise sides.test_share or add labelled pictures, or a source with a published test list",
     }
     empty = next(side for side in SIDES if not counts[side])
     origin = "the test side is the one a source publishes" if published else "no source publishes a test side"
-    raise PipelineError(
-        f"merge: expected pictures on all three sides, found {listed} ({origin}); {cures[empty]}"
-    )
+    raise PipelineError(f"expected pictures on all three sides, found {listed} ({origin}); {cures[empty]}")

@@ -1,6 +1,6 @@
 """The teacher: in go the labelled portraits and crops that no source publishes as test; out comes a DeepLabv3+.
 
-Its weights are those of the epoch with the best foreground IoU on dev, a share of the photographs cut off by hash.
+Its weights are those of the epoch with the best foreground IoU on dev. Both sides are those of the dataset.
 """
 
 import csv
@@ -9,9 +9,10 @@ import io
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from re import Pattern
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,13 @@ from tqdm import tqdm
 
 from pipeline import deeplab
 from pipeline.errors import PipelineError
-from pipeline.params import TeacherParams, load_params
+from pipeline.labelled import pictures_to_hash, with_sides
+from pipeline.near_duplicates import Hashes, hash_pictures
+from pipeline.params import SidesParams, TeacherParams, load_params
 from pipeline.paths import CACHE, CROP, INGEST, PLOTS, TEACHER
 from pipeline.records import dataset_hash, read_records
 from pipeline.stage import run, write_metrics
+from pipeline.store import Store
 from sinet import metrics
 from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
 from sinet.data import PortraitDataset, Sample
@@ -62,25 +66,28 @@ class DevSet:
     masks: NDArray[np.uint8]
 
 
-def choose_sides(portraits: pd.DataFrame, crops: pd.DataFrame, dev_share: float) -> pd.DataFrame:
-    """The labelled records that may be looked at, with `side` train or dev; nothing of a published test side is left.
+def choose_sides(
+    portraits: pd.DataFrame,
+    crops: pd.DataFrame,
+    hashes: Mapping[str, Hashes],
+    sides: SidesParams,
+    licences_excluded: Sequence[Pattern[str]],
+) -> pd.DataFrame:
+    """The labelled records on the dataset's sides train and dev, as stage merge will place them.
 
-    A photograph's crops stay on its side. dev gets the photographs whose id, as a hash, falls below `dev_share`,
-    at least one.
+    `hashes` are perceptual hashes by id, of the records' pictures and of the pictures they were cut from: what looks
+    like a picture of the test side is left out. PipelineError where nothing is left to train on or to judge by.
     """
     both = pd.concat([portraits, crops], ignore_index=True)
-    test = set(both.loc[both["published_side"] == "test", "id"])
-    family = both["parent_id"].fillna(both["id"])
-    usable = both["mask"].notna() & ~both["id"].isin(test) & ~family.isin(test)
-    chosen = both[usable].drop_duplicates("id")
-    if family[chosen.index].nunique() < 3:
+    records, _ = with_sides(both[both["mask"].notna()], hashes, sides, licences_excluded)
+    chosen = records[records["side"] != "test"].sort_values("id", ignore_index=True)
+    counts = {side: int((chosen["side"] == side).sum()) for side in ("train", "dev")}
+    if not all(counts.values()):
         raise PipelineError(
-            f"teacher: expected labelled photographs outside the published test side, found {len(chosen)}; "
-            f"give a source with masks (EG1800=DIR or BAIDU=DIR)"
+            f"teacher: expected labelled pictures on the sides train and dev, found {counts['train']} and "
+            f"{counts['dev']}; give a source with masks (EG1800=DIR or BAIDU=DIR), or change sides.dev_share"
         )
-    draws = family[chosen.index].map(_draw)
-    dev = (draws < dev_share) | (draws == draws.min())
-    return chosen.assign(side=np.where(dev, "dev", "train")).sort_values("id", ignore_index=True)
+    return chosen
 
 
 def train_teacher(
@@ -339,11 +346,6 @@ def _samples(records: pd.DataFrame, side: str) -> list[Sample]:
     ]
 
 
-def _draw(id_: str) -> float:
-    """A number in 0..1 that depends on the id alone."""
-    return int(hashlib.sha256(id_.encode()).hexdigest()[:8], 16) / 2**32
-
-
 def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone() for key, value in module.state_dict().items()}
 
@@ -353,10 +355,13 @@ def _is_statistic(key: str) -> bool:
 
 
 def main() -> None:
-    params = load_params().teacher
+    everything = load_params()
+    params = everything.teacher
     encoder_weights = deeplab.find_encoder_weights(params.weights, params.encoder)
     portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP)
-    records = choose_sides(portraits, crops, params.dev_share)
+    pictures = pictures_to_hash([portraits, crops], [read_records(INGEST / "baidu")])
+    hashes = hash_pictures(pictures, Store("near_duplicates"))
+    records = choose_sides(portraits, crops, hashes, everything.sides, everything.merge.licences_excluded)
     trained = train_teacher(records, params, encoder_weights)
     deeplab.save(TEACHER, trained.weights, trained.card)
     write_curves(PLOTS / "teacher.csv", trained.history)

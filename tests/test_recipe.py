@@ -217,7 +217,7 @@ def test_the_order_and_number_of_workers_do_not_matter(project: Path) -> None:
 
 def test_an_experiment_with_another_value(project: Path) -> None:
     before = json.loads((project / "metrics/merge.json").read_text())
-    run(project, "dvc", "exp", "run", "--name", "half", "-S", "merge.dev_share=0.5", "merge")
+    run(project, "dvc", "exp", "run", "--name", "half", "-S", "sides.dev_share=0.5", "merge")
     after = json.loads((project / "metrics/merge.json").read_text())
     assert after["sides"]["dev"] > before["sides"]["dev"]
     assert "half" in run(project, "dvc", "exp", "show", "--csv", "--only-changed").stdout

@@ -2,8 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.errors import PipelineError
@@ -59,6 +64,51 @@ def test_nothing_to_do() -> None:
 def test_a_killed_worker_is_one_sentence() -> None:
     with pytest.raises(PipelineError, match=r"worker process died.*PIPELINE_WORKERS=1"):
         list(map_images(_die, range(64), desc="die", workers=2))
+
+
+KILLED_STAGE = """
+import os, sys, time
+from tests.pipeline.test_execute import report_and_sleep
+from pipeline.execute import map_images
+if __name__ == "__main__":
+    list(map_images(report_and_sleep, [sys.argv[1]] * 16, desc="sleep", workers=2))
+"""
+
+
+def report_and_sleep(folder: str) -> None:
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+def test_workers_end_with_a_stage_that_is_killed_alone(tmp_path: Path, root: Path) -> None:
+    """Not the whole process group, as a terminal or a test would: what the kernel does when memory runs out."""
+    (tmp_path / "stage.py").write_text(KILLED_STAGE)
+    (tmp_path / "pids").mkdir()
+    stage = subprocess.Popen(
+        [sys.executable, tmp_path / "stage.py", tmp_path / "pids"],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: len(list((tmp_path / "pids").iterdir())) == 2)
+    workers = [int(path.name) for path in (tmp_path / "pids").iterdir()]
+    assert all(map(psutil.pid_exists, workers))
+    stage.kill()
+    stage.wait()
+    wait_until(lambda: not any(map(runs, workers)))
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_the_number_of_workers_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -367,6 +367,10 @@ def test_twins(project, rule, masks, test, kept, mask):
     done = run(params=PARAMS.model_copy(update={"duplicate_masks": rule}))
     assert done.records["source_key"].tolist() == kept
     assert set(reasons(done).values()) <= {"duplicate_pixels"}
+    sources = Path("source/images_data_crop")
+    for row in done.records.itertuples():
+        others = [path for path in sources.iterdir() if path.name != Path(row.source_key).name]
+        assert set(row.twins.split()) == {hashlib.sha256(path.read_bytes()).hexdigest() for path in others}
     files = sorted(path.name for path in Path("data/ingest/eg1800/images").iterdir())
     assert files == [Path(image).name for image in done.records["image"]]
     assert len(list(Path("data/ingest/eg1800/masks").iterdir())) == len(kept)

@@ -16,7 +16,7 @@ from pipeline import merge as stage
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
 from pipeline.near_duplicates import perceptual_hash
-from pipeline.params import MergeParams, load_params, parse_params
+from pipeline.params import MergeParams, SidesParams, load_params, parse_params
 from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
 from pipeline.records import Rejected, dataset_hash, make_records, read_records, read_rejected, reject_rows
 from sinet.images import read_image, read_mask
@@ -28,7 +28,10 @@ BOX = "10,5,70,85"
 
 def params(**more: Any) -> MergeParams:
     plain = load_params(ROOT / "params.yaml").merge.model_dump()
-    return MergeParams.model_validate({**plain, "dev_share": 0.3, **more})
+    return MergeParams.model_validate({**plain, **more})
+
+
+SIDES = SidesParams(dev_share=0.3, test_share=0.1, max_hash_distance=56)
 
 
 def merge(
@@ -43,8 +46,11 @@ def merge(
     hashes = {
         row["id"]: perceptual_hash(read_image(Path(row["image"]))) for row in [*labelled, *(pseudo or [])]
     }
+    reviews: dict[str, list[LockEntry]] = {}
+    for entry in entries or []:
+        reviews.setdefault(entry.parent_sha256, []).append(entry)
     return stage.merge(
-        table, make_records([]), make_records(pseudo or []), entries or [], hashes, params(**more)
+        table, make_records([]), make_records(pseudo or []), reviews, hashes, params(**more), SIDES
     )
 
 

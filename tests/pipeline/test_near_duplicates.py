@@ -15,7 +15,7 @@ from pipeline.records import make_records
 from pipeline.store import Store
 from sinet.images import Array, encode_png, read_image
 
-AT_MOST = 56  # merge.max_hash_distance in params.yaml
+AT_MOST = 56  # sides.max_hash_distance in params.yaml
 
 
 def scene(seed: int, width: int = 150, height: int = 200) -> Array:

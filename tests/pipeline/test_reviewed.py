@@ -10,7 +10,7 @@ from pipeline.boxes import Box
 from pipeline.errors import PipelineError
 from pipeline.portrait import cut
 from pipeline.records import make_records
-from pipeline.reviewed import Reviewed, check_orphans, cut_reviewed, read_reviews
+from pipeline.reviewed import Reviewed, check_orphans, cut_reviewed, read_reviews, reviews_by_picture
 from pipeline.store import Store
 from sinet.images import pixel_id, read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
@@ -50,6 +50,24 @@ def test_the_picture_is_cut_by_the_locked_box_and_gets_the_locked_mask(
     assert (row["source"], row["source_key"], row["author"]) == ("crawl", "1.jpg", "someone")
     assert row["teacher"] == entry.teacher
     assert result.rejected == []
+
+
+def test_a_review_of_a_file_that_gave_way_to_a_twin_is_one_of_the_twin(
+    tmp_path: Path, crawl: list[dict[str, object]]
+) -> None:
+    """A copy that comes first by name makes the reviewed file `duplicate_pixels`; its review must not be lost."""
+    box, mask = "10,5,70,85", np.ones((80, 60), np.uint8)
+    entry = inputs.review(crawl[1], box, "accept", mask)
+    crawl[1] = {
+        **crawl[1],
+        "sha256": "a" * 64,
+        "source_key": "a-copy.png",
+        "twins": f"{'b' * 64} {entry.parent_sha256}",
+    }
+    result = cut_all(tmp_path, [entry], crawl)
+    assert result.rejected == []
+    assert result.records[["source_key", "parent_id"]].values.tolist() == [["a-copy.png", crawl[1]["id"]]]
+    assert reviews_by_picture([entry], make_records(crawl)) == {"a" * 64: [entry]}
 
 
 def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dict[str, object]]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import PipelineError
 from pipeline.records import make_records
-from pipeline.sides import share_of, split
+from pipeline.sides import check_sides, join, share_of, split
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -66,33 +66,40 @@ def test_a_test_side_is_cut_only_where_no_source_publishes_one() -> None:
     assert (published["side"] == "test").sum() == 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     groups=st.lists(st.integers(0, 40), min_size=80, max_size=120),
+    own=st.lists(st.integers(0, 2), min_size=120, max_size=120),
     tests=st.sets(st.integers(0, 79), max_size=10),
     pseudo=st.sets(st.integers(0, 79), max_size=20),
+    reviewed=st.sets(st.integers(0, 79), max_size=20),
 )
 def test_no_cluster_crosses_sides_and_nothing_vanishes(
-    groups: list[int], tests: set[int], pseudo: set[int]
+    groups: list[int], own: list[int], tests: set[int], pseudo: set[int], reviewed: set[int]
 ) -> None:
-    rows = []
+    """Clusters of all records may join labelled ones that were apart before: up to three to one here."""
+    rows, wide = [], {}
     for one, group in enumerate(groups):
-        label = "pseudo" if one in pseudo and one not in tests else "human"
-        side = "test" if one in tests else None
-        rows.append(row(one, cluster=f"{group:016x}", published_side=side, label=label))
-    # Three clusters that stand for sure on each side, so that none is empty.
-    dev = next(name for name in (f"{one:016x}" for one in range(500, 900)) if share_of(name) < 0.3)
-    train = next(name for name in (f"{one:016x}" for one in range(500, 900)) if share_of(name) > 0.3)
-    rows += [
-        row(1000, cluster=dev),
-        row(1001, cluster=train),
-        row(1002, cluster="f" * 16, published_side="test"),
-    ]
-    records, rejected = split(make_records(rows), dev_share=0.3, test_share=0.3)
-    assert (records.groupby("cluster")["side"].nunique() == 1).all()
-    assert len(records) + len(rejected) == len(rows)
+        label = "pseudo" if one in pseudo else "reviewed" if one in reviewed else "human"
+        side = "test" if one in tests and label == "human" else None
+        rows.append(row(one, cluster=f"{group:015x}{own[one]}", published_side=side, label=label))
+        wide[rows[-1]["id"]] = f"{group:016x}"
+    table_ = make_records(rows)
+    is_labelled = table_["label"] == "human"
+    placed, leaks = split(table_[is_labelled].reset_index(drop=True), dev_share=0.3, test_share=0.3)
+    both = pd.concat([placed, table_[~is_labelled]], ignore_index=True)
+    both["cluster"] = both["id"].map(wide)
+    records, more = join(both, dev_share=0.3, test_share=0.3)
+    assert len(records) + len(leaks) + len(more) == len(rows)
+    assert set(records["side"]) <= {"train", "dev", "test"}
+    before = placed.set_index("id")["side"]
+    pd.testing.assert_series_equal(records.set_index("id")["side"][before.index], before)
     assert set(records.loc[records["label"] == "pseudo", "side"]) <= {"train"}
     assert (records.loc[records["published_side"] == "test", "side"] == "test").all()
+    for _, group in records.groupby("cluster"):
+        others = group[group["label"] != "human"]
+        if len(others):
+            assert group["side"].nunique() == 1
 
 
 def test_new_pictures_move_no_old_one() -> None:
@@ -105,40 +112,70 @@ def test_new_pictures_move_no_old_one() -> None:
     pd.testing.assert_series_equal(both["side_x"], both["side_y"], check_names=False)
 
 
+def joined(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> tuple[pd.DataFrame, dict[str, str]]:
+    placed, _ = split(make_records(rows), dev_share=0.1, test_share=0.1)
+    both = pd.concat([placed, make_records(others)], ignore_index=True)
+    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    return records.set_index("source_key"), {one.source_key: one.reason for one in rejected}
+
+
 def test_an_unreviewed_mask_only_trains() -> None:
     rows = table(300)
     dev = next(one for one in rows[20:] if share_of(one["cluster"]) < 0.1)
     alone = next(f"{one:016x}" for one in range(5000, 9000) if share_of(f"{one:016x}") < 0.1)
-    rows += [
-        row(901, label="pseudo", source="crawl", source_key="a.jpg", cluster=dev["cluster"]),
-        row(902, label="pseudo", source="crawl", source_key="b.jpg", cluster=rows[2]["cluster"]),
-        row(903, label="pseudo", source="crawl", source_key="c.jpg", cluster=alone),
-    ]
-    records, rejected = split(make_records(rows), dev_share=0.1, test_share=0.1)
-    assert {one.source_key: one.reason for one in rejected} == {
-        "a.jpg": "leak_with_dev",
-        "b.jpg": "leak_with_test",
-    }
-    assert (
-        records.set_index("id").at[f"{903:016x}", "side"] == "train"
-    )  # a cluster that nobody judged never is dev
+    records, reasons = joined(
+        rows,
+        [
+            row(901, label="pseudo", source="crawl", source_key="a.jpg", cluster=dev["cluster"]),
+            row(902, label="pseudo", source="crawl", source_key="b.jpg", cluster=rows[2]["cluster"]),
+            row(903, label="pseudo", source="crawl", source_key="c.jpg", cluster=alone),
+        ],
+    )
+    assert reasons == {"a.jpg": "leak_with_dev", "b.jpg": "leak_with_test"}
+    assert records.at["c.jpg", "side"] == "train"  # a cluster that nobody judged never is dev
+
+
+def test_a_reviewed_mask_goes_where_its_photograph_is_but_not_to_a_published_test_side() -> None:
+    rows = table(300)
+    dev = next(one for one in rows[20:] if share_of(one["cluster"]) < 0.1)
+    alone = next(one for one in range(5000, 9000) if share_of(f"{one:016x}") < 0.1)
+    records, reasons = joined(
+        rows,
+        [
+            row(901, label="reviewed", source="crawl", source_key="a.jpg", cluster=dev["cluster"]),
+            row(902, label="reviewed", source="crawl", source_key="b.jpg", cluster=rows[2]["cluster"]),
+            row(alone, label="reviewed", source="crawl", source_key="c.jpg"),
+        ],
+    )
+    assert reasons == {"b.jpg": "leak_with_test"}
+    assert records.loc[["a.jpg", "c.jpg"], "side"].tolist() == ["dev", "dev"]
+
+
+def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
+    placed = make_records([row(1, side="train"), row(2, side="dev"), row(3, side="test")])
+    between = make_records([row(9, label="reviewed", source="crawl", source_key="x.jpg")])
+    both = pd.concat([placed, between], ignore_index=True).assign(cluster="0" * 16)
+    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    assert records["side"].tolist() == ["train", "dev", "test"]
+    assert [(one.source_key, one.reason) for one in rejected] == [("x.jpg", "leak_with_test")]
+    assert "0000000000000001 (train)" in rejected[0].detail
 
 
 @pytest.mark.parametrize(
     ("rows", "dev_share", "said"),
     [
-        (table(50), 0.0, "raise merge.dev_share"),
+        (table(50), 0.0, "raise sides.dev_share"),
         (
             table(20),
             0.0,
             "found train 0, dev 0, test 20 (the test side is the one a source publishes); add labelled",
         ),
-        ([row(one) for one in range(50)], 0.5, "no source publishes a test side); raise merge.test_share"),
+        ([row(one) for one in range(50)], 0.5, "no source publishes a test side); raise sides.test_share"),
     ],
 )
 def test_an_empty_side_is_an_error_that_says_what_to_do(
     rows: list[dict[str, Any]], dev_share: float, said: str
 ) -> None:
     with pytest.raises(PipelineError, match="expected pictures on all three sides") as error:
-        split(make_records(rows), dev_share=dev_share, test_share=0.0)
+        check_sides(split(make_records(rows), dev_share=dev_share, test_share=0.0)[0])
     assert said in str(error.value)

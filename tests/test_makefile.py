@@ -1,0 +1,51 @@
+"""The Makefile hands paths on as they are, whatever characters are in them."""
+
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+STUB = """#!/bin/sh
+for one in "$@"; do printf '%s\\n' "$one"; done >> "$TOLD"
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, root: Path) -> Path:
+    """The Makefile with programs that only write down their arguments."""
+    shutil.copyfile(root / "Makefile", tmp_path / "Makefile")
+    bin_ = tmp_path / ".venv" / "bin"
+    bin_.mkdir(parents=True)
+    for name in ("python", "dvc"):
+        (bin_ / name).write_text(STUB)
+        (bin_ / name).chmod(stat.S_IRWXU)
+    return tmp_path
+
+
+def told(checkout: Path, *words: str) -> list[str]:
+    path = checkout / "told"
+    subprocess.run(
+        ["make", "-s", "-o", ".venv/.installed", *words],
+        cwd=checkout, env={**os.environ, "TOLD": str(path)}, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return path.read_text().splitlines()
+
+
+@pytest.mark.parametrize("folder", ["plain", "with space", "it's $(touch x) `touch x` $1", "a;touch x"])
+def test_a_folder_arrives_as_it_is(checkout: Path, folder: str) -> None:
+    words = [f"EG1800={folder.replace('$', '$$')}", "PROFILE=real", "CRAWL=c"]
+    found = told(checkout, "repro", *words)
+    assert found[:7] == ["-m", "pipeline", "configure", "real", "--eg1800", folder, "--crawl"]
+    assert not (checkout / "x").exists()
+
+
+def test_a_backup_file_arrives_as_it_is(checkout: Path) -> None:
+    assert told(checkout, "review-backup", "FILE=it's.tar.gz")[-1] == "it's.tar.gz"
+
+
+def test_folders_without_a_profile_are_refused(checkout: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError):
+        told(checkout, "repro", "EG1800=x")
