@@ -14,14 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from annotations.agreement import AGREE_IOU, mask_iou
 from annotations.brush import Array
 from annotations.errors import ReviewError
 from annotations.exported import Reading, Review
 from annotations.lock import LockEntry, Verdict
-
-AGREE_IOU = 0.95
 
 
 @dataclass(frozen=True)
@@ -138,12 +135,6 @@ def update(
 def _still_there(entry: LockEntry, settled: Settled) -> bool:
     """Whether the reviewer of a locked entry has a review of it on the server."""
     return entry.reviewer in settled.reviewers.get(entry.key, ())
-
-
-def mask_iou(one: Array, other: Array) -> float:
-    """Intersection over union of two masks (H, W) uint8 in {0, 1}; of two empty ones 1."""
-    union = int(np.count_nonzero(one | other))
-    return int(np.count_nonzero(one & other)) / union if union else 1.0
 
 
 def _last_words(reviews: Iterable[Review]) -> list[Review]:
