@@ -8,6 +8,7 @@
   The lock gets the mask that is most like the others. Where no such half exists the crop is in conflict and goes
   to a second round, never to whoever was last.
 - A skip and a draft are no review.
+- Both tasks of a crop that two reviewers judge are one subject; a gold task is none, as it is about the reviewer.
 """
 
 from collections import defaultdict
@@ -66,7 +67,8 @@ def settle(reading: Reading) -> Settled:
     """Entries and conflicts of all reviewed crops."""
     by_key: dict[str, list[Review]] = defaultdict(list)
     for review in reading.reviews:
-        by_key[review.subject.key].append(review)
+        if review.subject.purpose != "gold":
+            by_key[review.subject.key].append(review)
     entries: dict[str, LockEntry] = {}
     conflicts: dict[str, Conflict] = {}
     for key, reviews in sorted(by_key.items()):
@@ -82,7 +84,7 @@ def settle(reading: Reading) -> Settled:
 def to_do(reading: Reading, settled: Settled) -> ToDo:
     """What is left; a crop in conflict counts as reviewed, since its second round is another task."""
     reviewed = settled.entries.keys() | settled.conflicts.keys()
-    waiting = {subject.key for subject in reading.subjects} - reviewed
+    waiting = {subject.key for subject in reading.subjects if subject.purpose != "gold"} - reviewed
     return ToDo(len(waiting), len(reading.skipped - reviewed), len(reading.drafts - reviewed))
 
 
