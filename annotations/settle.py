@@ -113,7 +113,7 @@ def update(
     """The lock after a pull. `keep`: what would be lost stays; `forget`: keys to drop for good."""
     dropped = set(forget)
     known = {entry.key: entry for entry in earlier if entry.key not in dropped}
-    on_server = {subject.key for subject in reading.subjects}
+    on_server = {subject.key for subject in reading.subjects if subject.purpose != "gold"}
     drift = Drift([], [], [], [], [], [], sorted({entry.key for entry in earlier} & dropped), [])
     for key in sorted((known.keys() | settled.entries.keys()) - dropped):
         before, now = known.get(key), settled.entries.get(key)

@@ -29,12 +29,17 @@ class Gain:
 
 
 def gain(reading: Reading, settled: Settled, share: float) -> Gain | None:
-    """From the reviewed part of the random slice, an unbiased sample; None where it is too small to say."""
-    identities = {subject.key: subject.id for subject in reading.subjects}
+    """From the reviewed part of the random slice, an unbiased sample; None where it is too small to say.
+
+    A crop that was drawn from scratch tells nothing of its proposed mask and is left out.
+    """
+    identities = {
+        subject.key: subject.id for subject in reading.subjects if subject.purpose in ("review", "second")
+    }
     verdicts = [
         entry.verdict
         for key, entry in settled.entries.items()
-        if entry.verdict != "unsure" and in_random_slice(identities[key], share)
+        if entry.verdict != "unsure" and key in identities and in_random_slice(identities[key], share)
     ]
     if len(verdicts) < ENOUGH:
         return None

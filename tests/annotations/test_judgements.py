@@ -19,7 +19,8 @@ from annotations.pull import pull
 from annotations.purpose import FIELD, seal, unseal
 from annotations.session import Session
 from annotations.settings import Settings
-from annotations.settle import settle, to_do
+from annotations.settle import settle, to_do, update
+from annotations.status import gain
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 
 NEAR, FAR = moved(PROPOSED, 1), moved(PROPOSED, 20)
@@ -147,6 +148,19 @@ def test_gold_is_never_in_the_lock_and_waits_for_nobody():
     (found,) = collect([], reading, never)
     (judgement,) = judgements([found])
     assert judgement.purpose == "gold" and np.array_equal(judgement.truth, FAR)
+
+
+def test_a_gold_task_takes_no_review_out_of_the_lock():
+    locked = list(settle(read_export(export(task(1, said("accept"))))).entries.values())
+    reading = read_export(export(sealed(1, "gold", said("reject"), truth=FAR)))
+    drift = update(locked, reading, settle(reading))
+    assert drift.entries == locked and drift.lost == [] and drift.elsewhere == [key(1)]
+
+
+def test_a_crop_drawn_from_scratch_tells_nothing_of_the_gain():
+    tasks = [sealed(number, "scratch", said("fix", FAR)) for number in range(20)]
+    reading = read_export(export(*tasks))
+    assert len(settle(reading).entries) == 20 and gain(reading, settle(reading), 1.0) is None
 
 
 @pytest.mark.parametrize("purpose", ["review", "second", "gold", "scratch"])
