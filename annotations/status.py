@@ -12,6 +12,7 @@ from annotations.exported import Reading, Review
 from annotations.import_files import Task
 from annotations.lock import Verdict
 from annotations.push import missing, same_config
+from annotations.quality import Figure, Judgement, caught, double
 from annotations.random_slice import in_random_slice
 from annotations.settle import Settled, to_do
 
@@ -80,6 +81,19 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
     return lines
 
 
+def describe_quality(judgements: Sequence[Judgement]) -> list[str]:
+    """How far the reviewers can be trusted, a line each; of what nobody measured, that it was not."""
+    pairs, gold, caught_share = double(judgements), _gold_tasks(judgements), caught(judgements)["caught"]
+    two = (
+        f"IoU of their masks {_figure(pairs['mask_iou'])}, alpha of their answers {_figure(pairs['alpha'])}, "
+        f"in conflict {_figure(pairs['conflicts'])}"
+    )
+    return [
+        f"judged by two: {pairs['crops']} masks" + (f"; {two}" if pairs["crops"] else ""),
+        f"gold tasks judged: {gold}" + (f"; damaged masks noticed {_figure(caught_share)}" if gold else ""),
+    ]
+
+
 def damage(
     tasks: Sequence[Task],
     heads: Sequence[TaskHead],
@@ -127,6 +141,14 @@ _WORDS: tuple[tuple[Verdict, str], ...] = (
     ("reject", "rejected"),
     ("unsure", "unsure"),
 )
+
+
+def _gold_tasks(judgements: Iterable[Judgement]) -> int:
+    return sum(one.purpose == "gold" for one in judgements)
+
+
+def _figure(value: Figure) -> str:
+    return value if isinstance(value, str) else f"{value:.2f}"
 
 
 def _time(reviews: Iterable[Review]) -> str:
