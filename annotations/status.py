@@ -68,6 +68,10 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
         f"{len(settled.entries) + len(settled.conflicts)} reviewed: {said}, {len(settled.conflicts)} in conflict",
         _time(reading.reviews),
     ]
+    judged = {review.subject.task for review in reading.reviews}
+    second = [subject.task for subject in reading.subjects if subject.purpose == "second"]
+    if second:
+        lines.append(f"{len(set(second) - judged)} of {len(second)} second opinions still to give")
     found = gain(reading, settled, share)
     if found is None:
         lines.append(

@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from annotations.client import Project
 from annotations.collect import collect
@@ -13,7 +16,7 @@ from annotations.errors import ReviewError
 from annotations.exported import Subject, read_export
 from annotations.import_files import fingerprint
 from annotations.installation import Installation
-from annotations.judgements import FOLDER, JudgedTask, judgements, read_judgements, write_judgements
+from annotations.judgements import FOLDER, JudgedTask, edit_of, judgements, read_judgements, write_judgements
 from annotations.lock import LockError, pack_mask, read_lock, unpack_mask, write_lock
 from annotations.pull import pull
 from annotations.purpose import FIELD, seal, unseal
@@ -74,6 +77,37 @@ def test_an_accepted_mask_costs_its_pixels_once(tmp_path: Path):
     (line,) = next((tmp_path / FOLDER).iterdir()).read_text().splitlines()
     assert line.count(pack_mask(PROPOSED)) == 1
     assert [one["edit"] for one in json.loads(line)["opinions"]] == [None, None]
+
+
+masks = arrays(np.uint8, (7, 5), elements=st.integers(0, 1))
+
+
+@given(masks, st.none() | masks)
+def test_any_mask_comes_back_from_its_edit(mask: np.ndarray, proposed: np.ndarray | None):
+    edit = edit_of(mask, proposed)
+    assert (edit is None) == np.array_equal(mask, np.zeros_like(mask) if proposed is None else proposed)
+    opinion = {
+        "reviewer": "ann",
+        "at": "2025-01-31T12:00:00+00:00",
+        "said": "fix",
+        "reasons": [],
+        "seconds": None,
+    }
+    task = JudgedTask(
+        key="ab" * 8,
+        version="v",
+        purpose="review",
+        round=1,
+        width=5,
+        height=7,
+        uncertainty=None,
+        teacher=None,
+        proposed=None if proposed is None else pack_mask(proposed),
+        truth=None,
+        opinions=[{**opinion, "edit": edit}],
+    )
+    back = task.mask_of(task.opinions[0])
+    assert np.array_equal(np.zeros_like(mask) if back is None else back, mask)
 
 
 def test_the_same_export_twice_and_in_another_order_gives_the_same(tmp_path: Path):
