@@ -219,10 +219,8 @@ def _pseudo(row: Any) -> Pseudo | None:
     if index is None:
         return None
     teacher = row.teacher if isinstance(row.teacher, str) else None
-    mask, doubt = (
-        read_mask(Path(row.mask)),
-        None if pd.isna(row.uncertainty) else round(float(row.uncertainty), 6),
-    )
+    doubt = None if pd.isna(row.uncertainty) else round(float(row.uncertainty), 6)
+    mask = read_mask(Path(row.mask))
     return Pseudo(index, str(row.parent_sha256), str(row.crop_box), mask, teacher, doubt)
 
 
