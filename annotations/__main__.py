@@ -56,14 +56,17 @@ def status(
 ) -> None:
     """Say what waits, what was said, how long a review takes and what more of them would bring."""
     from annotations.exported import read_export
+    from annotations.judgements import judgements
+    from annotations.pull import read_judged
     from annotations.session import open_session, the_project
     from annotations.settle import settle
-    from annotations.status import describe
+    from annotations.status import describe, describe_quality
 
     session = open_session()
     project = the_project(session)
     reading = read_export(session.client.export(project))
     print("\n".join(describe(reading, settle(reading), session.settings.random_share)))
+    print("\n".join(["at the last pull:", *describe_quality(judgements(read_judged(session.settings.lock)))]))
     if not check:
         return
     from annotations.import_files import read_tasks

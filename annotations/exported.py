@@ -10,6 +10,8 @@ from annotations.brush import Array, BrushError, regions_to_mask
 from annotations.errors import ReviewError
 from annotations.import_files import fingerprint
 from annotations.lock import KEEPS, VERDICTS
+from annotations.purpose import FIELD, unseal
+from annotations.quality import Purpose, Said
 from annotations.tasks import REASONS, VERDICT
 
 # What a review comes to. `unclear` says that somebody must look again: it agrees with nothing.
@@ -29,6 +31,11 @@ class Subject:
     width: int
     height: int
     teacher: str | None
+    purpose: Purpose
+    round: int  # 2: after a conflict
+    uncertainty: float | None  # of the proposed mask, 0 = certain, 1 = doubtful
+    proposed: str | None  # fingerprint of the mask that it shows
+    truth: str | None  # of a gold task: the right mask, packed
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +47,7 @@ class Review:
     reviewer: str  # a pseudonym: the user's number on the server
     at: datetime  # of the last change
     outcome: Outcome
+    said: Said
     mask: Array | None  # (H, W) uint8 {0, 1} where kept
     changed: bool  # the mask is not the proposed one
     reasons: tuple[str, ...]
@@ -75,12 +83,13 @@ def read_export(content: bytes) -> Reading:
             if annotation.get("was_cancelled"):
                 reading.skipped.add(subject.key)
             else:
-                reading.reviews.append(_review(subject, annotation, task["data"].get("proposed")))
+                reading.reviews.append(_review(subject, annotation))
     return reading
 
 
 def _subject(task: Mapping[str, Any]) -> Subject:
     data = task["data"]
+    sealed = unseal(data.get(FIELD), int(task["id"]))
     return Subject(
         task=int(task["id"]),
         key=str(data["key"]),
@@ -91,10 +100,15 @@ def _subject(task: Mapping[str, Any]) -> Subject:
         width=int(data["width"]),
         height=int(data["height"]),
         teacher=str(data["teacher"]) if data.get("teacher") else None,
+        purpose=sealed.purpose,
+        round=int(data.get("round", 1)),
+        uncertainty=None if data.get("uncertainty") is None else float(data["uncertainty"]),
+        proposed=data.get("proposed"),
+        truth=sealed.truth,
     )
 
 
-def _review(subject: Subject, annotation: Mapping[str, Any], proposed: str | None) -> Review:
+def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
     results = annotation["result"]
     verdicts = [one for one in _choices(results, VERDICT) if one in VERDICTS]
     outcome: Outcome = "unclear"
@@ -104,7 +118,7 @@ def _review(subject: Subject, annotation: Mapping[str, Any], proposed: str | Non
     elif verdicts[0] in KEEPS:
         try:
             mask = regions_to_mask(results, subject.height, subject.width)
-            changed = _changed(mask, results, proposed)
+            changed = _changed(mask, results, subject.proposed)
         except BrushError as error:
             why = f"its mask cannot be read: {error}"
         else:
@@ -119,6 +133,7 @@ def _review(subject: Subject, annotation: Mapping[str, Any], proposed: str | Non
         reviewer=f"curator-{who['id'] if isinstance(who, dict) else who}",
         at=_moment(annotation.get("updated_at") or annotation["created_at"]),
         outcome=outcome,
+        said=("fix" if changed else "accept") if outcome == "keep" else outcome,
         mask=mask if outcome == "keep" else None,
         changed=changed,
         reasons=tuple(sorted(set(_choices(results, REASONS)))) if outcome in ("reject", "unsure") else (),

@@ -8,9 +8,6 @@ import base64
 import binascii
 import hashlib
 import io
-import json
-import os
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
@@ -20,19 +17,34 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from annotations.shards import LockError as LockError
+from annotations.shards import parse_line, read_shards, write_shards
 
 Array = NDArray[np.uint8]
 Verdict = Literal["accept", "fix", "reject", "unsure"]
 VERDICTS: tuple[Verdict, ...] = ("accept", "fix", "reject", "unsure")
 KEEPS: tuple[Verdict, ...] = ("accept", "fix")  # the verdicts that bring a mask
 
-_SHARD = re.compile(r"^[0-9a-f]{2}\.jsonl$")
 _BOX = r"^-?\d+,-?\d+,-?\d+,-?\d+$"
 
 
-class LockError(ValueError):
-    """The lock cannot be used: names file and line, says what was found and what to do."""
+def _pseudonym(name: str) -> str:
+    if "@" in name:
+        raise ValueError("an e-mail address is no pseudonym, and the lock is public")
+    return name
+
+
+def _moment(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"expected a time with its zone such as 2025-01-31T12:00:00+00:00, found {text}")
+    return text
+
+
+Key = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # review_key(parent_sha256, crop_box)
+Pseudonym = Annotated[str, Field(min_length=1), AfterValidator(_pseudonym)]
+Moment = Annotated[str, AfterValidator(_moment)]  # ISO 8601 with a time zone
 
 
 class LockEntry(BaseModel):
@@ -40,7 +52,7 @@ class LockEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    key: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]  # review_key(parent_sha256, crop_box)
+    key: Key
     parent_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]  # of the parent's original file
     crop_box: Annotated[str, Field(pattern=_BOX)]  # "x0,y0,x1,y1" in the upright parent's pixels
     width: Annotated[int, Field(ge=1)]  # of the reviewed picture and its mask, in pixels
@@ -48,8 +60,8 @@ class LockEntry(BaseModel):
     verdict: Verdict
     mask: str | None  # base64 of a 1-bit PNG, white = person; null for reject and unsure
     reasons: Annotated[tuple[str, ...], Field(strict=False)]  # sorted codes
-    reviewer: Annotated[str, Field(min_length=1)]  # a pseudonym
-    reviewed_at: str  # ISO 8601 with a time zone
+    reviewer: Pseudonym
+    reviewed_at: Moment
     teacher: str | None  # hash of the weights that proposed the mask
 
     @classmethod
@@ -98,20 +110,6 @@ class LockEntry(BaseModel):
         x0, y0, x1, y1 = (int(part) for part in text.split(","))
         if x0 >= x1 or y0 >= y1:
             raise ValueError(f"a crop box needs x0 < x1 and y0 < y1, found {text}")
-        return text
-
-    @field_validator("reviewer")
-    @classmethod
-    def _pseudonym(cls, name: str) -> str:
-        if "@" in name:
-            raise ValueError("an e-mail address is no pseudonym, and the lock is public")
-        return name
-
-    @field_validator("reviewed_at")
-    @classmethod
-    def _moment(cls, text: str) -> str:
-        if datetime.fromisoformat(text).tzinfo is None:
-            raise ValueError(f"expected a time with its zone such as 2025-01-31T12:00:00+00:00, found {text}")
         return text
 
     @model_validator(mode="after")
@@ -171,72 +169,13 @@ def read_lock(folder: Path) -> list[LockEntry]:
             f"expected a folder of reviews at {folder}, found none; set reviews.path in params.yaml to the "
             "right folder, or make an empty one (mkdir) if nothing was reviewed yet"
         )
-    seen: dict[str, str] = {}
-    entries: list[LockEntry] = []
-    for path in sorted(folder.glob("*.jsonl")):
-        if not _SHARD.match(path.name):
-            raise LockError(f"{path}: a lock has files 00.jsonl to ff.jsonl only; remove this one")
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            where = f"{path}, line {number}"
-            entry = _parse(line, where)
-            if entry.key[:2] != path.stem:
-                raise LockError(f"{where}: key {entry.key} belongs into {entry.key[:2]}.jsonl; move it there")
-            if entry.key in seen:
-                raise LockError(f"{where}: key {entry.key} is also in {seen[entry.key]}; keep one of them")
-            seen[entry.key] = where
-            entries.append(entry)
-    return sorted(entries, key=lambda entry: entry.key)
+    return read_shards(folder, lambda line, where: parse_line(LockEntry, line, where), _name)
 
 
 def write_lock(folder: Path, entries: Iterable[LockEntry]) -> None:
     """Make the folder hold exactly these reviews; same entries, same bytes, equal files stay untouched."""
-    shards: dict[str, list[LockEntry]] = {}
-    keys: set[str] = set()
-    for entry in sorted(entries, key=lambda entry: entry.key):
-        if entry.key in keys:
-            raise LockError(f"two reviews with key {entry.key}; decide which one holds, then write the lock")
-        keys.add(entry.key)
-        shards.setdefault(entry.key[:2], []).append(entry)
-    folder.mkdir(parents=True, exist_ok=True)
-    for shard, members in shards.items():
-        _replace(folder / f"{shard}.jsonl", "".join(_line(entry) for entry in members).encode())
-    for path in folder.glob("*.jsonl"):
-        if _SHARD.match(path.name) and path.stem not in shards:
-            path.unlink()
+    write_shards(folder, entries, _name)
 
 
-def _parse(line: bytes, where: str) -> LockEntry:
-    try:
-        return LockEntry.model_validate(json.loads(line, object_pairs_hook=_no_repeats))
-    except ValidationError as error:
-        faults = "; ".join(_fault(tuple(one["loc"]), one["msg"]) for one in error.errors(include_input=False))
-        raise LockError(f"{where}: {faults}; {_MEND}") from error
-    except ValueError as error:  # not JSON, not UTF-8, a key twice
-        raise LockError(f"{where}: not one JSON object a line ({error}); {_MEND}") from error
-
-
-_MEND = "restore the file from git, or remove the line and pull that review again"
-
-
-def _fault(location: tuple[int | str, ...], message: str) -> str:
-    message = message.removeprefix("Value error, ")
-    return f"{'.'.join(map(str, location))}: {message}" if location else message
-
-
-def _no_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    names = [name for name, _ in pairs]
-    if len(names) != len(set(names)):
-        raise ValueError("a name stands twice in it")
-    return dict(pairs)
-
-
-def _line(entry: LockEntry) -> str:
-    return json.dumps(entry.model_dump(mode="json"), sort_keys=True, separators=(",", ":")) + "\n"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    if path.is_file() and path.read_bytes() == content:
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+def _name(entry: LockEntry) -> str:
+    return f"key {entry.key}"

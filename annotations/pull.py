@@ -1,6 +1,7 @@
 """Bring the reviews home: the server's export is saved, then settled into the lock that `dvc repro` reads.
 
-In: a project. Out: review-data/exports/TIME.json.gz, the lock, and review-data/second-round for the next push.
+In: a project. Out: review-data/exports/TIME.json.gz, the lock with every judgement beside it, and
+review-data/second-round for the next push.
 """
 
 import gzip
@@ -10,14 +11,18 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from annotations.brush import Array, BrushError, regions_to_mask
 from annotations.client import Client
+from annotations.collect import collect
 from annotations.errors import ReviewError
-from annotations.exported import Reading, read_export
+from annotations.exported import Reading, Subject, read_export
 from annotations.import_files import Task
 from annotations.installation import Installation
+from annotations.judgements import JudgedTask, read_judgements, write_judgements
 from annotations.lock import LockEntry, LockError, read_lock, write_lock
 from annotations.session import Session, the_project
 from annotations.settle import Conflict, Drift, Settled, settle, to_do, update
@@ -34,10 +39,12 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     settled = settle(reading)
     lock = session.settings.lock
     drift = update(read_locked(lock), reading, settled, keep, forget)
+    judged = collect(read_judged(lock), reading, partial(proposal, session.client), forget)
     if drift.lost:
         raise ReviewError(_loss(drift.lost, saved))
     write_second_round(session.client, session.installation, settled.conflicts.values())
     write_lock(lock, drift.entries)
+    write_judgements(lock, judged)
     for line in report(drift, reading, settled):
         log.info("%s", line)
     return drift
@@ -51,6 +58,23 @@ def read_locked(folder: Path) -> list[LockEntry]:
         return read_lock(folder)
     except LockError as error:
         raise ReviewError(f"the lock cannot be read: {error}") from error
+
+
+def read_judged(lock: Path) -> list[JudgedTask]:
+    """The judgements beside the lock, of which an older lock has none."""
+    try:
+        return read_judgements(lock)
+    except LockError as error:
+        raise ReviewError(f"the judgements cannot be read: {error}") from error
+
+
+def proposal(client: Client, subject: Subject) -> Array | None:
+    """The mask (H, W) uint8 {0, 1} that a task shows, asked of the server; None where it can show none any more."""
+    try:
+        (prediction,) = client.task(subject.task)["predictions"]
+        return regions_to_mask(prediction["result"], subject.height, subject.width)
+    except (ValueError, BrushError):
+        return None
 
 
 def save_export(folder: Path, content: bytes, now: datetime) -> Path:
@@ -107,7 +131,7 @@ def round_version(conflict: Conflict) -> str:
 
 def again(task: dict[str, Any], version: str, conflict: Conflict) -> Task:
     """The task once more, as the newest version of its crop was sent, without what people said about it."""
-    data = {**task["data"], "version": version}
+    data = {**task["data"], "version": version, "round": 2}
     about = re.sub(r"^second round, .*? reviews · ", "", str(task["data"].get("about", "")))
     data["about"] = f"second round, {len(conflict.reviews)} reviews · {about}"
     predictions = [

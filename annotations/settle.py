@@ -8,20 +8,18 @@
   The lock gets the mask that is most like the others. Where no such half exists the crop is in conflict and goes
   to a second round, never to whoever was last.
 - A skip and a draft are no review.
+- Both tasks of a crop that two reviewers judge are one subject; a gold task is none, as it is about the reviewer.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from annotations.agreement import AGREE_IOU, mask_iou
 from annotations.brush import Array
 from annotations.errors import ReviewError
 from annotations.exported import Reading, Review
 from annotations.lock import LockEntry, Verdict
-
-AGREE_IOU = 0.95
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,8 @@ def settle(reading: Reading) -> Settled:
     """Entries and conflicts of all reviewed crops."""
     by_key: dict[str, list[Review]] = defaultdict(list)
     for review in reading.reviews:
-        by_key[review.subject.key].append(review)
+        if review.subject.purpose != "gold":
+            by_key[review.subject.key].append(review)
     entries: dict[str, LockEntry] = {}
     conflicts: dict[str, Conflict] = {}
     for key, reviews in sorted(by_key.items()):
@@ -85,7 +84,7 @@ def settle(reading: Reading) -> Settled:
 def to_do(reading: Reading, settled: Settled) -> ToDo:
     """What is left; a crop in conflict counts as reviewed, since its second round is another task."""
     reviewed = settled.entries.keys() | settled.conflicts.keys()
-    waiting = {subject.key for subject in reading.subjects} - reviewed
+    waiting = {subject.key for subject in reading.subjects if subject.purpose != "gold"} - reviewed
     return ToDo(len(waiting), len(reading.skipped - reviewed), len(reading.drafts - reviewed))
 
 
@@ -114,7 +113,7 @@ def update(
     """The lock after a pull. `keep`: what would be lost stays; `forget`: keys to drop for good."""
     dropped = set(forget)
     known = {entry.key: entry for entry in earlier if entry.key not in dropped}
-    on_server = {subject.key for subject in reading.subjects}
+    on_server = {subject.key for subject in reading.subjects if subject.purpose != "gold"}
     drift = Drift([], [], [], [], [], [], sorted({entry.key for entry in earlier} & dropped), [])
     for key in sorted((known.keys() | settled.entries.keys()) - dropped):
         before, now = known.get(key), settled.entries.get(key)
@@ -138,12 +137,6 @@ def update(
 def _still_there(entry: LockEntry, settled: Settled) -> bool:
     """Whether the reviewer of a locked entry has a review of it on the server."""
     return entry.reviewer in settled.reviewers.get(entry.key, ())
-
-
-def mask_iou(one: Array, other: Array) -> float:
-    """Intersection over union of two masks (H, W) uint8 in {0, 1}; of two empty ones 1."""
-    union = int(np.count_nonzero(one | other))
-    return int(np.count_nonzero(one & other)) / union if union else 1.0
 
 
 def _last_words(reviews: Iterable[Review]) -> list[Review]:

@@ -12,6 +12,7 @@ from annotations.exported import Reading, Review
 from annotations.import_files import Task
 from annotations.lock import Verdict
 from annotations.push import missing, same_config
+from annotations.quality import Figure, Judgement, caught, double
 from annotations.random_slice import in_random_slice
 from annotations.settle import Settled, to_do
 
@@ -29,12 +30,17 @@ class Gain:
 
 
 def gain(reading: Reading, settled: Settled, share: float) -> Gain | None:
-    """From the reviewed part of the random slice, an unbiased sample; None where it is too small to say."""
-    identities = {subject.key: subject.id for subject in reading.subjects}
+    """From the reviewed part of the random slice, an unbiased sample; None where it is too small to say.
+
+    A crop that was drawn from scratch tells nothing of its proposed mask and is left out.
+    """
+    identities = {
+        subject.key: subject.id for subject in reading.subjects if subject.purpose in ("review", "second")
+    }
     verdicts = [
         entry.verdict
         for key, entry in settled.entries.items()
-        if entry.verdict != "unsure" and in_random_slice(identities[key], share)
+        if entry.verdict != "unsure" and key in identities and in_random_slice(identities[key], share)
     ]
     if len(verdicts) < ENOUGH:
         return None
@@ -62,6 +68,10 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
         f"{len(settled.entries) + len(settled.conflicts)} reviewed: {said}, {len(settled.conflicts)} in conflict",
         _time(reading.reviews),
     ]
+    judged = {review.subject.task for review in reading.reviews}
+    second = [subject.task for subject in reading.subjects if subject.purpose == "second"]
+    if second:
+        lines.append(f"{len(set(second) - judged)} of {len(second)} second opinions still to give")
     found = gain(reading, settled, share)
     if found is None:
         lines.append(
@@ -73,6 +83,19 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
             f"({found.low:.0f} to {found.high:.0f}; 95 %, from {found.reviews} reviews of the random slice)"
         )
     return lines
+
+
+def describe_quality(judgements: Sequence[Judgement]) -> list[str]:
+    """How far the reviewers can be trusted, a line each; of what nobody measured, that it was not."""
+    pairs, gold, caught_share = double(judgements), _gold_tasks(judgements), caught(judgements)["caught"]
+    two = (
+        f"IoU of their masks {_figure(pairs['mask_iou'])}, alpha of their answers {_figure(pairs['alpha'])}, "
+        f"in conflict {_figure(pairs['conflicts'])}"
+    )
+    return [
+        f"judged by two: {pairs['crops']} masks" + (f"; {two}" if pairs["crops"] else ""),
+        f"gold tasks judged: {gold}" + (f"; damaged masks noticed {_figure(caught_share)}" if gold else ""),
+    ]
 
 
 def damage(
@@ -122,6 +145,14 @@ _WORDS: tuple[tuple[Verdict, str], ...] = (
     ("reject", "rejected"),
     ("unsure", "unsure"),
 )
+
+
+def _gold_tasks(judgements: Iterable[Judgement]) -> int:
+    return sum(one.purpose == "gold" for one in judgements)
+
+
+def _figure(value: Figure) -> str:
+    return value if isinstance(value, str) else f"{value:.2f}"
 
 
 def _time(reviews: Iterable[Review]) -> str:

@@ -16,6 +16,9 @@ import cv2
 import numpy as np
 
 from annotations.brush import LABEL, Array, mask_to_rle
+from annotations.purpose import FIELD as SEAL
+from annotations.purpose import seal
+from annotations.quality import Purpose
 
 LABEL_CONFIG = Path(__file__).with_name("label_config.xml")
 GUIDELINES = Path(__file__).with_name("guidelines.md")
@@ -87,21 +90,33 @@ def encode_jpeg(pixels: Array) -> bytes:
     return bytes(data.tobytes())
 
 
-def task_version(candidate: Candidate, mask: Array, label_config: str) -> str:
-    """16 hex digits of picture, mask, teacher and config: what a sender recognises an equal task by."""
+def task_version(candidate: Candidate, mask: Array, label_config: str, purpose: Purpose = "review") -> str:
+    """16 hex digits of picture, mask, teacher, config and purpose: what a sender recognises an equal task by."""
     digest = hashlib.sha256(repr((candidate.key, candidate.id, candidate.teacher, mask.shape)).encode())
     digest.update(np.packbits(mask).tobytes())
     digest.update(label_config.encode())
+    if purpose != "review":
+        digest.update(f" for {purpose}".encode())
     return digest.hexdigest()[:16]
 
 
-def build_task(candidate: Candidate, mask: Array, pictures: Pictures, version: str) -> dict[str, Any]:
-    """One task as Label Studio imports it; `mask` (H, W) uint8 {0, 1}, an empty one proposes no region."""
+def build_task(
+    candidate: Candidate,
+    mask: Array,
+    pictures: Pictures,
+    version: str,
+    purpose: Purpose = "review",
+    truth: Array | None = None,
+) -> dict[str, Any]:
+    """One task as Label Studio imports it; `mask` (H, W) uint8 {0, 1}, an empty one proposes no region.
+
+    `truth` is the right mask of a gold task. A mask drawn from scratch is nobody's proposal: its task names no teacher.
+    """
     data = {
         IMAGE: pictures.image,
         OUTLINE: pictures.outline,
         CUTOUT: pictures.cutout,
-        "about": _about(candidate, pictures.guidelines),
+        "about": _about(candidate, pictures.guidelines, purpose),
         "guidelines": pictures.guidelines,
         "key": candidate.key,
         "version": version,
@@ -110,7 +125,8 @@ def build_task(candidate: Candidate, mask: Array, pictures: Pictures, version: s
         "crop_box": candidate.crop_box,
         "width": mask.shape[1],
         "height": mask.shape[0],
-        "teacher": candidate.teacher,
+        "teacher": "" if purpose == "scratch" else candidate.teacher,
+        SEAL: seal(purpose, version, truth),
         "uncertainty": candidate.uncertainty,
         "flags": candidate.flags,
     }
@@ -149,9 +165,11 @@ def _region(key: str, mask: Array) -> dict[str, Any]:
     }
 
 
-def _about(candidate: Candidate, guidelines: str) -> str:
+def _about(candidate: Candidate, guidelines: str, purpose: Purpose) -> str:
     words = f"doubt {candidate.uncertainty:.2f}"
-    if candidate.flags:
+    if purpose == "scratch":
+        words = "no mask is proposed: draw it, then F"
+    elif candidate.flags:
         words += " · " + html.escape(", ".join(candidate.flags.split()))
     return f'{words} · <a href="{html.escape(guidelines)}" target="_blank">guidelines</a>'
 

@@ -1,6 +1,7 @@
 """Play the reviewer of the drawn world, whose exact masks are known, and write the lock in the repository.
 
-In: data/pseudo and params.sample. Out: the lock at params.reviews.path.
+In: data/pseudo and params.sample. Out: the lock at params.reviews.path, with the judgements beside it, of which
+some come from a second reviewer with a habit of their own.
 Run `python -m pipeline.drawn_reviews` when `dvc repro` has made data/pseudo; it is no stage, as reviews come
 from outside the recipe.
 """
@@ -14,10 +15,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from annotations.lock import LockEntry, Verdict, review_key, write_lock
+from annotations.agreement import AGREE_IOU, mask_iou
+from annotations.judgements import JudgedTask, Opinion, edit_of, write_judgements
+from annotations.lock import LockEntry, Verdict, pack_mask, review_key, write_lock
+from annotations.quality import Purpose
 from pipeline.boxes import Box
 from pipeline.drawing.layouts import Task, crawl_index, crawl_name, draw
 from pipeline.errors import PipelineError
@@ -40,6 +46,18 @@ UNSURE_SHARE, REJECT_SHARE = (
     0.05,
 )  # people hesitate, and dislike pictures for reasons that no mask shows
 REVIEWERS = ("curator-1", "curator-2", "curator-3")
+SECOND_SHARE = 0.25  # of the pictures are judged by two
+HABIT = {
+    "curator-1": 0,
+    "curator-2": 1,
+    "curator-3": -1,
+}  # pixels that a second mask reaches too far, all around
+SECONDS: dict[Verdict, tuple[int, int]] = {
+    "accept": (3, 9),
+    "fix": (20, 70),
+    "reject": (4, 12),
+    "unsure": (8, 25),
+}
 _FIRST_DAY = datetime(2025, 1, 6, 9, tzinfo=UTC)
 
 
@@ -52,6 +70,7 @@ class Pseudo:
     crop_box: str
     mask: Mask
     teacher: str | None
+    uncertainty: float | None = None  # 0 = certain, 1 = doubtful
 
     @property
     def key(self) -> str:
@@ -93,6 +112,24 @@ def review_all(pseudos: Iterable[Pseudo], exact_mask: Callable[[int], Mask]) -> 
     return [review(pseudo, exact_mask(pseudo.index)) for pseudo in chosen(pseudos)]
 
 
+def judge(pseudo: Pseudo, entry: LockEntry) -> list[JudgedTask]:
+    """The judgements that led to this entry: one, or two that agree, or two in conflict and a third for the first.
+
+    A second reviewer says the same of a picture, but their mask has their HABIT.
+    """
+    mask = None if entry.mask is None else entry.mask_array()
+    tasks = [_judged(pseudo, entry, "review", 1, entry.reviewer, mask)]
+    if _share(pseudo.key, "second") >= SECOND_SHARE:
+        return tasks
+    place = REVIEWERS.index(entry.reviewer)
+    second, third = REVIEWERS[(place + 1) % 3], REVIEWERS[(place + 2) % 3]
+    other = mask if mask is None or entry.verdict != "fix" else _with_habit(mask, HABIT[second])
+    tasks.append(_judged(pseudo, entry, "second", 1, second, other))
+    if mask is not None and other is not None and mask_iou(mask, other) < AGREE_IOU:
+        tasks.append(_judged(pseudo, entry, "second", 2, third, mask))
+    return tasks
+
+
 def drawn_mask(seed: int, index: int, sha256: str) -> Mask:
     """The exact mask of crawl picture `index`; PipelineError where its file is not the one with this sha256."""
     drawn = draw(Task(seed, "crawl", index))
@@ -123,6 +160,46 @@ def _judge(pseudo: Pseudo, exact: Mask) -> tuple[Verdict, tuple[str, ...]]:
     return ("fix", ()) if iou >= FIX_IOU else ("reject", ("bad_mask",))
 
 
+def _judged(
+    pseudo: Pseudo, entry: LockEntry, purpose: Purpose, round_: int, reviewer: str, mask: Mask | None
+) -> JudgedTask:
+    """What one reviewer said of one task, with the entry's verdict."""
+    low, high = SECONDS[entry.verdict]
+    opinion = Opinion(
+        reviewer=reviewer,
+        at=(datetime.fromisoformat(entry.reviewed_at) + timedelta(days=_day(purpose, round_))).isoformat(),
+        said=entry.verdict,
+        reasons=entry.reasons,
+        seconds=round(low + (high - low) * _share(pseudo.key, f"seconds {reviewer}"), 1),
+        edit=None if mask is None else edit_of(mask, pseudo.mask),
+    )
+    return JudgedTask(
+        key=pseudo.key,
+        version=_hash(pseudo.key, f"version {purpose} {round_}")[:16],
+        purpose=purpose,
+        round=round_,
+        width=entry.width,
+        height=entry.height,
+        uncertainty=pseudo.uncertainty,
+        teacher=pseudo.teacher,
+        proposed=pack_mask(pseudo.mask),
+        truth=None,
+        opinions=(opinion,),
+    )
+
+
+def _day(purpose: Purpose, round_: int) -> int:
+    """How many days after the first review this one is made."""
+    return {"review": 0}.get(purpose, round_)
+
+
+def _with_habit(mask: Mask, pixels: int) -> Mask:
+    """The mask grown by so many pixels, or shrunk where they are below 0."""
+    size = 2 * abs(pixels) + 1
+    change = cv2.dilate if pixels > 0 else cv2.erode
+    return np.asarray(change(mask, np.ones((size, size), np.uint8)), np.uint8)
+
+
 def _hash(key: str, purpose: str) -> str:
     return hashlib.sha256(f"{purpose} {key}".encode()).hexdigest()
 
@@ -142,7 +219,9 @@ def _pseudo(row: Any) -> Pseudo | None:
     if index is None:
         return None
     teacher = row.teacher if isinstance(row.teacher, str) else None
-    return Pseudo(index, str(row.parent_sha256), str(row.crop_box), read_mask(Path(row.mask)), teacher)
+    doubt = None if pd.isna(row.uncertainty) else round(float(row.uncertainty), 6)
+    mask = read_mask(Path(row.mask))
+    return Pseudo(index, str(row.parent_sha256), str(row.crop_box), mask, teacher, doubt)
 
 
 def main() -> None:
@@ -157,7 +236,10 @@ def main() -> None:
     files = {pseudo.index: pseudo.parent_sha256 for pseudo in pseudos}
     seed = params.sample.seed
     entries = review_all(pseudos, lambda index: drawn_mask(seed, index, files[index]))
-    write_lock(Path(params.reviews.path), entries)
+    by_key = {pseudo.key: pseudo for pseudo in pseudos}
+    lock = Path(params.reviews.path)
+    write_lock(lock, entries)
+    write_judgements(lock, [task for entry in entries for task in judge(by_key[entry.key], entry)])
     log.info("drawn_reviews: %d of %d reviewed: %s", len(entries), len(pseudos), summarise(entries))
 
 

@@ -1,4 +1,4 @@
-"""Plots of numbers as SVG text: training curves, the spread of the IoU. Same numbers, same bytes.
+"""Plots of numbers as SVG text: training curves, the spread of the IoU, bias maps. Same numbers, same bytes.
 
 Lines and letters are drawn in INK on BACKGROUND, so that a page can put its own colours there.
 """
@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -77,6 +78,35 @@ def iou_histogram(scores: Mapping[str, Sequence[float]]) -> str:
         if len(values) > 1:
             axes.legend(frameon=False, fontsize=9)
         return _svg(figure, "iou")
+
+
+def bias_grids(maps: Mapping[str, NDArray[np.float64]]) -> str:
+    """A square for each reviewer: where their masks have too much (orange) or too little (blue), -1..1 a cell.
+
+    `maps` are (rows, columns) with row 0 at the top of the picture; without any the figure says so. The colours of all
+    squares have one scale, up to the largest bias.
+    """
+    with _figure(max(1, len(maps))) as (figure, panels):
+        for axes in panels:
+            axes.set(xticks=[], yticks=[], aspect="equal")
+        if not maps:
+            panels[0].text(0.5, 0.5, "not measured", ha="center", va="center", transform=panels[0].transAxes)
+            return _svg(figure, "bias")
+        largest = max(0.01, *(float(np.abs(one).max()) for one in maps.values()))
+        # Cells are paths, and the scale has few enough colours for paths: an image would be a raster picture.
+        colours = LinearSegmentedColormap.from_list("bias", [BLUE, BACKGROUND, ORANGE], N=41)
+        for axes, (name, one) in zip(panels, maps.items(), strict=True):
+            cells = axes.pcolormesh(one, cmap=colours, vmin=-largest, vmax=largest)
+            axes.invert_yaxis()
+            axes.set_title(
+                f"{name}: {100 * one.mean():+.1f} % of the picture",
+                fontsize=10,
+                loc="left",
+                fontweight="bold",
+            )
+            axes.set_xlabel("too much (orange), too little (blue)", fontsize=8)
+        figure.colorbar(cells, ax=list(panels), shrink=0.8)
+        return _svg(figure, "bias")
 
 
 def histogram_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:

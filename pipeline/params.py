@@ -171,6 +171,9 @@ class QueueParams(Section):
 
     size: Positive  # at most so many wait for a review
     random_share: Share  # of the queue, drawn by a hash of the id whatever its uncertainty
+    double_share: Share  # of the queue, asked twice, for two reviewers
+    gold_share: Share  # of the queue, in tasks more: labelled dev pictures whose mask is damaged on purpose
+    from_scratch_share: Share  # of the queue, asked without a mask, to measure what the masks save
 
 
 class LabelStudioParams(Section):

@@ -1,7 +1,7 @@
 """Write the queue as Label Studio import files with the pictures that curators look at; no server is needed.
 
-What goes in are data/queue and data/pseudo; what comes out is data/push with tasks-0001.json and on,
-label_config.xml, images/ and receipt.json. With `label_studio.send: true` the stage then calls
+What goes in are data/queue, data/pseudo and (for gold tasks) data/dataset; what comes out is data/push with
+tasks-0001.json and on, label_config.xml, images/ and receipt.json. With `label_studio.send: true` the stage then calls
 `python -m annotations push`; whether that succeeded is no part of its output, as the server is the ledger.
 """
 
@@ -16,8 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from annotations.gold import damaged
+from annotations.quality import Purpose
 from annotations.tasks import (
     GUIDELINES,
     LABEL_CONFIG,
@@ -33,8 +36,9 @@ from annotations.tasks import (
 from pipeline.errors import PipelineError
 from pipeline.execute import map_images
 from pipeline.params import LabelStudioParams, load_params
-from pipeline.paths import PSEUDO, PUSH, QUEUE
-from pipeline.records import read_records
+from pipeline.paths import DATASET, PSEUDO, PUSH, QUEUE
+from pipeline.records import make_records, read_records
+from pipeline.review_mix import origin
 from pipeline.stage import run, write_json
 from pipeline.store import Result, Store, key_of
 from sinet.images import Array, ImageError, read_image, read_mask
@@ -47,11 +51,12 @@ _GUIDELINES_NAME = "guidelines.txt"  # plain text: a browser shows it, where it 
 
 @dataclass(frozen=True)
 class Item:
-    """A queued pseudo label and its files."""
+    """A queued pseudo label, or a labelled picture as a gold task, and its files."""
 
     candidate: Candidate
     image: Path
     mask: Path
+    purpose: Purpose
 
 
 def read_queue(folder: Path) -> pd.DataFrame:
@@ -59,20 +64,26 @@ def read_queue(folder: Path) -> pd.DataFrame:
     path = folder / "queue.csv"
     if not path.is_file():
         raise PipelineError(f"expected {path}, found no such file; run `dvc repro queue` to make it")
-    texts = dict.fromkeys(("id", "key", "reason", "flags"), str)
+    texts = dict.fromkeys(("id", "key", "reason", "flags", "purpose"), str)
     return pd.read_csv(path, dtype=texts, keep_default_na=False)
 
 
-def queued_items(queue: pd.DataFrame, records: pd.DataFrame) -> list[Item]:
-    """The queued pseudo labels in the queue's order; PipelineError where the queue names an unknown id."""
-    rows = {str(row.id): row for row in records.itertuples()}
-    unknown = [str(one) for one in queue["id"] if one not in rows]
+def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFrame) -> list[Item]:
+    """The tasks in the queue's order; PipelineError where the queue names an unknown id.
+
+    `records` are the pseudo labels; `dataset` holds the labelled pictures of the gold tasks.
+    """
+    labelled = {str(row.id): row for row in dataset.itertuples()}
+    pseudo = {str(row.id): row for row in records.itertuples()}
+    places = [(place, labelled if place.purpose == "gold" else pseudo) for place in queue.itertuples()]
+    unknown = [str(place.id) for place, rows in places if str(place.id) not in rows]
     if unknown:
         raise PipelineError(
-            f"expected a queue of pseudo labels in {PSEUDO}, found {len(unknown)} ids that are not there "
+            f"expected a queue of records in {PSEUDO} and {DATASET}, found {len(unknown)} ids that are not there "
             f"({', '.join(unknown[:5])}); run `dvc repro queue` first"
         )
-    return [_item(place, rows[str(place.id)]) for place in queue.itertuples()]
+    teacher = next((str(row.teacher) for row in pseudo.values()), "")
+    return [_item(place, rows[str(place.id)], teacher) for place, rows in places]
 
 
 def write_push(
@@ -98,40 +109,58 @@ def write_push(
     return receipt
 
 
-def _item(place: Any, row: Any) -> Item:
+def _item(place: Any, row: Any, teacher: str) -> Item:
+    """`teacher` is what a gold task names, to look like the others."""
+    parent_sha256, crop_box = origin(row)
     candidate = Candidate(
         key=str(place.key),
-        parent_sha256=str(row.parent_sha256),
-        crop_box=str(row.crop_box),
+        parent_sha256=parent_sha256,
+        crop_box=crop_box,
         id=str(row.id),
-        teacher=str(row.teacher),
+        teacher=teacher if place.purpose == "gold" else str(row.teacher),
         uncertainty=round(float(place.uncertainty), 6),
         flags=str(place.flags),
         score=float(place.score),
     )
-    return Item(candidate, Path(str(row.image)), Path(str(row.mask)))
+    return Item(candidate, Path(str(row.image)), Path(str(row.mask)), place.purpose)
 
 
 def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, Any]:
     """Write the three pictures of one task into FOLDER and return the task."""
     key = item.candidate.key
     try:
-        mask = read_mask(item.mask)
+        right = read_mask(item.mask)
+        mask = _shown(item, right)
         drawn = _draw(item, mask, store)
     except ImageError as error:
         raise PipelineError(
-            f"a pseudo label cannot be shown: {error.detail}; run `dvc repro --force pseudo_label`"
+            f"a {'gold task' if item.purpose == 'gold' else 'pseudo label'} cannot be shown: {error.detail}; run "
+            f"`dvc repro --force {'merge' if item.purpose == 'gold' else 'pseudo_label'}`"
         ) from error
-    for name, content in drawn.items():
-        _write(folder / f"{key}-{name}.jpg", content)
+    if item.purpose != "second":  # whose pictures its first task writes
+        for name, content in drawn.items():
+            _write(folder / f"{key}-{name}.jpg", content)
     pictures = Pictures(
         image=f"{root}/{key}-image.jpg",
         outline=f"{root}/{key}-outline.jpg",
         cutout=f"{root}/{key}-cutout.jpg",
         guidelines=f"{root}/{_GUIDELINES_NAME}",
     )
-    version = task_version(item.candidate, mask, LABEL_CONFIG.read_text())
-    return build_task(item.candidate, mask, pictures, version)
+    version = task_version(item.candidate, mask, LABEL_CONFIG.read_text(), item.purpose)
+    truth = right if item.purpose == "gold" else None
+    return build_task(item.candidate, mask, pictures, version, item.purpose, truth)
+
+
+def _shown(item: Item, mask: Array) -> Array:
+    """The mask that the task proposes."""
+    if item.purpose == "scratch":
+        return np.zeros_like(mask)
+    if item.purpose != "gold":
+        return mask
+    try:
+        return damaged(mask, item.candidate.key)
+    except ValueError as error:
+        raise PipelineError(f"the picture {item.candidate.id} makes no gold task: {error}") from error
 
 
 def _draw(item: Item, mask: Array, store: Store) -> dict[str, bytes]:
@@ -180,7 +209,9 @@ def send() -> bool:
 def main() -> None:
     """Read, draw, write, and send where params.yaml says so."""
     params = load_params().label_studio
-    items = queued_items(read_queue(QUEUE), read_records(PSEUDO))
+    queue = read_queue(QUEUE)
+    gold = (queue["purpose"] == "gold").any()
+    items = queued_items(queue, read_records(PSEUDO), read_records(DATASET) if gold else make_records([]))
     write_push(PUSH, items, params, Store("push"))
     if params.send:
         send()

@@ -1,6 +1,7 @@
 """Order the pseudo labels for the curators: the most doubtful first, with a random slice between them.
 
-What goes in are the pseudo records and the locked reviews; what comes out is data/queue/queue.csv.
+What goes in are the pseudo records, the locked reviews and (for gold tasks) the dataset; what comes out is
+data/queue/queue.csv.
 """
 
 import shutil
@@ -13,8 +14,9 @@ from annotations.lock import LockError, read_lock, review_key
 from annotations.random_slice import draw
 from pipeline.errors import PipelineError
 from pipeline.params import QueueParams, load_params
-from pipeline.paths import PSEUDO, QUEUE
-from pipeline.records import read_records
+from pipeline.paths import DATASET, PSEUDO, QUEUE
+from pipeline.records import make_records, read_records
+from pipeline.review_mix import mix
 from pipeline.stage import run, write_metrics
 
 COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "flags", "score")
@@ -40,9 +42,14 @@ def rank(records: pd.DataFrame, reviewed: Collection[str], params: QueueParams) 
     return queue[list(COLUMNS)]
 
 
-def summarise(records: pd.DataFrame, reviewed: Collection[str], queue: pd.DataFrame) -> dict[str, object]:
-    """Counts for the metrics: every pseudo label is reviewed, queued or left out by queue.size."""
+def summarise(records: pd.DataFrame, reviewed: Collection[str], mixed: pd.DataFrame) -> dict[str, object]:
+    """Counts for the metrics: every pseudo label is reviewed, queued or left out by queue.size.
+
+    `mixed` is the queue with all its tasks, some of which are further ones of a queued pseudo label, or gold.
+    """
     waiting = len(_waiting(records, reviewed))
+    purposes = mixed["purpose"].value_counts()
+    queue = mixed[mixed["purpose"].isin(["review", "scratch"])]
     reasons = queue["reason"].value_counts()
     return {
         "pseudo": len(records),
@@ -53,6 +60,10 @@ def summarise(records: pd.DataFrame, reviewed: Collection[str], queue: pd.DataFr
         "random": int(reasons.get("random", 0)),
         "flagged": int((queue["flags"] != "").sum()),
         "mean_uncertainty": float(queue["uncertainty"].mean()) if len(queue) else 0.0,
+        "tasks": len(mixed),
+        "second": int(purposes.get("second", 0)),
+        "gold": int(purposes.get("gold", 0)),
+        "from_scratch": int(purposes.get("scratch", 0)),
     }
 
 
@@ -92,14 +103,15 @@ def _interleave(doubtful: list[int], random: list[int], share: float) -> list[in
 
 
 def main() -> None:
-    """Read, rank, write."""
+    """Read, rank, mix, write."""
     params = load_params()
     records = read_records(PSEUDO)
     try:
         reviewed = {entry.key for entry in read_lock(Path(params.reviews.path))}
     except LockError as error:
         raise PipelineError(f"the reviews cannot be read: {error}") from error
-    queue = rank(records, reviewed, params.queue)
+    dataset = read_records(DATASET) if params.queue.gold_share else make_records([])
+    queue = mix(rank(records, reviewed, params.queue), dataset, params.queue)
     write_queue(QUEUE, queue)
     write_metrics("queue", summarise(records, reviewed, queue))
 

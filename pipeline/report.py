@@ -217,6 +217,7 @@ def main() -> None:
             "teacher": METRICS / "teacher.json",
             "pseudo_label": METRICS / "pseudo_label.json",
             "queue": METRICS / "queue.json",
+            "agreement": METRICS / "reviews.json",
             "merge": METRICS / "merge.json",
             "train": METRICS / "train.json",
             "evaluate": METRICS / "evaluate.json",

@@ -13,6 +13,7 @@ from pipeline.figures import BACKGROUND, INK
 from pipeline.flow import KINDS, SOURCES, Metrics, extent, flow
 from pipeline.reasons import meaning
 from pipeline.records import SIDES
+from pipeline.review_facts import review_rows, reviewer_rows
 
 TITLE = "From the sources' files to the sides of the dataset"
 METRIC_NAMES = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
@@ -144,6 +145,8 @@ def _page_facts(metrics: Metrics, page: Page) -> dict[str, Any]:
     return {
         **facts,
         **{name: metrics[name] for name in ("evaluate", "train", "teacher", "export", "queue")},
+        "review_rows": review_rows(metrics["agreement"]),
+        "reviewer_rows": reviewer_rows(metrics["agreement"]),
         "cards": _cards(evaluate, page.params["evaluate"]),
         "metric_names": METRIC_NAMES,
         "by_label": _by_label(evaluate, page.label),

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STAGES = [
     "sample", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "pseudo_label", "queue", "push",
-    "merge", "train", "evaluate", "export", "report",
+    "agreement", "merge", "train", "evaluate", "export", "report",
 ]  # fmt: skip
 
 

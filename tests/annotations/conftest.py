@@ -52,6 +52,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     write_pseudo(folder, 6, empty=2, width=WIDTH, height=HEIGHT)
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["reviews"] = {"path": "reviews"}
+    params["queue"] |= {"double_share": 0.0, "gold_share": 0.0}  # one task a picture, and no dataset beside
     (folder / "reviews").mkdir()
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for stage in ("queue", "push"):

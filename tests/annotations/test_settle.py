@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotations.agreement import mask_iou
 from annotations.errors import ReviewError
 from annotations.exported import read_export
 from annotations.lock import LockEntry
-from annotations.settle import Drift, mask_iou, settle, update
+from annotations.settle import Drift, settle, update
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 
 NEAR, FAR, NOBODY = moved(PROPOSED, 1), moved(PROPOSED, 20), np.zeros_like(PROPOSED)

@@ -4,10 +4,12 @@ import pytest
 
 import pipeline.queue
 from annotations.exported import read_export
+from annotations.purpose import seal
 from annotations.random_slice import in_random_slice
 from annotations.settle import settle
-from annotations.status import describe, gain, wilson
+from annotations.status import describe, describe_quality, gain, wilson
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
+from tests.annotations.test_quality import session
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,24 @@ def test_the_gain_comes_from_the_random_slice_alone():
     assert sliced.reviews == sum(in_random_slice(f"{number:016x}", 0.3) for number in range(100))
     assert gain(reading, settle(reading), 0.01) is None
     assert key(0) != key(1)
+
+
+def test_second_opinions_to_give_are_counted():
+    tasks = [task(number, said("accept")) for number in (1, 2)]
+    for number in (1, 2):
+        second = task(
+            number, *([said("accept", by=2, number=9)] if number == 2 else []), version=f"s{number}"
+        )
+        second["data"]["seal"] = seal("second", "v")
+        tasks.append({**second, "id": 10 + number})
+    reading = read_export(export(*tasks))
+    lines = describe(reading, settle(reading), 1.0)
+    assert lines[0].startswith("0 waiting") and "1 of 2 second opinions still to give" in lines
+
+
+def test_the_quality_in_words():
+    assert describe_quality([]) == ["judged by two: 0 masks", "gold tasks judged: 0"]
+    assert describe_quality(session(("careful", "lazy"), tasks=6, gold=4)) == [
+        "judged by two: 6 masks; IoU of their masks 0.98, alpha of their answers -0.10, in conflict 0.17",
+        "gold tasks judged: 8; damaged masks noticed 0.50",
+    ]

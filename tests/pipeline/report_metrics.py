@@ -58,6 +58,38 @@ _METRICS: dict[str, dict[str, Any]] = {
         "dataset_hash": "5a" * 32,
     },
     "queue": {"queued": 11099},
+    "agreement": {
+        "judgements": 1042,
+        "reviewers": 2,
+        "accept_rate": 0.6843,
+        "edit_size": 0.0712,
+        "seconds": 7.2,
+        "minutes_saved": "not measured",
+        "double": {
+            "crops": 51,
+            "mask_iou": 0.9731,
+            "boundary_iou": 0.8127,
+            "alpha": 0.7934,
+            "conflicts": 0.0392,
+        },
+        "gold": {"caught": 0.9245, "masks": 53, "signed_area": 0.0041},
+        "by_reviewer": {
+            "curator-1": {
+                "judgements": 633,
+                "accept_rate": 0.6621,
+                "seconds": 9.4,
+                "gold": {"caught": 0.9632, "masks": 29, "signed_area": 0.0213},
+                "others": {"masks": 33, "signed_area": 0.0187},
+            },
+            "curator-2": {
+                "judgements": 409,
+                "accept_rate": 0.7187,
+                "seconds": 5.6,
+                "gold": {"caught": "not measured", "masks": 0, "signed_area": "not measured"},
+                "others": {"masks": 33, "signed_area": -0.0187},
+            },
+        },
+    },
     "teacher": {
         "best_epoch": 2,
         "foreground_iou": 0.9312,
@@ -74,6 +106,9 @@ _METRICS: dict[str, dict[str, Any]] = {
     "evaluate": {**FIGURES, "count": 2004},
     "export": {"max_difference": 0.000003, "pictures": 4, "bytes": 413355},
 }
+
+# Of the stages whose metrics file is not called like them.
+FILES = {"agreement": "reviews"}
 
 _PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
 

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from annotations.agreement import AGREE_IOU, mask_iou
+from annotations.judgements import read_judgements
 from annotations.lock import Verdict, read_lock, review_key, write_lock
 from pipeline.boxes import Box
 from pipeline.drawing.layouts import Task, crawl_name, draw
-from pipeline.drawn_reviews import REVIEWS, Pseudo, chosen, main, review, review_all, summarise
+from pipeline.drawn_reviews import REVIEWS, Pseudo, chosen, judge, main, review, review_all, summarise
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import PSEUDO
@@ -221,6 +223,29 @@ def test_the_lock_holds_what_was_reviewed(tmp_path: Path) -> None:
     assert summarise([]) == {}
 
 
+def test_the_judgements_lead_to_the_entries() -> None:
+    """Two of a quarter of the pictures; where these differ, a third who says what the first did."""
+    files = [sha256(f"file {index}".encode()).hexdigest() for index in range(200)]
+    pseudos = [pseudo(first(700), sha) for sha in files]
+    doubles = thirds = 0
+    for one, entry in zip(pseudos, [review(one, parent_with(1000)) for one in pseudos], strict=True):
+        tasks = judge(one, entry)
+        words = [task.opinions[0] for task in tasks]
+        assert tasks == judge(one, entry) and len({word.reviewer for word in words}) == len(words)
+        assert {word.said for word in words} == {entry.verdict}
+        assert (words[0].reviewer, words[0].at) == (entry.reviewer, entry.reviewed_at)
+        masks = [task.mask_of(word) for task, word in zip(tasks, words, strict=True)]
+        if entry.mask is None:
+            assert masks == [None] * len(tasks)
+        else:
+            assert np.array_equal(masks[0], entry.mask_array())
+            assert mask_iou(masks[-1], masks[0]) >= AGREE_IOU
+        doubles += len(tasks) > 1
+        thirds += len(tasks) > 2
+        assert [task.round for task in tasks] == [1, 1, 2][: len(tasks)]
+    assert 35 < doubles < 65 and 0 < thirds < doubles
+
+
 # the command
 
 
@@ -275,9 +300,12 @@ def test_the_command_reviews_the_drawn_pictures_and_writes_the_lock(project: Pat
         assert entry.mask is None or np.array_equal(entry.mask_array(), exact)
     assert summarise(found)["accept"] >= 2
 
-    before = {path.name: path.read_bytes() for path in lock.iterdir()}
+    judged = read_judgements(lock)
+    assert {task.key for task in judged} == {entry.key for entry in found}
+
+    before = {path: path.read_bytes() for path in lock.rglob("*.jsonl")}
     main()
-    assert {path.name: path.read_bytes() for path in lock.iterdir()} == before
+    assert {path: path.read_bytes() for path in lock.rglob("*.jsonl")} == before
 
 
 def test_pseudo_labels_of_another_drawn_world_are_refused(project: Path) -> None:

@@ -12,18 +12,24 @@ import pandas as pd
 import pytest
 import yaml
 
+from annotations.agreement import mask_iou
 from annotations.brush import regions_to_mask
-from annotations.lock import review_key
+from annotations.lock import review_key, unpack_mask
+from annotations.purpose import unseal
 from pipeline.errors import PipelineError
 from pipeline.params import LabelStudioParams, QueueParams
 from pipeline.push import queued_items, read_queue, write_push
 from pipeline.queue import rank, write_queue
+from pipeline.records import make_records
+from pipeline.review_mix import mix
 from pipeline.store import Store
-from sinet.images import read_image, read_mask
-from tests.annotations.drawn import write_pseudo
+from sinet.images import encode_mask, encode_png, pixel_id, read_image, read_mask
+from tests.annotations.drawn import person, write_pseudo
 
 ROOT_ADDRESS = "/data/local-files/?d=data/push/images"
 PARAMS = LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=ROOT_ADDRESS)
+
+NO_DATASET = make_records([])
 
 
 @pytest.fixture
@@ -34,12 +40,16 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
     return write_pseudo(tmp_path, 6, empty=2)
 
 
-def queue_of(records: pd.DataFrame) -> pd.DataFrame:
-    return rank(records, set(), QueueParams(size=10, random_share=0.2))
+def queue_of(records: pd.DataFrame, dataset: pd.DataFrame = NO_DATASET, **shares: float) -> pd.DataFrame:
+    """The queue of these pseudo labels, without second, gold and unmasked tasks, but for the `shares` given."""
+    none = {"double_share": 0.0, "gold_share": 0.0, "from_scratch_share": 0.0}
+    params = QueueParams(size=10, random_share=0.2, **{**none, **shares})
+    return mix(rank(records, set(), params), dataset, params)
 
 
-def push(records: pd.DataFrame) -> list[dict]:
-    write_push(Path("data/push"), queued_items(queue_of(records), records), PARAMS, Store("push"))
+def push(records: pd.DataFrame, dataset: pd.DataFrame = NO_DATASET, **shares: float) -> list[dict]:
+    items = queued_items(queue_of(records, dataset, **shares), records, dataset)
+    write_push(Path("data/push"), items, PARAMS, Store("push"))
     return [
         task
         for path in sorted(Path("data/push").glob("tasks-*.json"))
@@ -114,7 +124,7 @@ def test_nothing_to_review_writes_no_task_file(records: pd.DataFrame):
 def test_a_queue_of_another_run_is_refused(records: pd.DataFrame):
     queue = queue_of(records)
     with pytest.raises(PipelineError, match=r"found 1 ids that are not there .*run `dvc repro queue` first"):
-        queued_items(queue, records[records["id"] != queue["id"][0]])
+        queued_items(queue, records[records["id"] != queue["id"][0]], NO_DATASET)
 
 
 def test_a_missing_queue_is_refused(tmp_path: Path):
@@ -172,3 +182,82 @@ def test_the_stage_sends_where_params_say_so_and_an_unreachable_server_is_a_warn
 def test_a_picture_root_that_no_server_understands_is_refused(root: str):
     with pytest.raises(ValueError, match="picture_root"):
         LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=root)
+
+
+@pytest.fixture
+def dataset(records: pd.DataFrame) -> pd.DataFrame:
+    """Two labelled dev pictures in data/dataset."""
+    rows = []
+    for number in (6, 7):
+        image, mask = person(number)
+        identity = pixel_id(image)
+        paths = {"image": f"data/dataset/images/{identity}.png", "mask": f"data/dataset/masks/{identity}.png"}
+        for path, data in ((paths["image"], encode_png(image)), (paths["mask"], encode_mask(mask))):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_bytes(data)
+        sha256 = hashlib.sha256(f"labelled {number}".encode()).hexdigest()
+        origin = {"source": "eg1800", "source_key": f"{number}.jpg", "label": "human", "side": "dev"}
+        rows.append({**paths, **origin, "id": identity, "width": 120, "height": 160, "sha256": sha256})
+    return make_records(rows)
+
+
+def test_a_second_task_is_the_first_once_more(records: pd.DataFrame):
+    tasks = push(records, double_share=1.0)
+    assert len(tasks) == 12 and len({task["data"]["version"] for task in tasks}) == 12
+    for first in [task for task in tasks if purpose_of(task) == "review"]:
+        (second,) = [
+            task
+            for task in tasks
+            if purpose_of(task) == "second" and task["data"]["key"] == first["data"]["key"]
+        ]
+        assert second["predictions"][0]["result"] == first["predictions"][0]["result"]
+        different = {name for name in first["data"] if first["data"][name] != second["data"][name]}
+        assert different == {"version", "seal"}
+    # What was sent before these purposes existed is recognised.
+    assert {task["data"]["version"] for task in push(records)} < {task["data"]["version"] for task in tasks}
+
+
+def test_a_task_from_scratch_shows_no_mask_and_names_no_teacher(records: pd.DataFrame):
+    for task in push(records, from_scratch_share=1.0):
+        data = task["data"]
+        assert purpose_of(task) == "scratch" and task["predictions"][0]["result"] == []
+        assert data["teacher"] == "" and data["about"].startswith("no mask is proposed: draw it, then F · ")
+        cutout = read_image(Path(f"data/push/images/{data['key']}-cutout.jpg"))
+        assert (np.abs(cutout.astype(int) - cutout[0, 0]) < 8).all()
+
+
+def test_a_gold_task_proposes_a_damaged_mask_and_looks_like_the_others(
+    records: pd.DataFrame, dataset: pd.DataFrame
+):
+    tasks = push(records, dataset, gold_share=0.4)
+    gold = [task for task in tasks if purpose_of(task) == "gold"]
+    other = next(task for task in tasks if purpose_of(task) == "review")
+    assert len(tasks) == 8 and len(gold) == 2
+    for task in gold:
+        data = task["data"]
+        row = dataset.set_index("id").loc[data["id"]]
+        assert (
+            data["key"]
+            == review_key(row["sha256"], "0,0,120,160")
+            == review_key(data["parent_sha256"], data["crop_box"])
+        )
+        assert data.keys() == other["data"].keys() and data["teacher"] == other["data"]["teacher"]
+        truth = unpack_mask(unseal(data["seal"], 1).truth)
+        assert np.array_equal(truth, read_mask(Path(row["mask"])))
+        shown = regions_to_mask(task["predictions"][0]["result"], 160, 120)
+        assert 0.5 <= mask_iou(shown, truth) <= 0.9
+        assert (Path("data/push/images") / f"{data['key']}-outline.jpg").is_file()
+    receipt = json.loads(Path("data/push/receipt.json").read_bytes())
+    assert receipt["tasks"] == 8
+
+
+def test_a_gold_picture_that_left_the_dataset_is_named(records: pd.DataFrame, dataset: pd.DataFrame):
+    queue = queue_of(records, dataset, gold_share=0.4)
+    with pytest.raises(
+        PipelineError, match=r"data/dataset, found 2 ids that are not there .*dvc repro queue"
+    ):
+        queued_items(queue, records, NO_DATASET)
+
+
+def purpose_of(task: dict) -> str:
+    return unseal(task["data"]["seal"], 1).purpose

@@ -17,8 +17,10 @@ from pipeline.errors import PipelineError
 from pipeline.params import QueueParams
 from pipeline.queue import rank, summarise
 from pipeline.records import make_records, write_records
+from pipeline.review_mix import mix
 
 BOX = "0,0,60,80"
+NO_DATASET = make_records([])
 
 
 def identity(number: int) -> str:
@@ -54,12 +56,18 @@ def pseudo(uncertainties: list[float], **changes: object) -> pd.DataFrame:
     return make_records(rows)
 
 
+def only(size: int, random_share: float, **shares: float) -> QueueParams:
+    """A queue without second, gold and unmasked tasks, but for the `shares` given."""
+    none = {"double_share": 0.0, "gold_share": 0.0, "from_scratch_share": 0.0}
+    return QueueParams(size=size, random_share=random_share, **{**none, **shares})
+
+
 def scattered(count: int) -> list[float]:
     return [float(value) for value in np.random.default_rng(0).random(count)]
 
 
 def test_most_doubtful_first_and_lowest_score_first():
-    queue = rank(pseudo([0.1, 0.9, 0.5, 0.9]), set(), QueueParams(size=10, random_share=0))
+    queue = rank(pseudo([0.1, 0.9, 0.5, 0.9]), set(), only(10, 0))
     tied = sorted([identity(1), identity(3)])
     assert list(queue["id"]) == [*tied, identity(2), identity(0)]
     assert list(queue["rank"]) == [1, 2, 3, 4]
@@ -70,10 +78,10 @@ def test_most_doubtful_first_and_lowest_score_first():
 
 def test_reviewed_ones_are_left_out_and_counted():
     records, reviewed = pseudo([0.1, 0.9, 0.5]), {review_key(parent(1), BOX), "f" * 16}
-    params = QueueParams(size=1, random_share=0)
+    params = only(1, 0)
     queue = rank(records, reviewed, params)
     assert list(queue["id"]) == [identity(2)]
-    counts = summarise(records, reviewed, queue)
+    counts = summarise(records, reviewed, mix(queue, NO_DATASET, params))
     expected = {"pseudo": 3, "reviewed": 1, "queued": 1, "left_out": 1, "uncertain": 1, "random": 0}
     assert {**counts, **expected} == counts
     assert counts["mean_uncertainty"] == 0.5 and counts["flagged"] == 0
@@ -81,7 +89,7 @@ def test_reviewed_ones_are_left_out_and_counted():
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_every_front_part_holds_its_share_of_random_ones(share: float):
-    queue = rank(pseudo(scattered(1000)), set(), QueueParams(size=1000, random_share=share))
+    queue = rank(pseudo(scattered(1000)), set(), only(1000, share))
     random = (queue["reason"] == "random").to_numpy().cumsum()
     chosen = random[-1]
     assert chosen == pytest.approx(1000 * share, rel=0.2)
@@ -92,7 +100,7 @@ def test_every_front_part_holds_its_share_of_random_ones(share: float):
 
 def test_the_slice_is_a_fair_sample_of_all():
     records = pseudo(scattered(3000))
-    queue = rank(records, set(), QueueParams(size=600, random_share=0.2))
+    queue = rank(records, set(), only(600, 0.2))
     random = queue.loc[queue["reason"] == "random", "uncertainty"]
     assert len(random) == 120
     assert random.mean() == pytest.approx(records["uncertainty"].mean(), abs=3 * 0.29 / 120**0.5)
@@ -102,7 +110,7 @@ def test_the_slice_is_a_fair_sample_of_all():
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 60), st.integers(0, 60), st.sampled_from([0.0, 0.1, 0.3, 1.0]))
 def test_new_pictures_do_not_reshuffle(old: int, new: int, share: float):
-    params = QueueParams(size=1000, random_share=share)
+    params = only(1000, share)
     uncertainties = scattered(old + new)
     before = rank(pseudo(uncertainties[:old]), set(), params)
     after = rank(pseudo(uncertainties), set(), params)
@@ -114,18 +122,18 @@ def test_new_pictures_do_not_reshuffle(old: int, new: int, share: float):
 
 
 def test_order_of_the_records_does_not_matter():
-    records, params = pseudo(scattered(50)), QueueParams(size=40, random_share=0.2)
+    records, params = pseudo(scattered(50)), only(40, 0.2)
     mixed = records.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(rank(records, set(), params), rank(mixed, set(), params))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_nothing_to_review_is_an_empty_queue(share: float):
-    records, params = pseudo([0.5]), QueueParams(size=9, random_share=share)
+    records, params = pseudo([0.5]), only(9, share)
     reviewed = {review_key(parent(0), BOX)}
     queue = rank(records, reviewed, params)
     assert queue.empty and list(queue.columns)[:3] == ["rank", "id", "key"]
-    assert summarise(records, reviewed, queue)["mean_uncertainty"] == 0.0
+    assert summarise(records, reviewed, mix(queue, NO_DATASET, params))["mean_uncertainty"] == 0.0
     assert rank(records.iloc[:0], set(), params).empty
 
 
@@ -135,7 +143,7 @@ def test_a_pseudo_label_that_cannot_be_found_again_is_an_error(missing: str):
     with pytest.raises(
         PipelineError, match=r"expected parent_sha256, .* found 2 without .*dvc repro --force"
     ):
-        rank(records, set(), QueueParams(size=9, random_share=0))
+        rank(records, set(), only(9, 0))
 
 
 def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -145,7 +153,7 @@ def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path: Path, root: Path):
     params = yaml.safe_load((root / "params.yaml").read_text())
-    params["queue"] = {"size": 3, "random_share": 0.5}
+    params["queue"] = only(3, 0.5).model_dump()
     params["reviews"] = {"path": "reviews"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     write_records(tmp_path / "data/pseudo", pseudo(scattered(6)), [])

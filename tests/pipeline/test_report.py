@@ -22,7 +22,7 @@ from pipeline.paths import CROP, DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS,
 from pipeline.records import Rejected, make_records, write_records
 from sinet.images import encode_png, read_image
 from tests.pipeline import dataset_inputs as inputs
-from tests.pipeline.report_metrics import FIGURES, metrics
+from tests.pipeline.report_metrics import FIGURES, FILES, metrics
 from tests.pipeline.test_figures import TEACHER, TRAIN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def write_training(seed: int) -> None:
     counted["export"]["max_difference"] = float(rng.random())
     METRICS.mkdir(exist_ok=True)
     for name, content in counted.items():
-        (METRICS / f"{name}.json").write_text(json.dumps(content))
+        (METRICS / f"{FILES.get(name, name)}.json").write_text(json.dumps(content))
     PLOTS.mkdir(exist_ok=True)
     TEACHER.assign(loss=rng.random(3)).to_csv(PLOTS / "teacher.csv", index=False)
     TRAIN.assign(boundary=rng.random(5)).to_csv(PLOTS / "train.csv", index=False)
@@ -187,7 +187,10 @@ def test_the_page_names_params_and_versions(world: Path) -> None:
 
 def test_a_missing_file_says_which_and_whose(world: Path) -> None:
     needed = {
-        **{METRICS / f"{name}.json": name.replace("ingest_", "ingest@") for name in metrics()},
+        **{
+            METRICS / f"{FILES.get(name, name)}.json": name.replace("ingest_", "ingest@")
+            for name in metrics()
+        },
         **{folder / "rejected.csv": name for folder, name in STAGES.items()},
         **{PLOTS / f"{name}.csv": name for name in ("teacher", "train", "evaluate")},
         GALLERY / "gallery.json": "evaluate",

@@ -22,6 +22,7 @@ from pipeline.report_page import (
     page_html,
     page_markdown,
 )
+from pipeline.review_facts import reviewer_rows
 from sinet.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, METRICS, TRUE_POSITIVE
 from tests.pipeline.report_metrics import FIGURES, metrics, page
 from tests.pipeline.test_figures import PLOTS, TEACHER
@@ -296,6 +297,26 @@ def test_figures_by_kind_of_mask_where_there_are_several() -> None:
     assert ["drawn by people", "2,000", "50.00", "94.23", "87.34", "95.01"] in several
     assert ["all", "2,004", "95.12", "94.23", "87.34", "95.01"] in several
     assert '<tr class="sum"><td>all</td>' in page_html(counted, page())
+
+
+def test_the_page_shows_the_review_itself() -> None:
+    html = page_html(metrics(), page())
+    for name, figure in (
+        ("judgements", "1,042 of 2 reviewers"),
+        ("masks accepted as proposed", "68.4%"),
+        ("saved against drawing from scratch", "not measured"),
+        ("Krippendorff’s alpha of their answers", "0.79"),
+        ("damaged gold masks that were noticed", "92.5%"),
+    ):
+        assert f'<tr><td>{name}</td><td class="n">{figure}</td></tr>' in html
+    rows = {row[0]: row[1:] for row in reviewer_rows(metrics()["agreement"])}
+    assert rows["curator-1"] == ("633", "66.2%", "9 s", "96.3%", "+2.1%")
+    assert rows["curator-2"] == ("409", "71.9%", "6 s", "not measured", "-1.9%")  # by the other's masks
+    assert "<td>curator-2</td>" in html
+
+    nobody = metrics()
+    nobody["agreement"] |= {"by_reviewer": {}}
+    assert "<th>reviewer</th>" not in page_html(nobody, page())
 
 
 def test_what_files_are_called_stays_text() -> None:

@@ -1,0 +1,89 @@
+"""From an export to the judgements beside the lock: nothing that was said once goes, but what is forgotten by name."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
+
+import numpy as np
+
+from annotations.exported import Reading, Review, Subject
+from annotations.import_files import fingerprint
+from annotations.judgements import JudgedTask, Opinion, edit_of
+from annotations.lock import Array, pack_mask, unpack_mask
+
+Ask = Callable[
+    [Subject], Array | None
+]  # the mask (H, W) uint8 {0, 1} that a task proposes, asked of the server
+
+
+def collect(
+    earlier: Iterable[JudgedTask], reading: Reading, ask: Ask, forget: Collection[str] = ()
+) -> list[JudgedTask]:
+    """The judged tasks after a pull, sorted by key and version.
+
+    A reviewer's later word on a task replaces the earlier one; what is no longer on the server stays as it was said.
+    `ask` is called for a task that is new here and whose proposed mask no unchanged review shows. `forget`: keys.
+    """
+    tasks = {(task.key, task.version): task for task in earlier if task.key not in forget}
+    words: dict[tuple[str, str], list[Review]] = defaultdict(list)
+    for review in reading.reviews:
+        if review.subject.key not in forget:
+            words[review.subject.key, review.subject.version].append(review)
+    for name, reviews in words.items():
+        known = tasks.get(name)
+        proposed = unpack_mask(known.proposed) if known is not None and known.proposed else None
+        if proposed is None:
+            proposed = _proposed(reviews, ask)
+        tasks[name] = _task(known, reviews, proposed)
+    return [tasks[name] for name in sorted(tasks)]
+
+
+def _task(known: JudgedTask | None, reviews: Iterable[Review], proposed: Array | None) -> JudgedTask:
+    opinions = (
+        {} if known is None else {one.reviewer: _told_from(known, one, proposed) for one in known.opinions}
+    )
+    subject = None
+    for review in sorted(reviews, key=lambda review: (review.at, review.annotation)):
+        subject = review.subject
+        opinions[review.reviewer] = _opinion(review, proposed)
+    assert subject is not None
+    return JudgedTask(
+        key=subject.key,
+        version=subject.version,
+        purpose=subject.purpose,
+        round=subject.round,
+        width=subject.width,
+        height=subject.height,
+        uncertainty=subject.uncertainty,
+        teacher=subject.teacher,
+        proposed=None if proposed is None else pack_mask(proposed),
+        truth=subject.truth,
+        opinions=tuple(opinions.values()),
+    )
+
+
+def _told_from(known: JudgedTask, opinion: Opinion, proposed: Array | None) -> Opinion:
+    """An earlier opinion; its edit is another one where the proposed mask has become known only now."""
+    mask = known.mask_of(opinion)
+    return opinion.model_copy(update={"edit": None if mask is None else edit_of(mask, proposed)})
+
+
+def _opinion(review: Review, proposed: Array | None) -> Opinion:
+    return Opinion(
+        reviewer=review.reviewer,
+        at=review.at.isoformat(),
+        said=review.said,
+        reasons=review.reasons,
+        seconds=None if review.seconds is None else round(float(review.seconds), 1),
+        edit=None if review.mask is None else edit_of(review.mask, proposed),
+    )
+
+
+def _proposed(reviews: Iterable[Review], ask: Ask) -> Array | None:
+    """The mask that these reviews of one task were about."""
+    listed = list(reviews)
+    subject = listed[0].subject
+    empty = np.zeros((subject.height, subject.width), np.uint8)
+    if subject.proposed == fingerprint(empty):
+        return empty
+    unchanged = next((one.mask for one in listed if one.mask is not None and not one.changed), None)
+    return ask(subject) if unchanged is None else unchanged

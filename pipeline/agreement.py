@@ -1,0 +1,58 @@
+"""Measure the review itself: how reviewers agree, where each of them errs, what a review costs and saves.
+
+In: the judgements beside the lock (reviews.path). Out: metrics/reviews.json, plots/reviews.csv with accept rate and
+edit size by uncertainty decile, and plots/bias_maps.svg.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from annotations.judgements import judgements, read_judgements
+from annotations.lock import LockError
+from annotations.quality import Decile, Judgement, bias_maps, deciles, summarise
+from pipeline.errors import PipelineError
+from pipeline.figures import bias_grids
+from pipeline.params import load_params
+from pipeline.paths import PLOTS
+from pipeline.stage import run, write_metrics
+
+log = logging.getLogger("pipeline")
+
+COLUMNS = tuple(Decile.__dataclass_fields__)
+
+
+def read_reviews(lock: Path) -> list[Judgement]:
+    """Every judgement beside the lock, oldest first; [] beside an older lock. PipelineError where one is damaged."""
+    try:
+        return judgements(read_judgements(lock))
+    except LockError as error:
+        raise PipelineError(f"the judgements cannot be read: {error}") from error
+
+
+def decile_table(found: Sequence[Judgement]) -> pd.DataFrame:
+    """A row for each uncertainty decile, 1 the most certain: COLUMNS; edit_size is empty where nobody fixed a mask."""
+    return pd.DataFrame([asdict(one) for one in deciles(found)], columns=list(COLUMNS))
+
+
+def main() -> None:
+    found = read_reviews(Path(load_params().reviews.path))
+    write_text(PLOTS / "reviews.csv", decile_table(found).to_csv(index=False, float_format="%.6f"))
+    write_text(PLOTS / "bias_maps.svg", bias_grids(bias_maps(found)))
+    write_metrics("reviews", summarise(found))
+    log.info("agreement: %d judgements", len(found))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write by way of a temporary name, so that a kill leaves no half file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    run("agreement", main)

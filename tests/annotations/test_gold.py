@@ -1,0 +1,47 @@
+"""Gold tasks: the damage shows, is the same every time, and is not the same everywhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from annotations.agreement import AGREE_IOU, mask_iou
+from annotations.gold import DAMAGED_IOU, WORST_IOU, damaged
+from tests.annotations.drawn import person
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 50), st.text("0123456789abcdef", min_size=16, max_size=16), st.sampled_from([40, 120, 400])
+)
+def test_the_damage_shows_and_leaves_a_person(seed: int, key: str, width: int):
+    mask = person(seed, width, width * 4 // 3)[1]
+    wrong = damaged(mask, key)
+    assert wrong.dtype == np.uint8 and set(np.unique(wrong)) == {0, 1} and wrong.shape == mask.shape
+    assert WORST_IOU <= mask_iou(wrong, mask) <= DAMAGED_IOU < AGREE_IOU
+    assert np.array_equal(wrong, damaged(mask, key))
+
+
+def test_some_masks_have_too_much_and_some_too_little():
+    mask = person(1)[1]
+    wrong = [damaged(mask, f"{number:016x}") for number in range(40)]
+    too_much = [one for one in wrong if (one > mask).any()]
+    assert 10 < len(too_much) < 30
+    assert all(not (one < mask).any() for one in too_much)
+    assert len({one.tobytes() for one in wrong}) > 10
+
+
+@pytest.mark.parametrize("rows", [1, 2, 100])
+def test_the_smallest_and_largest_masks(rows: int):
+    mask = np.zeros((100, 100), np.uint8)
+    mask[:rows, : max(2, rows)] = 1
+    for number in range(8):
+        wrong = damaged(mask, f"{number:016x}")
+        assert wrong.any() and mask_iou(wrong, mask) <= DAMAGED_IOU
+
+
+def test_nobody_cannot_be_damaged():
+    with pytest.raises(ValueError, match="found nobody in that of ab"):
+        damaged(np.zeros((5, 5), np.uint8), "ab")
+    with pytest.raises(ValueError, match="cannot be damaged so that it shows; leave it out"):
+        damaged(np.ones((1, 1), np.uint8), "ab")
