@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from annotations.lock import VERDICTS, LockEntry
-from pipeline.boxes import Box
+from pipeline.judged import read_reviews, review_of, reviews_by_picture
 from pipeline.labelled import licence_fault, of_these, one_of_each, pictures_to_hash, with_sides
 from pipeline.near_duplicates import Hashes, clusters, hash_pictures
 from pipeline.params import MergeParams, SidesParams, load_params
@@ -27,7 +27,7 @@ from pipeline.records import (
     write_records,
     write_rejected,
 )
-from pipeline.reviewed import check_orphans, cut_reviewed, read_reviews, reviews_by_picture
+from pipeline.reviewed import check_orphans, cut_reviewed
 from pipeline.sides import check_sides, join, publishes_test
 from pipeline.stage import run, write_metrics
 from pipeline.store import Store
@@ -71,7 +71,7 @@ def choose_pseudo(
     """
 
     def fault(row: pd.Series) -> tuple[str, str] | None:
-        entry = _review_of(row, reviews.get(row["parent_sha256"], []), params.same_box_iou)
+        entry = review_of(row, reviews.get(row["parent_sha256"], []), params.same_box_iou)
         if entry is not None:
             reason = {"reject": "review_rejected", "unsure": "review_unsure"}.get(entry.verdict, "reviewed")
             return reason, f"judged by review {entry.key}: {entry.verdict}"
@@ -127,21 +127,6 @@ def write_dataset(folder: Path, records: pd.DataFrame, rejected: Sequence[Reject
     records["probability"] = pd.Series([None] * len(records), index=records.index, dtype="str")
     write_records(folder, records, rejected)
     return records
-
-
-def _review_of(row: pd.Series, entries: Sequence[LockEntry], same_box_iou: float) -> LockEntry | None:
-    """The review of this crop: of the same box, or of one that a detector may have moved a little."""
-    box = Box.parse(row["crop_box"])
-    near = [(_box_iou(box, Box.parse(entry.crop_box)), entry.key, entry) for entry in entries]
-    best = max(near, default=None, key=lambda one: one[:2])
-    return best[2] if best is not None and best[0] >= same_box_iou else None
-
-
-def _box_iou(one: Box, other: Box) -> float:
-    wide = max(0, min(one.x1, other.x1) - max(one.x0, other.x0))
-    tall = max(0, min(one.y1, other.y1) - max(one.y0, other.y0))
-    union = one.width * one.height + other.width * other.height - wide * tall
-    return wide * tall / union if union else 1.0
 
 
 def _counts(column: "pd.Series[str]") -> dict[str, int]:

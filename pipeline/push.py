@@ -2,7 +2,7 @@
 
 What goes in are data/queue, data/pseudo and (for gold tasks) data/dataset; what comes out is data/push with
 tasks-0001.json and on, label_config.xml, images/ and receipt.json. With `label_studio.send: true` the stage then calls
-`python -m annotations push`; whether that succeeded is no part of its output, as the server is the ledger.
+`python -m annotations push`, and the receipt says whether that succeeded.
 """
 
 import hashlib
@@ -89,7 +89,7 @@ def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFra
 def write_push(
     folder: Path, items: Sequence[Item], params: LabelStudioParams, store: Store
 ) -> dict[str, Any]:
-    """Write pictures, task files, label config and receipt into FOLDER, and return the receipt."""
+    """Write pictures, task files, label config and receipt ("not sent") into FOLDER, and return the receipt."""
     shutil.rmtree(folder, ignore_errors=True)
     pictures = folder / "images"
     pictures.mkdir(parents=True)
@@ -100,7 +100,7 @@ def write_push(
     for number, content in enumerate(batches(tasks), start=1):
         files.append(_write(folder / f"tasks-{number:04d}.json", content))
     receipt: dict[str, Any] = {
-        "state": "server is the ledger" if params.send else "not sent",
+        "state": "not sent",
         "tasks": len(items),
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "hint": _hint(folder, params),
@@ -212,9 +212,9 @@ def main() -> None:
     queue = read_queue(QUEUE)
     gold = (queue["purpose"] == "gold").any()
     items = queued_items(queue, read_records(PSEUDO), read_records(DATASET) if gold else make_records([]))
-    write_push(PUSH, items, params, Store("push"))
-    if params.send:
-        send()
+    receipt = write_push(PUSH, items, params, Store("push"))
+    if params.send and send():
+        write_json(PUSH / "receipt.json", {**receipt, "state": "sent"})
 
 
 if __name__ == "__main__":

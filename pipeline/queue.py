@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from annotations.lock import LockError, read_lock, review_key
+from annotations.lock import review_key
 from annotations.random_slice import draw
 from pipeline.errors import PipelineError
+from pipeline.judged import judged_keys, read_reviews, reviews_by_picture
 from pipeline.params import QueueParams, load_params
-from pipeline.paths import DATASET, PSEUDO, QUEUE
+from pipeline.paths import DATASET, INGEST, PSEUDO, QUEUE
 from pipeline.records import make_records, read_records
 from pipeline.review_mix import mix
 from pipeline.stage import run, write_metrics
@@ -106,10 +107,8 @@ def main() -> None:
     """Read, rank, mix, write."""
     params = load_params()
     records = read_records(PSEUDO)
-    try:
-        reviewed = {entry.key for entry in read_lock(Path(params.reviews.path))}
-    except LockError as error:
-        raise PipelineError(f"the reviews cannot be read: {error}") from error
+    reviews = reviews_by_picture(read_reviews(Path(params.reviews.path)), read_records(INGEST / "crawl"))
+    reviewed = judged_keys(records, reviews, params.merge.same_box_iou)
     dataset = read_records(DATASET) if params.queue.gold_share else make_records([])
     queue = mix(rank(records, reviewed, params.queue), dataset, params.queue)
     write_queue(QUEUE, queue)

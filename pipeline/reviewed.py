@@ -7,14 +7,14 @@ their files, and a rejected item for every review that brings no picture.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from annotations.lock import KEEPS, LockEntry, LockError, read_lock
+from annotations.lock import KEEPS, LockEntry
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
 from pipeline.execute import map_images
+from pipeline.judged import pictures_by_file
 from pipeline.portrait import cut
 from pipeline.records import Rejected, make_records
 from pipeline.store import Result, Store, key_of
@@ -29,31 +29,6 @@ class Reviewed:
 
     records: pd.DataFrame
     rejected: list[Rejected]
-
-
-def read_reviews(folder: Path) -> list[LockEntry]:
-    """All locked reviews; a damaged or missing lock is a PipelineError."""
-    try:
-        return read_lock(folder)
-    except LockError as error:
-        raise PipelineError(f"merge: the reviews cannot be read: {error}") from error
-
-
-def pictures_by_file(crawl: pd.DataFrame) -> dict[str, Any]:
-    """The crawl's rows by the sha256 of their file, and of each other file that had the same pixels."""
-    rows = list(crawl.itertuples())
-    twins = {twin: row for row in rows for twin in str(row.twins).split()}
-    return twins | {str(row.sha256): row for row in rows}
-
-
-def reviews_by_picture(entries: Sequence[LockEntry], crawl: pd.DataFrame) -> dict[str, list[LockEntry]]:
-    """The reviews by the sha256 that the crawl's record has today; a review of a twin is one of that record."""
-    pictures = pictures_by_file(crawl)
-    found: dict[str, list[LockEntry]] = {}
-    for entry in entries:
-        row = pictures.get(entry.parent_sha256)
-        found.setdefault(entry.parent_sha256 if row is None else str(row.sha256), []).append(entry)
-    return found
 
 
 def cut_reviewed(

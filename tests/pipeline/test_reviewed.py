@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotations.lock import LockEntry, write_lock
+from annotations.lock import LockEntry, review_key, write_lock
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
+from pipeline.judged import judged_keys, read_reviews, reviews_by_picture
 from pipeline.portrait import cut
 from pipeline.records import make_records
-from pipeline.reviewed import Reviewed, check_orphans, cut_reviewed, read_reviews, reviews_by_picture
+from pipeline.reviewed import Reviewed, check_orphans, cut_reviewed
 from pipeline.store import Store
 from sinet.images import pixel_id, read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
@@ -68,6 +69,25 @@ def test_a_review_of_a_file_that_gave_way_to_a_twin_is_one_of_the_twin(
     assert result.rejected == []
     assert result.records[["source_key", "parent_id"]].values.tolist() == [["a-copy.png", crawl[1]["id"]]]
     assert reviews_by_picture([entry], make_records(crawl)) == {"a" * 64: [entry]}
+
+
+def test_a_review_of_a_box_that_moved_a_little_still_judges_the_crop(crawl: list[dict[str, object]]) -> None:
+    """As stage merge decides, so that nobody is asked again for what the dataset already holds."""
+    entry = inputs.review(crawl[0], "10,5,70,85", "reject", None)
+    crops = [
+        {
+            **crawl[at],
+            "id": f"{at:016x}",
+            "parent_sha256": crawl[at]["sha256"],
+            "crop_box": box,
+            "label": "pseudo",
+        }
+        for at, box in ((0, "11,5,71,84"), (1, "10,5,70,85"), (2, "40,40,96,120"))
+    ]
+    reviews = reviews_by_picture([entry], make_records(crawl))
+    assert judged_keys(make_records(crops), reviews, 0.8) == {
+        review_key(str(crawl[0]["sha256"]), "11,5,71,84")
+    }
 
 
 def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dict[str, object]]) -> None:
