@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing, squash_image
@@ -52,8 +53,13 @@ class Predictor:
         square = squash_image(image, self.preprocessing.size)
         device = next(self.model.parameters()).device
         x = self.preprocessing.tensor(torch.from_numpy(square)[None].to(device))
-        person = self.model(x).softmax(dim=1)[0, 1]
+        person = self.logits(x).softmax(dim=1)[0, 1]
         return np.asarray(person.cpu().numpy(), np.float32)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """N x 3 x S x S in the scale of the weights to N x classes x S x S, both on the model's device."""
+        logits: Tensor = self.model(x)
+        return logits
 
 
 def enlarge(probability: Probability, width: int, height: int) -> Probability:
