@@ -12,12 +12,14 @@ from torch import Tensor
 from sinet.benchmark.drawn import portrait
 from sinet.benchmark.timing import Row, Work, cpu_times, table
 from sinet.export import INPUT, OUTPUT, export_onnx
+from sinet.fused import FusedSINet
 from sinet.model import SINet
 from sinet.predict import Predictor
 from sinet.preprocess import STANDARD, Preprocessing
 from sinet.weights import WeightsCard
 
-PLAIN, ONNX, OPENVINO = "plain eager SINet", "ONNX Runtime", "OpenVINO f32"
+PLAIN, FUSED, TRACED = "plain eager SINet", "fused", "fused, traced"
+ONNX, OPENVINO = "ONNX Runtime", "OpenVINO f32"
 WHOLE, NETWORK, REST = "Predictor.mask", "  the network", "  the rest"
 OPSET = 20
 
@@ -32,12 +34,17 @@ def report(size: int, width: int, height: int, rounds: int) -> str:
     preprocessing = Preprocessing(**{**STANDARD.to_dict(), "size": size})
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         x = preprocessing.tensor(torch.from_numpy(portrait(0, size, size)[0])[None])
-        works: dict[str, Work] = {PLAIN: lambda: model(x)}
+        fused, traced = FusedSINet(model, trace_after=0), FusedSINet(model, trace_after=1)
+        works: dict[str, Work] = {
+            PLAIN: lambda: model(x),
+            FUSED: lambda: fused(x),
+            TRACED: lambda: traced(x),
+        }
         works |= _exported(model, preprocessing, x, Path(folder))
         works |= _whole(model, preprocessing, portrait(1, width, height)[0])
         times = cpu_times(works, rounds)
     baseline = times[PLAIN]
-    network = [Row(name, times[name]) for name in (PLAIN, ONNX)]
+    network = [Row(name, times[name]) for name in (PLAIN, FUSED, TRACED, ONNX)]
     network.append(Row(OPENVINO, times.get(OPENVINO), "" if OPENVINO in times else "not installed"))
     whole = [Row(WHOLE, times[WHOLE]), Row(NETWORK, times[WHOLE] - times[REST]), Row(REST, times[REST])]
     return (

@@ -29,6 +29,8 @@ def test_predict_prints_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0, done.output
     for name in (
         predict_benchmark.PLAIN,
+        predict_benchmark.FUSED,
+        predict_benchmark.TRACED,
         predict_benchmark.ONNX,
         predict_benchmark.WHOLE,
         predict_benchmark.NETWORK,
