@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sinet.benchmark.command import app as benchmark
 from sinet.recipe import EvaluateRecipe
 
 if TYPE_CHECKING:
     from sinet.predict import Predictor
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app.add_typer(benchmark, name="benchmark")
 
 PROTOCOL = EvaluateRecipe(size=224, boundary_kernel=15, gallery=0)
 OPSET = 20  # of ONNX

@@ -96,7 +96,7 @@ class Encoder(nn.Module):
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Low-level detail N x 48 x H/4 x W/4 for the decoder, and the logits at 1/8."""
-        _check_size(x)
+        check_size(x)
         start2 = self.level2_0(self.level1(x))
         detail = start2
         for module in self.level2:
@@ -255,7 +255,8 @@ def _enlarge(x: Tensor, factor: int) -> Tensor:
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
 
 
-def _check_size(x: Tensor) -> None:
+def check_size(x: Tensor) -> None:
+    """ValueError where the height or the width of N x C x H x W is no multiple of 32."""
     height, width = x.shape[-2:]
     if height % STRIDE or width % STRIDE:
         raise ValueError(

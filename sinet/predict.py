@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from sinet.fused import FusedSINet
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing, squash_image
 from sinet.weights import load
@@ -18,6 +20,9 @@ Probability = NDArray[np.float32]
 class Predictor:
     """A model and its preprocessing; predicts on the device of the model's weights.
 
+    On a CPU `mask` and `probability` take the model's fused copy (`sinet.fused`), which is made anew when the model's
+    weights change; hooks of `model` do not see these pictures.
+
     The picture is squashed to the network's square (bilinear, aspect not kept, as in training), and the
     probability is enlarged to the picture's size (bilinear).
     """
@@ -25,6 +30,7 @@ class Predictor:
     def __init__(self, model: SINet, preprocessing: Preprocessing) -> None:
         self.model = model.eval()
         self.preprocessing = preprocessing
+        self._fused: FusedSINet | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictor":
@@ -39,7 +45,7 @@ class Predictor:
 
     def mask(self, image: Image) -> Image:
         """(H, W, 3) uint8 RGB to (H, W) uint8 {0, 1}: 1 where the probability is above a half."""
-        return (self.probability(image) > 0.5).astype(np.uint8)
+        return (self.probability(image) > 0.5).view(np.uint8)
 
     @torch.inference_mode()
     def square_probability(self, image: Image) -> Probability:
@@ -52,8 +58,21 @@ class Predictor:
         square = squash_image(image, self.preprocessing.size)
         device = next(self.model.parameters()).device
         x = self.preprocessing.tensor(torch.from_numpy(square)[None].to(device))
-        person = self.model(x).softmax(dim=1)[0, 1]
+        person = self.logits(x).softmax(dim=1)[0, 1]
         return np.asarray(person.cpu().numpy(), np.float32)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """N x 3 x S x S in the scale of the weights to N x classes x S x S, both on the model's device."""
+        logits: Tensor = self._network(x.device)(x)
+        return logits
+
+    def _network(self, device: torch.device) -> nn.Module:
+        if device.type != "cpu" or self.model.training:
+            return self.model
+        if self._fused is None or not self._fused.matches(self.model):
+            with torch.inference_mode(False):
+                self._fused = FusedSINet(self.model)
+        return self._fused
 
 
 def enlarge(probability: Probability, width: int, height: int) -> Probability:

@@ -1,5 +1,6 @@
 """A picture of any size in, its mask at the same size out."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,21 @@ def test_it_finds_the_ellipse(predictor: Predictor) -> None:
     image, mask = portrait(3, 200, 260)
     found = predictor.mask(image)
     assert (found & mask).sum() / (found | mask).sum() > 0.6
+
+
+def test_it_follows_the_models_weights(predictor: Predictor) -> None:
+    model = copy.deepcopy(predictor.model)
+    ours, (image, _) = Predictor(model, SMALL), portrait(4, 64, 64)
+    x = SMALL.tensor(torch.from_numpy(image)[None])
+    for change in (
+        lambda: None,
+        lambda: model.classifier[1].weight.mul_(-1),
+        lambda: model.to(torch.float64).float(),
+    ):
+        with torch.no_grad():
+            change()
+            want = model(x).softmax(1)[0, 1].numpy()
+        assert np.abs(ours.probability(image) - want).max() < 1e-5
 
 
 def test_from_a_file(tmp_path: Path, predictor: Predictor) -> None:

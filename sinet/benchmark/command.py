@@ -1,0 +1,61 @@
+"""`python -m sinet benchmark`: measure what the README claims, on this machine."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Measure prediction, training and drawing on this machine.")
+
+Size = Annotated[int, typer.Option(min=32, help="pixels of the network's square, a multiple of 32")]
+Rounds = Annotated[int, typer.Option(min=5, help="times each is measured; the median counts")]
+Width = Annotated[int, typer.Option(min=1, help="pixels of the photograph")]
+Height = Annotated[int, typer.Option(min=1, help="pixels of the photograph")]
+
+
+@app.command("predict")
+def predict(size: Size = 224, width: Width = 600, height: Height = 800, rounds: Rounds = 15) -> None:
+    """One picture through SINet: plain, ONNX Runtime, OpenVINO; and a photograph to its mask."""
+    from sinet.benchmark import predict as benchmark
+    from sinet.benchmark.timing import one_thread
+
+    _check(size)
+    with one_thread():
+        print(benchmark.report(size, width, height, rounds))
+
+
+@app.command("train")
+def train(
+    size: Size = 224,
+    batch: Annotated[int, typer.Option(min=2, help="pictures a step")] = 24,
+    rounds: Rounds = 5,
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile too: a minute or two")] = False,
+) -> None:
+    """A training step: torch's own pieces as in the official code, and ours."""
+    from sinet.benchmark import train as benchmark
+    from sinet.benchmark.timing import one_thread
+
+    _check(size)
+    with one_thread():
+        print(benchmark.report(batch, size, rounds, compiled))
+
+
+@app.command("data")
+def data(
+    size: Size = 224,
+    width: Width = 600,
+    height: Height = 800,
+    pictures: Annotated[int, typer.Option(min=1, help="how many are drawn")] = 20,
+    rounds: Rounds = 7,
+) -> None:
+    """An augmented sample from pictures in memory, and each step of the augmentation."""
+    from sinet.benchmark import data as benchmark
+    from sinet.benchmark.timing import one_thread
+
+    _check(size)
+    with one_thread():
+        print(benchmark.report(pictures, size, width, height, rounds))
+
+
+def _check(size: int) -> None:
+    if size % 32:
+        raise typer.BadParameter(f"expected a multiple of 32, found {size}", param_hint="--size")
