@@ -22,8 +22,8 @@ def load(weights: str | Path | None = None) -> "Predictor":
 
     if weights is None and not SHIPPED.is_file():
         raise WeightsError(
-            f"expected the default weights in {SHIPPED}, found none: this version comes without weights. Name a "
-            "file of your own (the recipe, `make repro`, trains models/sinet.safetensors; `python -m sinet "
-            "convert` makes one from a checkpoint of the official code)"
+            f"expected the default weights in {SHIPPED}, found none: the installation is incomplete. Install again, "
+            "or name a file of your own (`make repro` trains models/sinet.safetensors; `python -m sinet convert` makes "
+            "one from a checkpoint of the official code)"
         )
     return Predictor.load(SHIPPED if weights is None else weights)

@@ -1,5 +1,6 @@
 """dvc.yaml against the code: right today, and each kind of mistake is named."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,16 @@ def test_what_is_named_in_vain(
     changed = tmp_path / "dvc.yaml"
     changed.write_text(yaml.safe_dump(stages))
     assert differences(changed, root) == [sentence]
+
+
+def test_the_committed_lock_belongs_to_the_committed_code(root: Path) -> None:
+    """After a change of a stage's code, `make repro` and a commit of dvc.lock are due."""
+    stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+    old = {
+        (name, dep["path"])
+        for name, stage in stages.items()
+        for dep in stage["deps"]
+        if dep["path"].endswith(".py")
+        and hashlib.md5((root / dep["path"]).read_bytes(), usedforsecurity=False).hexdigest() != dep["md5"]
+    }
+    assert not old

@@ -186,7 +186,7 @@ def test_without_weights_those_of_the_package(
     monkeypatch.setattr(sinet, "SHIPPED", tmp_path / "none")
     done = predict(photos / "ada.png", "--out", tmp_path / "none")
     assert done.exit_code == 1
-    assert "this version comes without weights" in done.stderr
+    assert "the installation is incomplete" in done.stderr
     assert not (tmp_path / "none").exists()
 
 

@@ -188,7 +188,7 @@ def test_command_without_weights_takes_those_of_the_package(
         monkeypatch.setattr(sinet, "SHIPPED", shipped)
         done = CliRunner().invoke(app, ["evaluate", *inputs, "--out", str(tmp_path / "o.json")])
         assert done.exit_code == code, done.output
-    assert "this version comes without weights" in done.stderr
+    assert "the installation is incomplete" in done.stderr
 
 
 def test_command_with_a_list(pairs: Path, tmp_path: Path) -> None:

@@ -10,9 +10,12 @@ import pytest
 import torch
 
 import sinet
+from pipeline.drawing.picture import generator
+from pipeline.drawing.picture import portrait as draw_portrait
 from sinet.model import SINet
 from sinet.predict import Predictor
 from sinet.weights import WeightsError
+from sinet.weights import load as load_weights
 from tests.sinet.portraits import SMALL, portrait, write_weights
 
 
@@ -45,7 +48,7 @@ def test_the_model_is_the_plain_one(shipped: Path) -> None:
 
 def test_where_none_are_shipped_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sinet, "SHIPPED", tmp_path / "none.safetensors")
-    with pytest.raises(WeightsError, match=r"this version comes without weights\. Name a file of your own"):
+    with pytest.raises(WeightsError, match=r"the installation is incomplete\. Install again, or name a file"):
         sinet.load()
 
 
@@ -59,10 +62,25 @@ def test_importing_it_loads_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_weights_folder_is_packed_and_holds_one_default_at_most(root: Path) -> None:
+def test_the_weights_folder_is_packed_and_holds_one_default_and_its_card(root: Path) -> None:
     beside = {path.name for path in (root / "sinet" / "weights").iterdir() if path.suffix != ".py"}
-    assert beside - {"__pycache__"} <= {sinet.SHIPPED.name}
+    assert beside - {"__pycache__"} == {sinet.SHIPPED.name, "README.md"}
     setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert "sinet.weights" in setuptools["packages"]
-    assert any(sinet.SHIPPED.match(pattern) for pattern in setuptools["package-data"]["sinet.weights"])
+    for name in (sinet.SHIPPED.name, "README.md"):
+        assert any(Path(name).match(pattern) for pattern in setuptools["package-data"]["sinet.weights"])
     assert sinet.SHIPPED.parent == root / "sinet" / "weights"
+
+
+def test_the_shipped_weights_find_drawn_people_and_say_how_they_came_about(root: Path) -> None:
+    """Trained on photographs only: a drawn person is one it has never seen the like of."""
+    model = sinet.load()
+    scores = []
+    for index in range(8):
+        drawn = draw_portrait(generator(7, "shipped", index))
+        found = model.mask(drawn.image)
+        scores.append(int((found & drawn.mask).sum()) / int((found | drawn.mask).sum()))
+    assert np.median(scores) > 0.8
+    _, card = load_weights(sinet.SHIPPED)
+    assert card.classes == 2 and card.preprocessing.size == 224
+    assert card.dataset[:16] in (root / "sinet" / "weights" / "README.md").read_text()
