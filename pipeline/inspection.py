@@ -23,7 +23,7 @@ from sinet.images import (
 )
 
 # Whatever changes a result changes this: our own code, and the libraries that decode and encode.
-VERSION = f"1 pillow {PIL.__version__} opencv {cv2.__version__}"
+VERSION = f"2 pillow {PIL.__version__} opencv {cv2.__version__}"
 
 # A mask's grey levels outside these bounds are decided. Soft and ringing edges of a JPEG mask lie between
 # them, and so does most of a photograph that stands where a mask should.
