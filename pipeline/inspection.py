@@ -1,6 +1,7 @@
 """One picture with its mask, looked at: an id, clean bytes to store, or the reason why it cannot be used."""
 
 import io
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from sinet.images import (
 )
 
 # Whatever changes a result changes this: our own code, and the libraries that decode and encode.
-VERSION = f"1 pillow {PIL.__version__} opencv {cv2.__version__}"
+VERSION = f"2 pillow {PIL.__version__} opencv {cv2.__version__}"
 
 # A mask's grey levels outside these bounds are decided. Soft and ringing edges of a JPEG mask lie between
 # them, and so does most of a photograph that stands where a mask should.
@@ -105,14 +106,16 @@ def _matlab_levels(data: bytes, max_pixels: int) -> Array:
     import scipy.io
 
     try:
-        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(io.BytesIO(data))}
+        found = [(name, shape) for name, shape, _ in scipy.io.whosmat(io.BytesIO(data))]
+        shapes = dict(found)
+        if len(shapes) < len(found):  # loadmat would take another one of these than was looked at
+            raise ImageError("not_an_image", "two variables of one name")
+        for name, shape in found:  # known from the headers, before anything is unpacked
+            if math.prod(shape) > max_pixels:
+                raise ImageError("too_large", f"{name} of {shape} is more than {max_pixels:,} pixels")
         name = "mask" if "mask" in shapes else next(iter(shapes)) if len(shapes) == 1 else ""
         if len(shapes.get(name, ())) != 2:
             raise ImageError("not_an_image", f"no variable `mask` of two dimensions among {sorted(shapes)}")
-        if (
-            shapes[name][0] * shapes[name][1] > max_pixels
-        ):  # known from the header, before anything is unpacked
-            raise ImageError("too_large", f"{shapes[name]} is more than {max_pixels:,} pixels")
         content: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=[name])
         return stretch(np.ascontiguousarray(content[name]))
     except ImageError:

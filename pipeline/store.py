@@ -15,6 +15,10 @@ from typing import Any
 
 from pipeline.paths import CACHE
 
+_HASH = (
+    32  # bytes of the sha256 with which an entry begins; entries of older code have none, and so are missing
+)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -38,10 +42,17 @@ class Store:
     def get(self, key: str) -> Result | None:
         """The stored result, or None where there is none or its checksum does not hold."""
         try:
-            with zipfile.ZipFile(self._path(key)) as archive:
+            entry = self._path(key).read_bytes()
+        except OSError:
+            return None
+        content = entry[_HASH:]
+        if hashlib.sha256(content).digest() != entry[:_HASH]:
+            return None
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 blobs = {name: archive.read(name) for name in archive.namelist()}
                 return Result(json.loads(blobs.pop("meta.json")), blobs)
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError):
+        except Exception:  # whole, but written by other code: zipfile and json raise a dozen types
             return None
 
     def put(self, key: str, result: Result) -> None:
@@ -54,7 +65,8 @@ class Store:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(buffer.getvalue())
+        content = buffer.getvalue()
+        temporary.write_bytes(hashlib.sha256(content).digest() + content)
         temporary.replace(path)
 
     def _path(self, key: str) -> Path:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import stat
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,6 +121,8 @@ def read_mask(path: Path) -> Array:
         raise ImageError("not_an_image", f"{path.name} is no PNG mask")
     if int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) > MAX_PIXELS:
         raise ImageError("too_large", f"{path.name} has more than {MAX_PIXELS:,} pixels")
+    if not _png_is_whole(data):
+        raise ImageError("truncated", f"{path.name} is a damaged PNG: a checksum does not hold")
     try:
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
@@ -197,10 +200,16 @@ def _opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
 
 @contextmanager
 def _loaded(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
-    """A decoded picture and its EXIF orientation, 1..8."""
+    """A decoded picture and its EXIF orientation, 1..8.
+
+    A JPEG that ends early but has an end marker looks whole to Pillow, which fills its rest with grey; such a
+    file is not seen through.
+    """
     if not data:
         raise ImageError("empty_file", "the file has zero bytes")
     with _opened(io.BytesIO(data), max_pixels) as image:
+        if image.format == "PNG" and not _png_is_whole(data):
+            raise ImageError("truncated", "the PNG ends early or is damaged: a checksum does not hold")
         try:
             image.load()
         except Exception as error:  # as above: OSError, ValueError, struct.error, zlib.error, EOFError, ...
@@ -243,6 +252,19 @@ def _has_end_marker(data: bytes) -> bool:
         # Walk over the segments, since a thumbnail inside EXIF has end markers of its own.
         at += 1 if data[at + 1] == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
     return data.find(b"\xff\xd9", min(at, len(data))) >= 0
+
+
+def _png_is_whole(data: bytes) -> bool:
+    """Whether each chunk up to IEND has its CRC-32; Pillow does not look at those of the pixels (IDAT)."""
+    view, at = memoryview(data), len(_PNG_SIGNATURE)
+    while at + 12 <= len(data):  # length, type, content, checksum
+        end = at + 8 + int.from_bytes(view[at : at + 4])
+        if end + 4 > len(data) or zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4]):
+            return False
+        if data[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def _plain_suffix(image: Image.Image, data: bytes) -> Literal[".jpg", ".png", ""]:

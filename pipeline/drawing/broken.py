@@ -19,7 +19,7 @@
 | crawl | odd-page.jpg | an HTML page saved as a picture | no |
 | crawl | odd-cmyk.jpg | CMYK JPEG | yes |
 | crawl | odd-turned.jpg | turned by its EXIF orientation | yes |
-| crawl | odd-unlisted.jpg | in the folder, not in sources.csv | yes, without a licence |
+| crawl | odd-unlisted.jpg | in the folder, not in sources.csv | no |
 """
 
 from __future__ import annotations

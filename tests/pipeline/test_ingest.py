@@ -251,6 +251,19 @@ def test_a_broken_mask_is_rejected(project, kind):
     ]
 
 
+def test_a_matlab_bomb_behind_a_small_variable_of_its_name_is_not_unpacked(monkeypatch):
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("was unpacked"))
+    bomb, small = np.zeros((2000, 1000), np.uint8), person()
+    for data, reason in (
+        (matlab(mask=bomb) + matlab(mask=small)[128:], "mask_not_an_image"),
+        (matlab(mask=small, other=bomb), "mask_too_large"),
+        (matlab(other=bomb, mask=small), "mask_too_large"),
+    ):
+        with pytest.raises(ImageError) as caught:
+            inspect(jpeg(), data, PARAMS, matlab=True)
+        assert caught.value.reason == reason
+
+
 def test_the_sentence_of_an_empty_mask_names_its_lightest_grey(project):
     portrait(portrait(project / "source", 1), 2, mask=encode_png(person() * np.uint8(3)))
     assert run().rejected[0].detail == "0.00% of the mask is person, less than 1%; its lightest grey is 3"

@@ -1,5 +1,7 @@
 """The per-image store: what comes out is what went in, or nothing."""
 
+import hashlib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,34 @@ def test_missing_and_damaged_entries_count_as_missing(tmp_path: Path) -> None:
     flipped[whole.index(b"0123456789") + 20] ^= 1
     path.write_bytes(bytes(flipped))
     assert store.get("ab12") is None
+
+
+def test_an_entry_with_any_bit_flipped_counts_as_missing(tmp_path: Path) -> None:
+    store = Store("stage", tmp_path)
+    store.put("ab12", Result({"x": 1}, {"image": b"123"}))
+    path = tmp_path / "stage" / "ab" / "ab12"
+    whole = path.read_bytes()
+    for bit in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(flipped))
+        assert store.get("ab12") is None, f"bit {bit}"
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", b"PK"])
+def test_a_whole_entry_of_something_else_counts_as_missing(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "stage" / "ab" / "ab12"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(hashlib.sha256(content).digest() + content)
+    assert Store("stage", tmp_path).get("ab12") is None
+
+
+def test_an_entry_of_older_code_counts_as_missing(tmp_path: Path) -> None:
+    path = tmp_path / "stage" / "ab" / "ab12"
+    path.parent.mkdir(parents=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("meta.json", "{}")
+    assert Store("stage", tmp_path).get("ab12") is None
 
 
 def test_no_temporary_file_stays(tmp_path: Path) -> None:

@@ -241,6 +241,37 @@ def test_bytes_after_the_end_marker_do_no_harm(trailer):
     assert decode_image(jpeg(picture()) + trailer).shape == picture().shape
 
 
+def test_a_png_with_one_bit_flipped_is_damaged_wherever_the_bit_is(tmp_path):
+    mask = encode_mask(MASK)
+    for data, functions in (
+        (saved(rgb(picture())), [decode_image]),
+        (mask, [decode_grey, mask_of(tmp_path)]),
+    ):
+        for at in range(8, len(data), 7):
+            flipped = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
+            for function in functions:
+                assert reason_of(function, flipped) in ("truncated", "not_an_image", "too_large"), at
+
+
+def mask_of(folder):
+    """read_mask, of bytes."""
+
+    def read(data):
+        (folder / "mask.png").write_bytes(data)
+        return read_mask(folder / "mask.png")
+
+    return read
+
+
+@pytest.mark.parametrize("lost", [1, 4, 12, 20])
+def test_a_png_without_its_end_is_damaged(lost):
+    assert reason_of(decode_image, saved(rgb(picture()))[:-lost]) == "truncated"
+
+
+def test_bytes_after_a_pngs_end_do_no_harm():
+    assert np.array_equal(decode_image(saved(rgb(picture())) + b"trailer"), picture())
+
+
 SEEDS = [
     jpeg(picture()),
     jpeg(picture(), progressive=True),
