@@ -12,17 +12,23 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import PipelineError
 from pipeline.paths import PARAMS
-from sinet.recipe import AugmentRecipe, EvaluateRecipe, Schedule, TrainRecipe
+from sinet.recipe import AugmentRecipe, EvaluateRecipe, Schedule, TrainRecipe, check_warmup
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 
 
+def must_be(holds: bool, key: str, value: object, range_: str) -> None:
+    """A ValueError that names key, value and legal range, for what only two keys together can tell."""
+    if not holds:
+        raise ValueError(f"{key} must be {range_}, found {value}")
+
+
 class Section(BaseModel):
     """A frozen part of params.yaml that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Source(Section):
@@ -62,6 +68,12 @@ class IngestParams(Section):
     duplicate_masks: Literal["keep_first", "reject_both", "majority"]
     max_reject_rate: Share
 
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        low, high = self.min_foreground, self.max_foreground
+        must_be(low < high, "min_foreground", low, f"below max_foreground ({high})")
+        return self
+
 
 class FaceParams(Section):
     """Which faces are looked for, and which of them make a portrait."""
@@ -70,6 +82,12 @@ class FaceParams(Section):
     max_side: Annotated[int, Field(ge=64)]  # pixels; a larger picture is reduced to it for the search
     min_probability: Share
     min_height: Positive  # pixels
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        low, high = self.min_size, self.max_side
+        must_be(low <= high, "min_size", low, f"at most max_side ({high})")
+        return self
 
 
 class GeometryParams(Section):
@@ -94,6 +112,12 @@ class CropParams(Section):
     other_face: Annotated[float, Field(gt=0)]  # share of the chosen face's height, of one that rejects it
     max_reject_rate: Share
 
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        low, high = self.min_coverage, self.max_coverage
+        must_be(low < high, "min_coverage", low, f"below max_coverage ({high})")
+        return self
+
 
 class TeacherParams(Section):
     """The DeepLabv3+ teacher."""
@@ -116,6 +140,11 @@ class TeacherParams(Section):
     ]  # per step, of the running mean of the weights that is kept
     dice_weight: Annotated[float, Field(ge=0)]  # of the Dice loss beside cross-entropy
     augment: AugmentRecipe
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        check_warmup(self.schedule, self.epochs)
+        return self
 
 
 class UncertaintyWeights(Section):
@@ -180,7 +209,7 @@ class LabelStudioParams(Section):
     """Where curators work; `dvc repro` needs no server."""
 
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
-    send: bool
+    send: Annotated[bool, Field(strict=True)]
     # What a task's pictures are found under: a local files storage of the server, or an address.
     picture_root: Annotated[str, Field(pattern=r"^(/data/local-files/\?d=|https?://|s3://).*[^/]$")]
 
@@ -208,6 +237,12 @@ class MergeParams(Section):
     max_orphaned_reviews: Count
     licences_excluded: tuple[Pattern[str], ...]  # regular expressions, searched for without regard to case
     max_reject_rate: Share  # of the labelled pictures
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Self:
+        both = self.dev_share + self.test_share
+        must_be(both < 1, "dev_share + test_share", both, "below 1, so that pictures are left to train on")
+        return self
 
 
 class ExportParams(Section):
@@ -273,4 +308,6 @@ def _complaint(error: dict[str, Any]) -> str:
         return f"{key}: no such parameter; remove it or mend its name"
     if error["type"] == "missing":
         return f"{key}: is missing; `python -m pipeline configure sample` shows a complete file"
+    if isinstance(error["input"], dict) and error["type"] == "value_error":  # of keys together; says which
+        return f"{key}: {error['ctx']['error']}"
     return f"{key}: found {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"

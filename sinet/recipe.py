@@ -13,7 +13,7 @@ Range = tuple[float, float]  # low, high
 class Recipe(BaseModel):
     """A frozen set of numbers that refuses keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BlurKinds(Recipe):
@@ -99,6 +99,12 @@ class Cosine(Recipe):
 Schedule = Annotated[Poly | Steps | Cosine, Field(discriminator="kind")]
 
 
+def check_warmup(schedule: Schedule, epochs: int) -> None:
+    """ValueError where the learning rate would still be growing when `epochs` (not 0) are over."""
+    if 0 < epochs <= schedule.warmup:
+        raise ValueError(f"schedule.warmup must be below epochs ({epochs}), found {schedule.warmup}")
+
+
 class Phase(Recipe):
     """One of the two phases: the encoder alone on labels at 1/8, then the whole network."""
 
@@ -114,6 +120,7 @@ class Phase(Recipe):
     def _odd_kernel(self) -> Self:
         if self.boundary_kernel % 2 == 0:
             raise ValueError(f"boundary_kernel must be odd, found {self.boundary_kernel}")
+        check_warmup(self.schedule, self.epochs)
         return self
 
 

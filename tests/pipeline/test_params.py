@@ -57,6 +57,53 @@ def test_a_bad_value_is_named_with_its_range(
         assert word in str(caught.value)
 
 
+def changed(content: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    *above, last = key.split(".")
+    section = content
+    for name in above:
+        section = section[name]
+    section[last] = value
+    return content
+
+
+LINEAR = {"kind": "poly", "power": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        (
+            "ingest.min_foreground",
+            0.97,
+            "ingest: min_foreground must be below max_foreground (0.97), found 0.97",
+        ),
+        ("crop.min_coverage", 0.96, "crop: min_coverage must be below max_coverage (0.95), found 0.96"),
+        ("crop.faces.min_size", 1281, "crop.faces: min_size must be at most max_side (1280), found 1281"),
+        ("merge.dev_share", 0.9, "merge: dev_share + test_share must be below 1"),
+        ("teacher.schedule", {**LINEAR, "warmup": 6}, "schedule.warmup must be below epochs (6), found 6"),
+        (
+            "train.phases.full.schedule",
+            {**LINEAR, "warmup": 99},
+            "warmup must be below epochs (12), found 99",
+        ),
+        ("label_studio.send", "yes", "label_studio.send: found 'yes'; input should be a valid boolean"),
+        ("teacher.learning_rate", float("nan"), "teacher.learning_rate: found nan; "),
+        ("teacher.learning_rate", float("inf"), "teacher.learning_rate: found inf; "),
+        ("train.phases.full.learning_rate", float("inf"), "learning_rate: found inf; "),
+        ("train.input.mean", [float("nan")] * 3, "train.input.mean.0: found nan; "),
+        ("train.augment.noise_sigma", [0, float("inf")], "train.augment.noise_sigma.1: found inf; "),
+    ],
+)
+def test_nonsense_is_named(content: dict[str, Any], key: str, value: object, sentence: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        parse_params(changed(content, key, value))
+    assert sentence in str(caught.value)
+
+
+def test_a_phase_of_no_epochs_may_keep_its_warmup(content: dict[str, Any]) -> None:
+    parse_params(changed(content, "train.phases.encoder.epochs", 0))
+
+
 def test_every_leaf_is_required(content: dict[str, Any]) -> None:
     """No second place for a parameter: a key left out is an error, not a silent default."""
     for section, values in content.items():
