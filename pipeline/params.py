@@ -227,6 +227,12 @@ class SidesParams(Section):
     test_share: Share  # of the clusters, only where no source publishes a test side
     max_hash_distance: Annotated[int, Field(ge=0, le=256)]  # bits of 256
 
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Self:
+        both = self.dev_share + self.test_share
+        must_be(both < 1, "dev_share + test_share", both, "below 1, so that pictures are left to train on")
+        return self
+
 
 class MergeParams(Section):
     """Which records make the dataset."""
@@ -237,12 +243,6 @@ class MergeParams(Section):
     max_orphaned_reviews: Count
     licences_excluded: tuple[Pattern[str], ...]  # regular expressions, searched for without regard to case
     max_reject_rate: Share  # of the labelled pictures
-
-    @model_validator(mode="after")
-    def _leaves_train(self) -> Self:
-        both = self.dev_share + self.test_share
-        must_be(both < 1, "dev_share + test_share", both, "below 1, so that pictures are left to train on")
-        return self
 
 
 class ExportParams(Section):
