@@ -9,6 +9,7 @@ import hashlib
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,7 @@ class FolderReport:
     ignored: int = 0  # files that are no pictures
     mistakes: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    hopeless: bool = False  # every picture that was opened or listed is rejected: a run would stop at once
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,14 @@ class Report:
 
     @property
     def usable(self) -> bool:
-        """Whether every folder can be used."""
-        return bool(self.folders) and not any(one.problem for one in self.folders)
+        """Whether every folder can be used, at least in part."""
+        return bool(self.folders) and not any(one.problem or one.hopeless for one in self.folders)
 
     def command(self) -> str:
         """The line to type, quoted for the shell and for make; "" where no folder can be used."""
         chosen: dict[str, Path] = {}
         for one in self.folders:
-            if one.layout and not one.problem:
+            if one.layout and not one.problem and not one.hopeless:
                 chosen.setdefault(one.layout, one.folder)
         settings = [
             f"{name.upper()}={shlex.quote(str(chosen[name].resolve()).replace('$', '$$'))}"
@@ -82,7 +84,7 @@ class Report:
 
 
 def main(folders: Sequence[Path]) -> int:
-    """Check the folders and print what was found; 1 where one of them cannot be used at all."""
+    """Check the folders and print what was found; 1 where one of them cannot be used."""
     params = load_params(PARAMS if PARAMS.is_file() else PROFILES / "sample.yaml")
     report = check(folders, params, _face_counter(params))
     show(report, Console(highlight=False, soft_wrap=True))
@@ -94,7 +96,12 @@ def check(folders: Iterable[Path], params: Params, find_faces: FindFaces | None 
 
     `find_faces` counts the faces in a picture; without it nobody looks for faces.
     """
-    reports = [_check_one(one, params, find_faces) for folder in folders for one in _sources_in(folder)]
+    reports = []
+    for folder in folders:
+        for source in _sources_in(folder):
+            reports.append(_check_one(source, params, find_faces))
+            if source != folder and not reports[-1].problem:
+                reports[-1].notes.append(f"{folder} itself has no layout; this folder inside it has one.")
     first: dict[str, Path] = {}
     for one in reports:
         if one.layout and first.setdefault(one.layout, one.folder) is not one.folder:
@@ -115,18 +122,21 @@ def show(report: Report, console: Console) -> None:
 def _sources_in(folder: Path) -> list[Path]:
     try:
         below = [path for path in sorted(folder.iterdir()) if path.is_dir()]
-    except OSError:
-        return [folder]
-    layouts = {path: layout for path in below if (layout := recognise(path))}
-    return list(layouts) if len(set(layouts.values())) > 1 else [folder]
+        layouts = {path: layout for path in below if (layout := recognise(path))}
+        own = recognise(folder)
+    except (PipelineError, OSError):
+        return [folder]  # whose own report says it
+    labelled = [path for path, layout in layouts.items() if layout in LABELLED]
+    inside = len(labelled) == 1 and own not in LABELLED  # else the masks would be taken for photographs
+    return list(layouts) if len(set(layouts.values())) > 1 else labelled if inside else [folder]
 
 
 def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> FolderReport:
     report = FolderReport(folder)
-    if not folder.is_dir():
-        report.problem = "this is a file, not a folder" if folder.exists() else "there is no such folder"
-        return report
     try:
+        if not folder.is_dir():
+            report.problem = "this is a file, not a folder" if folder.exists() else "there is no such folder"
+            return report
         report.layout = recognise(folder)
         listing = READERS[report.layout](folder) if report.layout else Listing()
     except (PipelineError, OSError) as error:
@@ -141,6 +151,7 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
     report.ignored = listing.ignored.total()
     report.notes += [f"{count} {what}." for what, count in sorted(listing.notes.items())]
     usable = _open(listing, params, report)
+    report.hopeless = not usable
     report.twins = _twins(listing.items)
     _names(report, listing)
     _masks(report, usable)
@@ -195,12 +206,13 @@ def _twins(items: Sequence[Item]) -> int:
     sizes = defaultdict(list)
     for item in items:
         path = Path(item.image)
-        if path.is_file():
-            sizes[path.stat().st_size].append(path)
+        with suppress(OSError):  # what cannot be read is told among the rejected
+            if path.is_file():
+                sizes[path.stat().st_size].append(path)
     contents: Counter[bytes] = Counter()
-    for paths in sizes.values():
-        if len(paths) > 1:
-            contents.update(hashlib.sha256(path.read_bytes()).digest() for path in paths)
+    for path in (path for paths in sizes.values() if len(paths) > 1 for path in paths):
+        with suppress(OSError):
+            contents[hashlib.sha256(path.read_bytes()).digest()] += 1
     return contents.total() - len(contents)
 
 
@@ -295,6 +307,9 @@ def _rate(report: FolderReport, params: Params) -> None:
         total = max(
             total, round(report.listed_rejected + report.decoded_rejected * (1 + unseen / report.decoded))
         )
+    if report.hopeless:
+        report.mistakes.append("Every picture would be rejected, so there is nothing to run the recipe on.")
+        return
     limit = params.ingest.max_reject_rate
     if total > limit * report.pictures:
         share = total / report.pictures

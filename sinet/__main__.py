@@ -117,11 +117,12 @@ def evaluate(
             raise evaluating.EvaluateError(
                 f"{len(unmatched)} files or list entries have no match; mend them, or add --allow-missing"
             )
-        evaluation = evaluating.evaluate(sinet.load(weights), samples, PROTOCOL)
-    figures = evaluation.figures()
-    content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(content, indent=2) + "\n")
+        predictor = sinet.load(weights)
+        _check_writable(out)  # now: measuring takes minutes
+        evaluation = evaluating.evaluate(predictor, samples, PROTOCOL)
+        figures = evaluation.figures()
+        content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
+        out.write_text(json.dumps(content, indent=2) + "\n")
     for name, value in figures.items():
         print(f"{name:22} {value:.4f}" if isinstance(value, float) else f"{name:22} {value}")
 
@@ -223,6 +224,18 @@ def _predictor(weights: Path | None) -> "Predictor":
     predictor = sinet.load(weights)
     predictor.model.to(choose_device())
     return predictor
+
+
+def _check_writable(out: Path) -> None:
+    """Make the folder of `out` and open it for writing, leaving what it holds; OSError where that cannot be."""
+    new = not out.exists()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.open("a").close()
+    except OSError as error:
+        raise OSError(f"expected a file that can be written, {out}: {error.strerror}") from error
+    if new:
+        out.unlink()
 
 
 def _lines(path: Path) -> list[str]:

@@ -28,10 +28,20 @@ def recognise(folder: Path) -> str | None:
 def read_layout(layout: str, folder: Path) -> Listing:
     """List what `folder` holds in `layout` (a key of READERS, or `absent` for nothing).
 
-    Raises PipelineError where the folder is missing, has another layout, or holds no picture at all.
+    Raises PipelineError where the folder is missing, cannot be read, has another layout, or holds no picture at all.
     """
     if layout == "absent":
         return Listing()
+    try:
+        return _read(layout, folder)
+    except OSError as error:
+        where = error.filename or folder
+        raise PipelineError(
+            f"{where} cannot be read: {error.strerror}; make it readable or take it away"
+        ) from error
+
+
+def _read(layout: str, folder: Path) -> Listing:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise PipelineError(f"expected a folder in the layout {layout} at {folder}, found {found}")

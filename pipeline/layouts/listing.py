@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pipeline.errors import PipelineError
+
 # Files by these names are opened; what is not a picture inside is then rejected with a reason.
 _READ = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
 _NOT_READ = ("avif", "heic", "heif", "jp2", "jxl", "svg", "psd")  # but pictures to their owners
@@ -68,8 +70,12 @@ def subfolder(folder: Path, *names: str) -> Path | None:
     """The subfolder of the first of these names that there is, whatever its case."""
     try:
         found = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir()}
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise PipelineError(
+            f"the folder {folder} cannot be read: {error.strerror}; make it readable or take it away"
+        ) from error
     return next((found[name.lower()] for name in names if name.lower() in found), None)
 
 
@@ -83,9 +89,7 @@ def files(folder: Path) -> Iterator[Path]:
 
     Whatever is no folder counts as a file here, a broken link or a pipe too: opening it says what is wrong.
     """
-    with os.scandir(folder) as entries:
-        names = sorted((entry.name for entry in entries), key=os.fsencode)
-    for name in names:
+    for name in _names(folder):
         path = folder / name
         hidden = name.startswith(".") or name.lower() in ("thumbs.db", "desktop.ini")
         if not hidden and not path.is_dir():
@@ -115,6 +119,16 @@ def folders_below(folder: Path, listing: Listing, root: Path) -> Iterator[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         yield one
-        with os.scandir(one) as entries:
-            names = sorted((entry.name for entry in entries if entry.name[:1] != "."), key=os.fsencode)
+        names = [name for name in _names(one) if name[:1] != "."]
         waiting += [path for path in (one / name for name in reversed(names)) if path.is_dir()]
+
+
+def _names(folder: Path) -> list[str]:
+    """The names in a folder, sorted; PipelineError where it cannot be read, as pictures would go missing."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((entry.name for entry in entries), key=os.fsencode)
+    except OSError as error:
+        raise PipelineError(
+            f"the folder {folder} cannot be read: {error.strerror}; make it readable or take it away"
+        ) from error

@@ -1,5 +1,6 @@
 """`python -m pipeline check` says what is wrong with a folder before a run, and what to type where nothing is."""
 
+import errno
 import io
 import os
 import shlex
@@ -13,6 +14,8 @@ from rich.console import Console
 
 from pipeline import check as checking
 from pipeline.check import check, show
+from pipeline.errors import PipelineError
+from pipeline.layouts import read_layout
 from pipeline.params import load_params
 from sinet.images import encode_mask, encode_png
 from tests.pipeline.test_ingest import jpeg, person, portrait, put, saved
@@ -194,6 +197,71 @@ def test_a_folder_that_cannot_be_used(tmp_path, params, make, words):
     report = check([tmp_path / "data"], params)
     assert words in report.folders[0].problem and words in shown(report)
     assert not report.usable and report.command() == ""
+
+
+def locked(monkeypatch, path):
+    """`path` as if it were chmod 000, for root too."""
+
+    def guarded(function):
+        def call(one, *arguments):
+            if Path(one) == path:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(one, *arguments)
+
+        return call
+
+    for owner, name in ((os, "scandir"), (os, "listdir"), (Path, "read_bytes")):
+        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
+
+
+@pytest.mark.parametrize("below", [".", "GT_png", "images_data_crop"])
+def test_a_folder_that_cannot_be_read(tmp_path, params, monkeypatch, below):
+    folder = portraits(tmp_path / "eg")
+    locked(monkeypatch, folder / below)
+    report = check([folder], params)
+    assert "cannot be read: Permission denied" in shown(report) and not report.usable
+    with pytest.raises(PipelineError, match="cannot be read: Permission denied; make it readable"):
+        read_layout("eg1800", folder)
+
+
+def test_a_folder_beside_good_ones_that_cannot_be_read(tmp_path, params, monkeypatch):
+    put(tmp_path / "a.jpg", jpeg())
+    put(tmp_path / "below/b.jpg", jpeg())
+    locked(monkeypatch, tmp_path / "below")
+    assert "below cannot be read: Permission denied" in one(tmp_path, params).problem
+    with pytest.raises(PipelineError, match="below cannot be read: Permission denied"):
+        read_layout("crawl", tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_a_rejected_one(tmp_path, params, monkeypatch):
+    folder = portraits(tmp_path, image=jpeg(1))
+    locked(monkeypatch, folder / "images_data_crop/00003.jpg")
+    report = one(folder, params)
+    assert report.rejected["unreadable"][0].startswith("images_data_crop/00003.jpg: ") and report.twins == 8
+
+
+@pytest.mark.parametrize("swap", [True, False])
+def test_where_everything_would_be_rejected_there_is_no_line_to_type(tmp_path, params, swap):
+    if swap:
+        folder = portraits(tmp_path / "x")
+        (folder / "images_data_crop").rename(folder / "y")
+        (folder / "GT_png").rename(folder / "images_data_crop")
+        (folder / "y").rename(folder / "GT_png")
+    else:
+        folder = bodies(tmp_path / "x", range(10), range(20, 30))
+    report = check([folder], params)
+    text = shown(report)
+    assert not report.usable and report.command() == "" and "To run the recipe" not in text
+    assert ("are pictures and masks swapped?" if swap else "The names do not match") in text
+    assert "Every picture would be rejected" in text
+
+
+def test_a_parent_of_one_labelled_folder_stands_for_it(tmp_path, params):
+    mine = portraits(tmp_path / "par/mine")
+    report = check([tmp_path / "par"], params)
+    assert [(one.folder, one.layout) for one in report.folders] == [(mine, "eg1800")]
+    assert f"{tmp_path / 'par'} itself has no layout; this folder inside it has one." in shown(report)
+    assert report.command() == f"make repro PROFILE=real EG1800={mine}"
 
 
 def test_a_folder_of_sources_stands_for_them(tmp_path, params):

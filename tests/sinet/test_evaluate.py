@@ -191,6 +191,20 @@ def test_command_without_weights_takes_those_of_the_package(
     assert "the installation is incomplete" in done.stderr
 
 
+@pytest.mark.parametrize("out", ["file/x.json", "folder"])
+def test_command_finds_out_before_measuring_that_it_cannot_write(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    monkeypatch.setattr("sinet.evaluate.evaluate", lambda *_: pytest.fail("measured"))
+    done = CliRunner().invoke(app, command(pairs, tmp_path / out, "--allow-missing"))
+    assert done.exit_code == 1
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("unmatched")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"sinet evaluate: expected a file that can be written, {tmp_path / out}: ")
+
+
 def test_command_with_a_list(pairs: Path, tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("1\n3\n")
     done = CliRunner().invoke(app, command(pairs, tmp_path / "o.json", "--list", str(tmp_path / "val.txt")))
