@@ -1,8 +1,10 @@
 """What all tests share: skips are failures under CI, except for real photographs."""
 
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +25,28 @@ def real_data() -> Path:
     if not REAL_DATA.is_dir():
         pytest.skip("real photographs: ../shared/data is not here")
     return REAL_DATA
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    """A page of a headless Chromium that can reach loopback and files only."""
+    library = pytest.importorskip("playwright.sync_api", reason="browser: playwright is not installed")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("browser: no Chromium; `make browser` installs it on Debian")
+    with library.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=browser,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+            ],
+        )
+        context = chromium.new_context(viewport={"width": 1700, "height": 1300})
+        context.set_default_timeout(60_000)
+        yield context.new_page()
+        chromium.close()
 
 
 @pytest.hookimpl(wrapper=True)

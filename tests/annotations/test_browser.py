@@ -1,8 +1,6 @@
 """A curator in a real browser: logs in, sees the mask, accepts, fixes, rejects, skips; pull gives exactly that."""
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +19,6 @@ from tests.annotations.conftest import HEIGHT, WIDTH
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
 
 BRUSH = 8  # pixels of the picture that a stroke may reach to each side
-
-
-@pytest.fixture
-def page(tmp_path: Path) -> Iterator[Any]:
-    """A page of a headless Chromium that can reach loopback only."""
-    library = pytest.importorskip("playwright.sync_api", reason="label_studio: playwright is not installed")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("label_studio: no Chromium; `make browser` installs it on Debian")
-    with library.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=browser,
-            args=[
-                "--no-sandbox",
-                "--disable-gpu",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            ],
-        )
-        context = chromium.new_context(viewport={"width": 1700, "height": 1300})
-        context.set_default_timeout(60_000)
-        yield context.new_page()
-        chromium.close()
 
 
 class Curator:

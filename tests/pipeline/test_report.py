@@ -131,6 +131,31 @@ def test_git_gets_numbers_and_a_drawing_but_no_picture(world: Path) -> None:
     assert len(list(csv.DictReader(io.StringIO(written["dataset.csv"].decode())))) > 50
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1200, 420])
+def test_a_browser_shows_the_page_whole_with_pictures_in_their_shape(
+    world: Path, page: Any, width: int
+) -> None:
+    stage.main()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url),
+    )
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto((PAGE / "index.html").resolve().as_uri())
+    shapes = page.eval_on_selector_all(
+        "img", "all => all.map(i => [i.clientWidth / i.clientHeight, i.naturalWidth / i.naturalHeight])"
+    )
+    assert len(shapes) == 2 + 2 + 3 + 2  # as above: crops, reviewed ones, pseudo labels, the gallery
+    for shown, true in shapes:
+        assert shown == pytest.approx(true, rel=0.03)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert faults == []
+
+
 def test_another_training_changes_the_page_and_not_what_git_tracks(world: Path) -> None:
     stage.main()
     before, page = contents(REPORTS), contents(PAGE)
