@@ -27,11 +27,11 @@ PLUMBING = frozenset(
 
 @dataclass(frozen=True)
 class Usage:
-    """What a stage uses: code files, data paths, sections of params.yaml."""
+    """What a stage uses: code files, data paths, and of params.yaml sections as a whole or SECTION.KEY."""
 
     code: frozenset[str]
     data: frozenset[str]
-    sections: frozenset[str]
+    params: frozenset[str]
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def usage(module: str, root: Path = Path()) -> Usage:
     return Usage(
         frozenset(code),
         frozenset(path.as_posix() for path in beside | set(_used_paths(tree))),
-        frozenset(_used_sections(tree)),
+        frozenset(_used_params(tree)),
     )
 
 
@@ -86,13 +86,25 @@ def _stage_differences(
     for path in sorted(data):
         if not any(_overlap(path, one) for one in used.data):
             yield f"names {path}, which its module does not use"
-    sections = {str(param).split(".")[0] for param in template.get("params", [])}
-    sections |= {"sources"} if "foreach" in stage else set()
-    sections |= {one for one in used.sections if any(f"${{{one}." in path for path in deps)}
-    for section in sorted(used.sections - sections):
-        yield f"uses the params {section}, which it does not name"
-    for section in sorted(sections - used.sections):
-        yield f"names the params {section}, which its module does not use"
+    named = {str(param) for param in template.get("params", [])}
+    named |= {"sources"} if "foreach" in stage else set()
+    named |= {section for section in Params.model_fields if any(f"${{{section}." in path for path in deps)}
+    for param in sorted(used.params):
+        if not any(_within(param, one) for one in named):
+            yield f"uses the params {param}, which it does not name"
+    for param in sorted(named):
+        if not any(_within(param, one) or _within(one, param) for one in used.params):
+            yield f"names the params {param}, which its module does not use"
+    command = str(template.get("cmd", ""))
+    if not re.match(rf"python -m pipeline\.{name}( |$)", command):
+        yield f"runs {command!r}, expected `python -m pipeline.{name}`"
+    if "foreach" in stage and not any("${item" in path for path in deps):
+        yield "is run for each of several items, but names nothing of an item as a dependency"
+
+
+def _within(param: str, other: str) -> bool:
+    """Whether `other` is the same parameter or a section that holds it."""
+    return param == other or param.startswith(f"{other}.")
 
 
 def _plain(entry: str | dict[str, Any]) -> str:
@@ -184,8 +196,11 @@ def _literal_path(node: ast.AST, places: dict[str, Path]) -> Path | None:
     return None
 
 
-def _used_sections(tree: ast.AST) -> Iterator[str]:
-    """SECTION of each `load_params().SECTION`, or of `name.SECTION` where `name = load_params()`."""
+def _used_params(tree: ast.AST) -> Iterator[str]:
+    """SECTION of each `load_params().SECTION`, or of `name.SECTION` where `name = load_params()`.
+
+    Where a key of the section follows, SECTION.KEY; a section that is handed on is used as a whole.
+    """
     loaded = {
         target.id
         for node in ast.walk(tree)
@@ -193,11 +208,25 @@ def _used_sections(tree: ast.AST) -> Iterator[str]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in Params.model_fields:
-            value = node.value
-            if _is_load(value) or (isinstance(value, ast.Name) and value.id in loaded):
-                yield node.attr
+    keyed: set[int] = set()
+    for node in ast.walk(tree):  # breadth first: SECTION.KEY comes before its part SECTION
+        if not isinstance(node, ast.Attribute):
+            continue
+        inner = node.value
+        if isinstance(inner, ast.Attribute) and _is_section(inner, loaded):
+            keyed.add(id(inner))
+            section = Params.model_fields[inner.attr].annotation
+            plain = node.attr in getattr(section, "model_fields", {})
+            yield f"{inner.attr}.{node.attr}" if plain else inner.attr
+        elif _is_section(node, loaded) and id(node) not in keyed:
+            yield node.attr
+
+
+def _is_section(node: ast.Attribute, loaded: set[str]) -> bool:
+    value = node.value
+    return node.attr in Params.model_fields and (
+        _is_load(value) or (isinstance(value, ast.Name) and value.id in loaded)
+    )
 
 
 def _is_load(node: ast.AST) -> bool:

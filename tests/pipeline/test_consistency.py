@@ -66,6 +66,53 @@ def test_what_is_named_in_vain(
     assert differences(changed, root) == [sentence]
 
 
+@pytest.mark.parametrize(
+    ("stage", "changes", "sentences"),
+    [
+        (
+            "teacher",
+            {"params": ["teacher.size", "sides", "merge.licences_excluded"]},
+            ["teacher: uses the params teacher, which it does not name"],
+        ),
+        (
+            "merge",
+            {"params": ["merge", "sides", "crop.whole_from"]},
+            [
+                "merge: uses the params crop.fill, which it does not name",
+                "merge: names the params crop.whole_from, which its module does not use",
+            ],
+        ),
+        (
+            "crop",
+            {"cmd": "python -m pipeline.merge"},
+            ["crop: runs 'python -m pipeline.merge', expected `python -m pipeline.crop`"],
+        ),
+    ],
+)
+def test_another_entry_in_its_place_is_named(
+    stages: dict[str, Any],
+    stage: str,
+    changes: dict[str, Any],
+    sentences: list[str],
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    stages["stages"][stage].update(changes)
+    changed = tmp_path / "dvc.yaml"
+    changed.write_text(yaml.safe_dump(stages))
+    assert differences(changed, root) == sentences
+
+
+def test_a_source_that_is_no_dependency_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    stages["stages"]["ingest"]["do"]["deps"].remove("${item.path}")
+    changed = tmp_path / "dvc.yaml"
+    changed.write_text(yaml.safe_dump(stages))
+    assert (
+        "ingest: is run for each of several items, but names nothing of an item"
+        in differences(changed, root)[0]
+    )
+
+
 def test_the_committed_lock_belongs_to_the_committed_code(root: Path) -> None:
     """After a change of a stage's code, `make repro` and a commit of dvc.lock are due."""
     stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
