@@ -14,6 +14,7 @@ import yaml
 from annotations.client import Client
 from annotations.installation import Installation, free_port
 from annotations.settings import server_python
+from pipeline.records import make_records, write_records
 from tests.annotations.drawn import write_pseudo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """A project's folder with data/push for 6 drawn pictures, made by the stages themselves."""
     folder = tmp_path_factory.mktemp("pushed")
     write_pseudo(folder, 6, empty=2, width=WIDTH, height=HEIGHT)
+    write_records(folder / "data/ingest/crawl", make_records([]), [])
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["reviews"] = {"path": "reviews"}
     params["queue"] |= {"double_share": 0.0, "gold_share": 0.0}  # one task a picture, and no dataset beside
