@@ -10,12 +10,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from annotations.lock import Array, Key, Moment, Pseudonym, pack_mask, unpack_mask
+from annotations.lock import KEEPS, Array, Key, Moment, Pseudonym, pack_mask, unpack_mask
 from annotations.quality import Judgement, Purpose, Said
 from annotations.shards import parse_line, read_shards, write_shards
 
 FOLDER = "judgements"  # in the lock's folder
-_KEPT = ("accept", "fix")
 
 
 class Opinion(BaseModel):
@@ -34,7 +33,7 @@ class Opinion(BaseModel):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Opinion":
-        if self.edit is not None and self.said not in _KEPT:
+        if self.edit is not None and self.said not in KEEPS:
             raise ValueError(f"{self.said} brings no mask, found an edit")
         return self
 
@@ -58,7 +57,7 @@ class JudgedTask(BaseModel):
 
     def mask_of(self, opinion: Opinion) -> Array | None:
         """The mask (H, W) uint8 {0, 1} that this reviewer submitted; None unless accept or fix."""
-        if opinion.said not in _KEPT or (self.proposed is None and opinion.edit is None):
+        if opinion.said not in KEEPS or (self.proposed is None and opinion.edit is None):
             return None
         masks = [unpack_mask(text) for text in (self.proposed, opinion.edit) if text is not None]
         return masks[0] if len(masks) == 1 else masks[0] ^ masks[1]

@@ -12,7 +12,7 @@ from annotations.exported import Reading, Review
 from annotations.import_files import Task
 from annotations.lock import Verdict
 from annotations.push import missing, same_config
-from annotations.quality import Figure, Judgement, caught, double
+from annotations.quality import QUEUED, Figure, Judgement, caught, double
 from annotations.random_slice import in_random_slice
 from annotations.settle import Settled, to_do
 
@@ -34,9 +34,7 @@ def gain(reading: Reading, settled: Settled, share: float) -> Gain | None:
 
     A crop that was drawn from scratch tells nothing of its proposed mask and is left out.
     """
-    identities = {
-        subject.key: subject.id for subject in reading.subjects if subject.purpose in ("review", "second")
-    }
+    identities = {subject.key: subject.id for subject in reading.subjects if subject.purpose in QUEUED}
     verdicts = [
         entry.verdict
         for key, entry in settled.entries.items()

@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.figures import bias_grids
 from pipeline.params import load_params
 from pipeline.paths import PLOTS
-from pipeline.stage import run, write_metrics
+from pipeline.stage import run, write_metrics, write_text
 
 log = logging.getLogger("pipeline")
 
@@ -44,14 +44,6 @@ def main() -> None:
     write_text(PLOTS / "bias_maps.svg", bias_grids(bias_maps(found)))
     write_metrics("reviews", summarise(found))
     log.info("agreement: %d judgements", len(found))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write by way of a temporary name, so that a kill leaves no half file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

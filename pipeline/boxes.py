@@ -38,6 +38,13 @@ class Box:
         x0, y0 = min(max(self.x0, 0), width), min(max(self.y0, 0), height)
         return Box(x0, y0, max(x0, min(self.x1, width)), max(y0, min(self.y1, height)))
 
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0..1; of two boxes without any pixel 1."""
+        wide = max(0, min(self.x1, other.x1) - max(self.x0, other.x0))
+        tall = max(0, min(self.y1, other.y1) - max(self.y0, other.y0))
+        union = self.width * self.height + other.width * other.height - wide * tall
+        return wide * tall / union if union else 1.0
+
     def moved(self, x: int, y: int) -> Box:
         """The same box, `x` pixels further right and `y` further down."""
         return Box(self.x0 + x, self.y0 + y, self.x1 + x, self.y1 + y)

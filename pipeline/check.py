@@ -126,9 +126,12 @@ def _sources_in(folder: Path) -> list[Path]:
         own = recognise(folder)
     except (PipelineError, OSError):
         return [folder]  # whose own report says it
+    if len(set(layouts.values())) > 1:
+        return list(layouts)
     labelled = [path for path, layout in layouts.items() if layout in LABELLED]
-    inside = len(labelled) == 1 and own not in LABELLED  # else the masks would be taken for photographs
-    return list(layouts) if len(set(layouts.values())) > 1 else labelled if inside else [folder]
+    if len(labelled) == 1 and own not in LABELLED:  # else its masks would be taken for photographs
+        return labelled
+    return [folder]
 
 
 def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> FolderReport:

@@ -56,7 +56,11 @@ class TeacherCard:
 
 
 def imagenet_input(size: int) -> Preprocessing:
-    """RGB of `size` x `size` pixels with ImageNet's mean and standard deviation, as every encoder here expects."""
+    """RGB of `size` x `size` pixels with ImageNet's mean and standard deviation.
+
+    Most encoders' weights were trained on it. EfficientNet-Lite's were on (x - 127) / 128, which is close to it; the
+    first epochs make up for the rest.
+    """
     return Preprocessing(size=size, order="rgb", mean=IMAGENET_MEAN, std=IMAGENET_STD, scale=1.0)
 
 

@@ -24,6 +24,7 @@ from annotations.agreement import AGREE_IOU, mask_iou
 from annotations.judgements import JudgedTask, Opinion, edit_of, write_judgements
 from annotations.lock import LockEntry, Verdict, pack_mask, review_key, write_lock
 from annotations.quality import Purpose
+from annotations.random_slice import draw as draw_share
 from pipeline.boxes import Box
 from pipeline.drawing.layouts import Task, crawl_index, crawl_name, draw
 from pipeline.errors import PipelineError
@@ -94,9 +95,9 @@ def review(pseudo: Pseudo, exact_parent: Mask) -> LockEntry:
         verdict=verdict,
         mask=masks[verdict],
         reasons=reasons,
-        reviewer=REVIEWERS[int(_share(pseudo.key, "reviewer") * len(REVIEWERS))],
+        reviewer=REVIEWERS[int(draw_share(pseudo.key, "reviewer") * len(REVIEWERS))],
         reviewed_at=(
-            _FIRST_DAY + timedelta(seconds=int(_share(pseudo.key, "moment") * 14 * 86400))
+            _FIRST_DAY + timedelta(seconds=int(draw_share(pseudo.key, "moment") * 14 * 86400))
         ).isoformat(),
         teacher=pseudo.teacher,
     )
@@ -119,7 +120,7 @@ def judge(pseudo: Pseudo, entry: LockEntry) -> list[JudgedTask]:
     """
     mask = None if entry.mask is None else entry.mask_array()
     tasks = [_judged(pseudo, entry, "review", 1, entry.reviewer, mask)]
-    if _share(pseudo.key, "second") >= SECOND_SHARE:
+    if draw_share(pseudo.key, "second") >= SECOND_SHARE:
         return tasks
     place = REVIEWERS.index(entry.reviewer)
     second, third = REVIEWERS[(place + 1) % 3], REVIEWERS[(place + 2) % 3]
@@ -149,7 +150,7 @@ def summarise(entries: Iterable[LockEntry]) -> dict[str, int]:
 def _judge(pseudo: Pseudo, exact: Mask) -> tuple[Verdict, tuple[str, ...]]:
     if exact.mean() < MIN_PERSON:
         return "reject", ("no_person",)
-    lot = _share(pseudo.key, "verdict")
+    lot = draw_share(pseudo.key, "verdict")
     if lot < UNSURE_SHARE:
         return "unsure", ("hidden_edge",)
     if lot < UNSURE_SHARE + REJECT_SHARE:
@@ -170,7 +171,7 @@ def _judged(
         at=(datetime.fromisoformat(entry.reviewed_at) + timedelta(days=_day(purpose, round_))).isoformat(),
         said=entry.verdict,
         reasons=entry.reasons,
-        seconds=round(low + (high - low) * _share(pseudo.key, f"seconds {reviewer}"), 1),
+        seconds=round(low + (high - low) * draw_share(pseudo.key, f"seconds {reviewer}"), 1),
         edit=None if mask is None else edit_of(mask, pseudo.mask),
     )
     return JudgedTask(
@@ -202,11 +203,6 @@ def _with_habit(mask: Mask, pixels: int) -> Mask:
 
 def _hash(key: str, purpose: str) -> str:
     return hashlib.sha256(f"{purpose} {key}".encode()).hexdigest()
-
-
-def _share(key: str, purpose: str) -> float:
-    """A number in 0..1 that depends on key and purpose alone."""
-    return int(_hash(key, purpose)[:8], 16) / 2**32
 
 
 def _size(mask: Mask) -> str:

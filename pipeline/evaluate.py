@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import DATASET, GALLERY, PLOTS, SINET
 from pipeline.records import read_records
-from pipeline.stage import run, write_metrics
+from pipeline.stage import run, write_metrics, write_text
 from sinet.recipe import EvaluateRecipe
 
 log = logging.getLogger("pipeline")
@@ -67,11 +67,7 @@ def evaluate(
 def main() -> None:
     """Run the stage."""
     metrics, table = evaluate(read_records(DATASET), SINET, load_params().evaluate, GALLERY)
-    PLOTS.mkdir(exist_ok=True)
-    path = PLOTS / "evaluate.csv"
-    temporary = path.with_name(f"{path.name}.tmp")
-    table.to_csv(temporary, index=False, float_format="%.6f")
-    temporary.replace(path)
+    write_text(PLOTS / "evaluate.csv", table.to_csv(index=False, float_format="%.6f"))
     write_metrics("evaluate", metrics)
     log.info(
         "foreground IoU %.4f, two-class mIoU %.4f, boundary F1 %.4f, at native size %.4f (%d pictures)",

@@ -86,7 +86,7 @@ def ingest(
     label = "human" if source.layout in LABELLED else "none"
     twins = _twins(settled, rows)
     records = [
-        {**_publish(one, rows[one.number], name, label, staging, out), "twins": twins.get(one.id, "")}
+        _publish(one, rows[one.number], name, label, twins.get(one.id, ""), staging, out)
         for one in settled.kept
     ]
     shutil.rmtree(staging)
@@ -194,7 +194,9 @@ def _staged_mask(staging: Path, candidate: Candidate) -> np.ndarray[Any, np.dtyp
     return None if candidate.item.mask is None else read_mask(_mask_file(staging, candidate.number))
 
 
-def _publish(one: Candidate, row: Row, name: str, label: str, staging: Path, out: Path) -> dict[str, Any]:
+def _publish(
+    one: Candidate, row: Row, name: str, label: str, twins: str, staging: Path, out: Path
+) -> dict[str, Any]:
     """Give a staged picture its id as a name; return its record."""
     image = out / "images" / f"{row.id}{row.suffix}"
     _image_file(staging, one.number, row.suffix).replace(image)
@@ -213,6 +215,7 @@ def _publish(one: Candidate, row: Row, name: str, label: str, staging: Path, out
         "width": row.width,
         "height": row.height,
         "sha256": row.sha256,
+        "twins": twins,
         "url": item.url,
         "author": item.author,
         "licence": item.licence,

@@ -39,7 +39,7 @@ def reviews_by_picture(entries: Sequence[LockEntry], crawl: pd.DataFrame) -> dic
 def review_of(row: Any, entries: Sequence[LockEntry], same_box_iou: float) -> LockEntry | None:
     """The one of its picture's reviews that judges this crop: of the same box, or of one a detector moved a little."""
     box = Box.parse(row.crop_box)
-    near = [(_box_iou(box, Box.parse(entry.crop_box)), entry.key, entry) for entry in entries]
+    near = [(box.iou(Box.parse(entry.crop_box)), entry.key, entry) for entry in entries]
     best = max(near, default=None, key=lambda one: one[:2])
     return best[2] if best is not None and best[0] >= same_box_iou else None
 
@@ -54,10 +54,3 @@ def judged_keys(
         if isinstance(row.crop_box, str)
         and review_of(row, reviews.get(str(row.parent_sha256), []), same_box_iou) is not None
     }
-
-
-def _box_iou(one: Box, other: Box) -> float:
-    wide = max(0, min(one.x1, other.x1) - max(one.x0, other.x0))
-    tall = max(0, min(one.y1, other.y1) - max(one.y0, other.y0))
-    union = one.width * one.height + other.width * other.height - wide * tall
-    return wide * tall / union if union else 1.0

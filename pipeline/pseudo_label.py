@@ -23,7 +23,7 @@ from pipeline.params import CropParams, PseudoLabelParams, load_params
 from pipeline.paths import CACHE, INGEST, PSEUDO, TEACHER
 from pipeline.portrait import choose_portrait, cut, is_confident
 from pipeline.records import Rejected, account, make_records, read_records, write_records
-from pipeline.stage import run, write_metrics
+from pipeline.stage import run, write_metrics, write_text
 from pipeline.store import Result, Store, key_of
 from pipeline.uncertainty import combine, doubt, quality_flags
 from sinet.images import encode_mask, encode_png, pixel_id, read_image
@@ -266,10 +266,8 @@ def main() -> None:
 
 
 def write_uncertainty(path: Path, parts: pd.DataFrame) -> None:
-    """id, flip, stability, entropy as CSV, by way of a temporary name."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    parts.to_csv(temporary, float_format="%.6f", lineterminator="\n")
-    temporary.replace(path)
+    """id, flip, stability, entropy as CSV."""
+    write_text(path, parts.to_csv(float_format="%.6f", lineterminator="\n"))
 
 
 if __name__ == "__main__":

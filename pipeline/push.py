@@ -131,15 +131,15 @@ def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, A
     try:
         right = read_mask(item.mask)
         mask = _shown(item, right)
-        drawn = _draw(item, mask, store)
+        # A second task shows the pictures of the first.
+        drawn = {} if item.purpose == "second" else _draw(item, mask, store)
     except ImageError as error:
         raise PipelineError(
             f"a {'gold task' if item.purpose == 'gold' else 'pseudo label'} cannot be shown: {error.detail}; run "
             f"`dvc repro --force {'merge' if item.purpose == 'gold' else 'pseudo_label'}`"
         ) from error
-    if item.purpose != "second":  # whose pictures its first task writes
-        for name, content in drawn.items():
-            _write(folder / f"{key}-{name}.jpg", content)
+    for name, content in drawn.items():
+        _write(folder / f"{key}-{name}.jpg", content)
     pictures = Pictures(
         image=f"{root}/{key}-image.jpg",
         outline=f"{root}/{key}-outline.jpg",

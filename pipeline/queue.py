@@ -18,7 +18,7 @@ from pipeline.params import QueueParams, load_params
 from pipeline.paths import DATASET, INGEST, PSEUDO, QUEUE
 from pipeline.records import make_records, read_records
 from pipeline.review_mix import mix
-from pipeline.stage import run, write_metrics
+from pipeline.stage import run, write_metrics, write_text
 
 COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "flags", "score")
 
@@ -71,9 +71,7 @@ def summarise(records: pd.DataFrame, reviewed: Collection[str], mixed: pd.DataFr
 def write_queue(folder: Path, queue: pd.DataFrame) -> None:
     """Write FOLDER/queue.csv anew."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    queue.to_csv(folder / "queue.csv.tmp", index=False)
-    (folder / "queue.csv.tmp").replace(folder / "queue.csv")
+    write_text(folder / "queue.csv", queue.to_csv(index=False))
 
 
 def _waiting(records: pd.DataFrame, reviewed: Collection[str]) -> pd.DataFrame:

@@ -30,7 +30,7 @@ from pipeline.report_page import (
     page_html,
     page_markdown,
 )
-from pipeline.stage import run
+from pipeline.stage import run, write_text
 from pipeline.thumbnails import data_uri, outlined
 from sinet.images import read_image, read_mask
 
@@ -129,11 +129,8 @@ def versions() -> dict[str, str]:
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
     """Make the folder anew with these text files."""
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     for name, text in files.items():
-        temporary = folder / f"{name}.tmp"
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(folder / name)
+        write_text(folder / name, text)
 
 
 def _sample(row: "pd.Series[Any]", height: int) -> Picture:

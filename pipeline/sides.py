@@ -52,7 +52,9 @@ def join(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd
     a side drawn by a hash. A pseudo label may only train. What stands between pictures of two sides leaves.
     """
     placed = records[records["side"].notna()]
-    near = {str(cluster): group for cluster, group in placed.groupby("cluster")}
+    near: dict[str, dict[str, str]] = {}  # the first id of each side in a cluster
+    for one in placed.sort_values("id").itertuples():
+        near.setdefault(str(one.cluster), {}).setdefault(str(one.side), str(one.id))
     published = publishes_test(placed)
     judged = _first_id(records[records["label"] == "reviewed"])
     cut_test = 0.0 if published else test_share
@@ -63,14 +65,14 @@ def join(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd
             return None
         cluster = row["cluster"]
         if cluster in near:
-            first = near[cluster].sort_values("id").groupby("side")["id"].first()
+            first = near[cluster]
         elif cluster in judged:
-            first = pd.Series({_drawn(judged[cluster], dev_share, cut_test): judged[cluster]})
+            first = {_drawn(judged[cluster], dev_share, cut_test): judged[cluster]}
         else:
-            first = pd.Series({"train": row["id"]})
+            first = {"train": row["id"]}
         side = next(name for name in ("test", "dev", "train") if name in first)
         if len(first) > 1:
-            pictures = " and ".join(f"{one} ({name})" for name, one in first.items())
+            pictures = " and ".join(f"{one} ({name})" for name, one in sorted(first.items()))
             return f"leak_with_{side}", f"looks like pictures of two sides, {pictures}"
         if side == "test" and published:
             return "leak_with_test", f"the same photograph as {first[side]} of the published test side"

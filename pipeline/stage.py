@@ -28,12 +28,17 @@ def run(name: str, main: Callable[[], None]) -> None:
     log.info("%s: done in %.1f s", name, time.monotonic() - start)
 
 
-def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write sorted, indented JSON by way of a temporary name, so that a kill leaves no half file."""
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 by way of a temporary name, so that a kill leaves no half file; makes the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(_rounded(content), indent=2, sort_keys=True, allow_nan=False) + "\n")
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8", newline="\n")
     temporary.replace(path)
+
+
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write sorted, indented JSON, as `write_text` does."""
+    write_text(path, json.dumps(_rounded(content), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 def write_metrics(stage: str, content: Mapping[str, object]) -> None:

@@ -32,7 +32,7 @@ from pipeline.near_duplicates import Hashes, hash_pictures
 from pipeline.params import SidesParams, TeacherParams, load_params
 from pipeline.paths import CACHE, CROP, INGEST, PLOTS, TEACHER
 from pipeline.records import dataset_hash, read_records
-from pipeline.stage import run, write_metrics
+from pipeline.stage import run, write_metrics, write_text
 from pipeline.store import Store
 from sinet import metrics
 from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
@@ -205,15 +205,12 @@ def summarise(records: pd.DataFrame, items: int, trained: Trained) -> dict[str, 
 
 
 def write_curves(path: Path, history: Sequence[dict[str, float]]) -> None:
-    """One CSV line an epoch, by way of a temporary name."""
+    """One CSV line an epoch."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(history[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows({key: round(value, 6) for key, value in row.items()} for row in history)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text.getvalue())
-    temporary.replace(path)
+    write_text(path, text.getvalue())
 
 
 def to_channels_last(model: nn.Module) -> None:

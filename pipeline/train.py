@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import CACHE, DATASET, PLOTS, SINET
 from pipeline.records import dataset_hash, read_records
-from pipeline.stage import run, write_metrics
+from pipeline.stage import run, write_metrics, write_text
 
 if TYPE_CHECKING:
     from sinet.data import Sample
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeline")
 
 
-def train(records: pd.DataFrame, recipe: TrainRecipe) -> Trained:
-    """Train on the records of sides train and dev; no file of another side is opened."""
+def train(records: pd.DataFrame, recipe: TrainRecipe, checkpoints: Path | None = None) -> Trained:
+    """Train on the records of sides train and dev; no file of another side is opened.
+
+    `checkpoints` is the run's own folder, `checkpoint_folder` where none is named.
+    """
     from sinet.device import choose_device, use_all_cores
     from sinet.images import ImageError
     from sinet.train import TrainingError
@@ -40,7 +43,7 @@ def train(records: pd.DataFrame, recipe: TrainRecipe) -> Trained:
     samples, dev = samples_of(records, "train"), samples_of(records, "dev")
     log.info("%d pictures to train on, %d to judge by, on %s", len(samples), len(dev), device)
     try:
-        return train_sinet(samples, dev, recipe, checkpoint_folder(records, recipe), device)
+        return train_sinet(samples, dev, recipe, checkpoints or checkpoint_folder(records, recipe), device)
     except TrainingError as error:
         raise PipelineError(str(error)) from error
     except ImageError as error:
@@ -96,10 +99,7 @@ def summarise(records: pd.DataFrame, trained: Trained) -> dict[str, Any]:
 def write_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """One row an epoch, numbered through both phases; dev columns are empty where dev was not evaluated."""
     table = pd.DataFrame([{**row, "epoch": number} for number, row in enumerate(history, 1)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    table.to_csv(temporary, index=False, float_format="%.6g")
-    temporary.replace(path)
+    write_text(path, table.to_csv(index=False, float_format="%.6g"))
 
 
 def main() -> None:

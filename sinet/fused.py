@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sinet.fused_tail import Tail
+from sinet.fused_tail import Tail, affine
 from sinet.model import GROUPS, S2Block, S2Module, SINet, SqueezeDownsample, check_size
 
 LANES = 8  # channels a processor's vector holds; a multiple of it is quicker
@@ -187,11 +187,11 @@ class _S2(nn.Module):
         super().__init__()
         self.residual = module.residual
         half = module.c1.conv.out_channels
-        scale, shift = _affine(module.BR.bn)
+        scale, shift = affine(module.BR.bn)
         self.squeeze = _kept(_dense(module.c1.conv.weight).t())  # in x half
         branches = _branches((module.d1, module.d2), scale)
         self.branches = nn.ModuleList(branches)
-        self.bias = _kept(shift + torch.cat([_affine(d.bn)[1] for d in (module.d1, module.d2)]) * scale)
+        self.bias = _kept(shift + torch.cat([affine(d.bn)[1] for d in (module.d1, module.d2)]) * scale)
         self.scale = _kept(scale)
         self.slope = _kept(module.BR.act.weight)
         self.copies = 2 if len(branches) == 1 else 1
@@ -264,7 +264,7 @@ class _NormAct(nn.Module):
 
     def __init__(self, bn: nn.BatchNorm2d, act: nn.PReLU) -> None:
         super().__init__()
-        scale, shift = _affine(bn)
+        scale, shift = affine(bn)
         self.scale, self.shift, self.slope = _kept(scale), _kept(shift), _kept(act.weight)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
@@ -298,16 +298,9 @@ def _branches(blocks: tuple[S2Block, S2Block], scale: Tensor) -> list[_Branch]:
     return [_Branch([blocks[i]], [places[i]], [scales[i]]) for i in range(2)]
 
 
-def _affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Scale and shift of a BatchNorm in eval mode, float64, one a channel."""
-    assert bn.running_mean is not None and bn.running_var is not None
-    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    return scale, bn.bias.double() - bn.running_mean.double() * scale
-
-
 def _folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight (out x ... ) and bias, float64, of a convolution without bias and the BatchNorm behind it."""
-    scale, shift = _affine(bn)
+    scale, shift = affine(bn)
     return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 

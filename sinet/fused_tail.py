@@ -18,9 +18,7 @@ class Tail(nn.Module):
 
     def __init__(self, bn: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
         super().__init__()
-        assert bn.running_mean is not None and bn.running_var is not None
-        scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-        shift = bn.bias.double() - bn.running_mean.double() * scale
+        scale, shift = affine(bn)
         self.scale = nn.Parameter(scale.view(-1, 1, 1).detach().clone())
         self.shift = nn.Parameter(shift.view(-1, 1, 1).detach().clone())
         self.kernel = nn.Parameter(conv.weight.detach().double().clone())  # out x in x 3 x 3
@@ -57,6 +55,13 @@ class Tail(nn.Module):
                 taken = (taken[:, :, None] * KERNEL + torch.arange(KERNEL)).flatten(1)
             self._sides[key] = taken.flatten(), matrix.to(dtype).contiguous()
         return self._sides[key]
+
+
+def affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Scale and shift of a BatchNorm in eval mode, float64, one a channel."""
+    assert bn.running_mean is not None and bn.running_var is not None
+    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    return scale, bn.bias.double() - bn.running_mean.double() * scale
 
 
 def _blocks(length: int) -> tuple[Tensor, Tensor]:

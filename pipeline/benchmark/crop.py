@@ -49,7 +49,7 @@ class Tally:
         self.seconds.append(seconds)
         self.faces += len(found)
         self.wanted += len(wanted)
-        self.shared += sum(any(overlap(one.box, other.box) > SAME_FACE for other in found) for one in wanted)
+        self.shared += sum(any(one.box.iou(other.box) > SAME_FACE for other in found) for one in wanted)
 
     def row(self, name: str) -> str:
         """A row of the printed table."""
@@ -123,16 +123,6 @@ def timed(function: Callable[..., list[Face]], *arguments: object) -> tuple[list
     start = time.process_time()
     found = function(*arguments)
     return found, time.process_time() - start
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union, 0..1."""
-    width = min(one.x1, other.x1) - max(one.x0, other.x0)
-    height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    return shared / (one.width * one.height + other.width * other.height - shared)
 
 
 def default_search() -> Callable[[Array], list[Face]]:

@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import DATASET
 from pipeline.records import read_records
-from pipeline.train import samples_of
+from pipeline.train import samples_of, train
 from sinet.data import Sample
 from sinet.evaluate import evaluate
 from sinet.predict import Predictor
@@ -37,12 +37,12 @@ def main(images: int, size: int, seeds: int) -> None:
     print(f"{images:,} image steps at {size} pixels, {seeds} seeds; on {len(test)} test pictures, in percent")
     print(f"{'trained on':<34}{'pictures':>9}" + "".join(f"{name:>23}" for name in METRICS), flush=True)
     for name, chosen in mixes(records):
-        runs = []
+        runs, pictures = [], int((chosen["side"] == "train").sum())
         for seed in range(1, seeds + 1):
-            recipe = budgeted(params.train, images, size, seed, int((chosen["side"] == "train").sum()))
+            recipe = budgeted(params.train, images, size, seed, pictures)
             runs.append(figures(chosen, recipe, test, params.evaluate))
             log.info("%s, seed %d: foreground IoU %.4f", name, seed, runs[-1]["foreground_iou"])
-        print(row(name, int((chosen["side"] == "train").sum()), runs), flush=True)
+        print(row(name, pictures, runs), flush=True)
 
 
 def mixes(records: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -79,14 +79,8 @@ def figures(
     records: pd.DataFrame, recipe: TrainRecipe, test: Sequence[Sample], measure: EvaluateRecipe
 ) -> dict[str, float | int]:
     """The four metrics, 0..1, of one training run on `test`."""
-    from sinet.device import choose_device, use_all_cores
-    from sinet.train import train
-
-    use_all_cores()
     with tempfile.TemporaryDirectory(prefix="benchmark-mixes-") as folder:
-        trained = train(
-            samples_of(records, "train"), samples_of(records, "dev"), recipe, Path(folder), choose_device()
-        )
+        trained = train(records, recipe, Path(folder))
     return evaluate(Predictor(trained.model, trained.preprocessing), test, measure).figures()
 
 

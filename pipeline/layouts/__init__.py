@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipeline.errors import PipelineError
 from pipeline.layouts import baidu, crawl, eg1800
-from pipeline.layouts.listing import Listing
+from pipeline.layouts.listing import Listing, unreadable
 
 READERS: dict[str, Callable[[Path], Listing]] = {
     "eg1800": eg1800.read,
@@ -35,10 +35,7 @@ def read_layout(layout: str, folder: Path) -> Listing:
     try:
         return _read(layout, folder)
     except OSError as error:
-        where = error.filename or folder
-        raise PipelineError(
-            f"{where} cannot be read: {error.strerror}; make it readable or take it away"
-        ) from error
+        raise unreadable(Path(error.filename or folder), error) from error
 
 
 def _read(layout: str, folder: Path) -> Listing:

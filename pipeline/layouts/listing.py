@@ -66,6 +66,11 @@ def key_below(path: Path, root: Path) -> str:
     return printable(path.relative_to(root).as_posix())
 
 
+def unreadable(path: Path, error: OSError) -> PipelineError:
+    """What to say of a file or folder that the system does not let us read."""
+    return PipelineError(f"{path} cannot be read: {error.strerror}; make it readable or take it away")
+
+
 def subfolder(folder: Path, *names: str) -> Path | None:
     """The subfolder of the first of these names that there is, whatever its case."""
     try:
@@ -73,9 +78,7 @@ def subfolder(folder: Path, *names: str) -> Path | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise PipelineError(
-            f"the folder {folder} cannot be read: {error.strerror}; make it readable or take it away"
-        ) from error
+        raise unreadable(folder, error) from error
     return next((found[name.lower()] for name in names if name.lower() in found), None)
 
 
@@ -129,6 +132,4 @@ def _names(folder: Path) -> list[str]:
         with os.scandir(folder) as entries:
             return sorted((entry.name for entry in entries), key=os.fsencode)
     except OSError as error:
-        raise PipelineError(
-            f"the folder {folder} cannot be read: {error.strerror}; make it readable or take it away"
-        ) from error
+        raise unreadable(folder, error) from error

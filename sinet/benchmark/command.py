@@ -6,7 +6,17 @@ import typer
 
 app = typer.Typer(no_args_is_help=True, help="Measure prediction, training and drawing on this machine.")
 
-Size = Annotated[int, typer.Option(min=32, help="pixels of the network's square, a multiple of 32")]
+
+def _multiple_of_32(size: int) -> int:
+    if size % 32:
+        raise typer.BadParameter(f"expected a multiple of 32, found {size}", param_hint="--size")
+    return size
+
+
+Size = Annotated[
+    int,
+    typer.Option(min=32, callback=_multiple_of_32, help="pixels of the network's square, a multiple of 32"),
+]
 Rounds = Annotated[int, typer.Option(min=5, help="times each is measured; the median counts")]
 Width = Annotated[int, typer.Option(min=1, help="pixels of the photograph")]
 Height = Annotated[int, typer.Option(min=1, help="pixels of the photograph")]
@@ -18,7 +28,6 @@ def predict(size: Size = 224, width: Width = 600, height: Height = 800, rounds: 
     from sinet.benchmark import predict as benchmark
     from sinet.benchmark.timing import one_thread
 
-    _check(size)
     with one_thread():
         print(benchmark.report(size, width, height, rounds))
 
@@ -34,7 +43,6 @@ def train(
     from sinet.benchmark import train as benchmark
     from sinet.benchmark.timing import one_thread
 
-    _check(size)
     with one_thread():
         print(benchmark.report(batch, size, rounds, compiled))
 
@@ -51,11 +59,5 @@ def data(
     from sinet.benchmark import data as benchmark
     from sinet.benchmark.timing import one_thread
 
-    _check(size)
     with one_thread():
         print(benchmark.report(pictures, size, width, height, rounds))
-
-
-def _check(size: int) -> None:
-    if size % 32:
-        raise typer.BadParameter(f"expected a multiple of 32, found {size}", param_hint="--size")

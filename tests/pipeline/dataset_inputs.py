@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from ruamel.yaml import YAML
 
 from annotations.lock import LockEntry
 from pipeline.boxes import Box
@@ -15,7 +16,7 @@ from pipeline.paths import DATASET
 from pipeline.portrait import cut
 from pipeline.records import make_records, write_records
 from sinet.images import Array, encode_mask, encode_png, pixel_id
-from tests.sinet.training import write_portraits
+from tests.sinet.training import tiny_recipe, write_portraits
 
 SIZE = (96, 120)  # width, height
 
@@ -111,6 +112,13 @@ def write(folder: Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     records = make_records(rows)
     write_records(folder, records, [])
     return records
+
+
+def write_tiny_params(root: Path) -> None:
+    """params.yaml of the repository at `root`, with a training of seconds."""
+    content = YAML().load(root / "params.yaml")
+    content["train"] = tiny_recipe().model_dump(mode="json")
+    YAML().dump(content, Path("params.yaml"))
 
 
 def write_dataset(sides: Sequence[str], labels: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.benchmark.crop import Tally, main, overlap, photographs
+from pipeline.benchmark.crop import Tally, main, photographs
 from pipeline.boxes import Box
 from pipeline.drawing.camera import jpeg
 from pipeline.drawing.picture import body, generator
@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_faces_are_shared_where_they_overlap_by_more_than_half() -> None:
     one, half, near = Box(0, 0, 10, 10), Box(0, 0, 10, 5), Box(1, 0, 11, 10)
-    assert overlap(one, half) == 0.5
-    assert overlap(one, near) == pytest.approx(90 / 110)
-    assert overlap(one, Box(20, 20, 30, 30)) == 0
+    assert one.iou(half) == 0.5
+    assert one.iou(near) == pytest.approx(90 / 110)
+    assert one.iou(Box(20, 20, 30, 30)) == 0
     tally = Tally()
     tally.add(0.02, [Face(near, 1.0), Face(Box(50, 50, 60, 60), 1.0)], [Face(one, 1.0), Face(half, 1.0)])
     tally.add(0.04, [], [])

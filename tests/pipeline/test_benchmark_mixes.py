@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
 from pipeline.benchmark import mixes
 from pipeline.errors import PipelineError
 from pipeline.paths import DATASET
 from pipeline.records import read_records
-from tests.pipeline.dataset_inputs import write_dataset
+from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
 from tests.sinet.training import tiny_recipe
 
 SIDES = [*["train"] * 6, *["dev"] * 3, *["test"] * 2]
@@ -21,9 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     """A folder with params.yaml and a dataset of 6 train, 3 dev and 2 test pictures of three kinds."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SINET_DEVICE", "cpu")
-    content = YAML().load(root / "params.yaml")
-    content["train"] = tiny_recipe().model_dump(mode="json")
-    YAML().dump(content, Path("params.yaml"))
+    write_tiny_params(root)
     write_dataset(SIDES, LABELS)
     return tmp_path
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from ruamel.yaml import YAML
 
 from pipeline import train as stage
 from pipeline.errors import PipelineError
@@ -19,8 +18,7 @@ from pipeline.records import dataset_hash, read_records
 from sinet.checkpoint import load_state
 from sinet.train import TrainingError
 from sinet.weights import load
-from tests.pipeline.dataset_inputs import write_dataset
-from tests.sinet.training import tiny_recipe
+from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
 
 SIDES = ["train"] * 8 + ["dev"] * 2 + ["test"] * 2
 LABELS = ["human", "human", "crop", "crop", "reviewed", "reviewed", "pseudo", "pseudo", *["human"] * 4]
@@ -31,9 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     """A folder with params.yaml and a dataset of 8 train, 2 dev and 2 test pictures."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SINET_DEVICE", "cpu")
-    content = YAML().load(root / "params.yaml")
-    content["train"] = tiny_recipe().model_dump(mode="json")
-    YAML().dump(content, Path("params.yaml"))
+    write_tiny_params(root)
     write_dataset(SIDES, LABELS)
     return tmp_path
 

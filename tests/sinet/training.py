@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from sinet.benchmark.data import EVERY_STEP
 from sinet.data import Sample
 from sinet.images import Array, encode_mask, encode_png
 from sinet.recipe import AugmentRecipe, BlurKinds, TrainRecipe
@@ -29,25 +30,7 @@ STILL = AugmentRecipe(
     noise_sigma=(0, 0),
 )
 
-# The article's ranges, every step drawn.
-LIVELY = AugmentRecipe(
-    aspect="squash",
-    flip=0.5,
-    affine=1,
-    rotation=(-45, 45),
-    scale=(0.5, 1.5),
-    translation=(-0.25, 0.25),
-    colour_jitter=1,
-    colour=(0.4, 1.7),
-    brightness=(0.4, 1.7),
-    contrast=(0.6, 1.5),
-    sharpness=(0.8, 1.3),
-    blur=1,
-    blur_kernels=(3, 5),
-    blur_kinds=BlurKinds(gaussian=0.3, median=0.3, box=0.4),
-    noise=1,
-    noise_sigma=(0, 10),
-)
+LIVELY = EVERY_STEP  # the article's ranges, every step drawn
 
 
 def portrait(rng: np.random.Generator, width: int = 90, height: int = 120) -> tuple[Array, Array]:
