@@ -328,13 +328,14 @@ def pseudo(exact: np.ndarray, box: Box, shrink: int, index: int = 0, sha: str = 
 
 def sha_with_lot(box: Box, accepted: bool = True) -> str:
     """A parent hash whose review is not left to the lots for unsure and reject."""
-    from pipeline.drawn_reviews import REJECT_SHARE, UNSURE_SHARE, _share
+    from annotations.random_slice import draw as draw_share
+    from pipeline.drawn_reviews import REJECT_SHARE, UNSURE_SHARE
 
     shas = (sha256(str(i).encode()).hexdigest() for i in range(1000))
     return next(
         sha
         for sha in shas
-        if (_share(review_key(sha, str(box)), "verdict") >= UNSURE_SHARE + REJECT_SHARE) == accepted
+        if (draw_share(review_key(sha, str(box)), "verdict") >= UNSURE_SHARE + REJECT_SHARE) == accepted
     )
 
 
