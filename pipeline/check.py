@@ -115,7 +115,10 @@ def show(report: Report, console: Console) -> None:
         _show_one(one, console)
     command = report.command()
     if command:
-        console.print("To run the recipe on this:\n", style="bold")
+        console.print(
+            "To run the recipe on this (PROFILE=light: a smaller teacher, half the time without a GPU):\n",
+            style="bold",
+        )
         console.print(f"    {command}\n", markup=False)
 
 
