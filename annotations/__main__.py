@@ -19,7 +19,7 @@ def push(
         typer.Option("--update-config", help="write this checkout's labelling interface over the server's"),
     ] = False,
 ) -> None:
-    """Send the tasks of data/push, and of the second round, that the server does not have."""
+    """Send the tasks of data/push, of second looks and of the second round, that the server does not have."""
     from annotations.session import open_session, send
 
     session = open_session()
@@ -58,7 +58,7 @@ def status(
     from annotations.exported import read_export
     from annotations.judgements import judgements
     from annotations.pull import read_judged
-    from annotations.session import open_session, the_project
+    from annotations.session import open_session, sources, the_project
     from annotations.settle import settle
     from annotations.status import describe, describe_quality
 
@@ -70,15 +70,31 @@ def status(
     if not check:
         return
     from annotations.import_files import read_tasks
-    from annotations.settings import PUSH
     from annotations.status import damage
     from annotations.tasks import LABEL_CONFIG
 
     pictures = session.installation.pictures if session.own_server else None
     configs = (project.label_config, LABEL_CONFIG.read_text())
-    found = damage(read_tasks(PUSH), session.client.heads(project), reading, configs, pictures)
+    tasks = [task for folder in sources() for task in read_tasks(folder)]
+    found = damage(tasks, session.client.heads(project), reading, configs, pictures)
     print("\n".join(found) if found else "no damage found")
     raise typer.Exit(1 if found else 0)
+
+
+@app.command()
+def simulate(
+    masks: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="from `python -m pipeline benchmark queue`")
+    ],
+    bad_below: Annotated[
+        float, typer.Option(min=0, max=1, help="IoU with the right mask, below which a mask is bad")
+    ] = 0.95,
+) -> None:
+    """Say how many of the bad masks each order of the queue shows early, on masks whose right answer is known."""
+    from annotations.simulate import describe, read_masks
+    from annotations.simulate import simulate as run
+
+    print("\n".join(describe(run(read_masks(masks), bad_below), bad_below)))
 
 
 @app.command()

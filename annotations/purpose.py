@@ -12,7 +12,7 @@ from annotations.lock import Array, pack_mask, unpack_mask
 from annotations.quality import Purpose
 
 FIELD = "seal"  # of a task's data
-PURPOSES: tuple[Purpose, ...] = ("review", "second", "gold", "scratch")
+PURPOSES: tuple[Purpose, ...] = ("review", "second", "gold", "scratch", "student")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ DECILES = 10
 # What a reviewer said, as the pixels bear it out; `unclear` is an answer that somebody must look at again.
 Said = Literal["accept", "fix", "reject", "unsure", "unclear"]
 # review: as queued. second: the same task for a second reviewer. gold: with a damaged mask. scratch: without a mask.
-Purpose = Literal["review", "second", "gold", "scratch"]
+# student: the mask that was kept, once more, as SINet has learned to see the person otherwise.
+Purpose = Literal["review", "second", "gold", "scratch", "student"]
 QUEUED: tuple[Purpose, ...] = ("review", "second")
 Figure = float | str  # NOT_MEASURED is a string
 

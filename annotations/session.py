@@ -13,7 +13,7 @@ from annotations.errors import ReviewError
 from annotations.import_files import Task, publish, read_tasks, with_proposal
 from annotations.installation import Installation
 from annotations.push import Sent, find_project, push
-from annotations.settings import PROJECT, PUSH, REVIEW_DATA, Settings, read_settings
+from annotations.settings import PROJECT, PUSH, REVIEW_DATA, SECOND_LOOK, Settings, read_settings
 from annotations.tasks import LABEL_CONFIG
 
 API_KEY = "LABEL_STUDIO_API_KEY"
@@ -54,11 +54,14 @@ def open_session(folder: Path = REVIEW_DATA) -> Session:
 
 
 def send(session: Session, update_config: bool = False, source: Path = PUSH) -> tuple[Project, Sent]:
-    """Send what stage push wrote, and the second round, to the project; make it if there is none."""
+    """Send what stage push wrote, second looks and the second round to the project; make it if there is none."""
     with _alone(session.installation.folder):
-        tasks = [with_proposal(task) for task in read_tasks(source)]
-        if session.own_server:
-            tasks = publish(tasks, source / "images", session.installation.pictures)
+        tasks: list[Task] = []
+        for folder in sources(source):
+            written = [with_proposal(task) for task in read_tasks(folder)]
+            if session.own_server:
+                written = publish(written, folder / "images", session.installation.pictures)
+            tasks += written
         tasks += second_round(session.installation)
         client = session.client
         project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
@@ -78,6 +81,11 @@ def the_project(session: Session) -> Project:
             + ("push first (`make review`)" if not found else "rename those that are not this review's")
         )
     return found[0]
+
+
+def sources(push: Path = PUSH) -> list[Path]:
+    """The folders with import files: that of stage push, and that of stage second_look where it has run."""
+    return [push, *([SECOND_LOOK] if SECOND_LOOK.is_dir() else [])]
 
 
 def second_round(installation: Installation) -> list[Task]:

@@ -11,6 +11,7 @@ from annotations.errors import ReviewError
 
 PARAMS = Path("params.yaml")
 PUSH = Path("data/push")  # what stage push wrote
+SECOND_LOOK = Path("data/second_look")  # what stage second_look wrote, if it has run
 REVIEW_DATA = Path("review-data")  # beside data/, so that neither dvc nor cleaning the outputs touches it
 ENVIRONMENT = Path(".cache/label-studio-venv")  # `make label-studio` makes it
 PROJECT = "SINet portraits"

@@ -70,6 +70,9 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
     second = [subject.task for subject in reading.subjects if subject.purpose == "second"]
     if second:
         lines.append(f"{len(set(second) - judged)} of {len(second)} second opinions still to give")
+    looks = [subject.task for subject in reading.subjects if subject.purpose == "student"]
+    if looks:
+        lines.append(f"{len(set(looks) - judged)} of {len(looks)} second looks still to give")
     found = gain(reading, settled, share)
     if found is None:
         lines.append(

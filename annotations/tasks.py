@@ -46,7 +46,7 @@ class Candidate:
     crop_box: str
     id: str  # of the picture
     teacher: str  # hash of the weights that made the mask
-    uncertainty: float  # 0 = certain, 1 = doubtful
+    uncertainty: float  # 0 = certain, 1 = doubtful; of a second look, how much SINet's mask differs
     flags: str  # space-separated
     score: float  # lower is reviewed earlier
 
@@ -169,6 +169,8 @@ def _about(candidate: Candidate, guidelines: str, purpose: Purpose) -> str:
     words = f"doubt {candidate.uncertainty:.2f}"
     if purpose == "scratch":
         words = "no mask is proposed: draw it, then F"
+    elif purpose == "student":
+        words = f"second look: SINet's own mask differs by {candidate.uncertainty:.0%}"
     elif candidate.flags:
         words += " · " + html.escape(", ".join(candidate.flags.split()))
     return f'{words} · <a href="{html.escape(guidelines)}" target="_blank">guidelines</a>'

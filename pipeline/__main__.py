@@ -71,6 +71,21 @@ def benchmark_mixes(
     mixes.main(images, size, seeds)
 
 
+@benchmarks.command("queue")
+def benchmark_queue(
+    out: Annotated[Path, typer.Option(help="table of masks for `python -m annotations simulate`")] = Path(
+        "queue_masks.csv"
+    ),
+    folds: Annotated[int, typer.Option(min=2, help="teachers, each of which labels what it never saw")] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="of each teacher")] = 3,
+    size: Annotated[int, typer.Option(min=32, help="pixels, a multiple of 32")] = 96,
+) -> None:
+    """How many bad masks the queue's order shows early: masks of teachers that never saw the picture."""
+    from pipeline.benchmark import queue
+
+    queue.main(out, folds, epochs, size)
+
+
 def main() -> None:
     """Run the command line; a PipelineError is one sentence and exit code 1."""
     try:

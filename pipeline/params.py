@@ -234,6 +234,13 @@ class SidesParams(Section):
         return self
 
 
+class SecondLookParams(Section):
+    """Which accepted masks the curators are asked about again."""
+
+    size: Count  # at most so many
+    min_disagreement: Share  # 1 - IoU of SINet's mask and the accepted one
+
+
 class MergeParams(Section):
     """Which records make the dataset."""
 
@@ -277,6 +284,7 @@ class Params(Section):
     train: TrainRecipe
     evaluate: EvaluateRecipe
     export: ExportParams
+    second_look: SecondLookParams
     report: ReportParams
 
 

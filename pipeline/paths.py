@@ -9,6 +9,7 @@ CROP = DATA / "crop"
 PSEUDO = DATA / "pseudo"
 QUEUE = DATA / "queue"
 PUSH = DATA / "push"
+SECOND_LOOK = DATA / "second_look"
 DATASET = DATA / "dataset"
 GALLERY = DATA / "gallery"
 PAGE = DATA / "report"  # the HTML page with pictures: a DVC output, never in git

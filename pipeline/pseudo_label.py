@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pipeline.faces import Face, FaceFinder
 
 Array = NDArray[np.uint8]
+Opinion = NDArray[np.float32]  # (size, size) in 0..1
 
 _VERSION = 1  # of what this file makes of a picture: raise it when that changes
 _INHERITED = ("source", "source_key", "sha256", "url", "author", "licence", "retrieved_at", "published_side")
@@ -130,15 +131,12 @@ def label_portrait(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The teacher on one portrait of a picture: what the record says of it, and its mask and probability as PNG.
 
-    The probability is the mean of the picture's and of its mirror image's; person is where it is above 0.5.
+    What the record says is the doubt and the flags of that mask.
     """
     model, card = _teacher(settings.teacher)
     pixels = cut(image, box, settings.crop.fill)
     straight, mirrored = deeplab.two_opinions(model, card.preprocessing, pixels)
-    size = (box.width, box.height)
-    mean = cv2.resize((straight + mirrored) / 2, size, interpolation=cv2.INTER_LINEAR)
-    probability = np.asarray(np.rint(mean * 255), np.uint8)
-    mask = (probability > 127).astype(np.uint8)
+    probability, mask = joined(straight, mirrored, (box.width, box.height))
     inside = face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)
     parts = doubt(straight, mirrored, settings.label.uncertainty)
     meta = {
@@ -153,6 +151,16 @@ def label_portrait(
         **asdict(parts),
     }
     return meta, {"mask": encode_mask(mask), "probability": encode_png(probability)}
+
+
+def joined(straight: Opinion, mirrored: Opinion, size: tuple[int, int]) -> tuple[Array, Array]:
+    """Probability (H, W) uint8 0..255 and mask {0, 1} at a picture's (width, height), from the teacher's two opinions.
+
+    The probability is the mean of the picture's and of its mirror image's; person is where it is above 0.5.
+    """
+    mean = cv2.resize((straight + mirrored) / 2, size, interpolation=cv2.INTER_LINEAR)
+    probability = np.asarray(np.rint(mean * 255), np.uint8)
+    return probability, (probability > 127).astype(np.uint8)
 
 
 def find_faces(id_: str, image: Array, settings: Settings) -> list["Face"]:

@@ -51,7 +51,7 @@ _GUIDELINES_NAME = "guidelines.txt"  # plain text: a browser shows it, where it 
 
 @dataclass(frozen=True)
 class Item:
-    """A queued pseudo label, or a labelled picture as a gold task, and its files."""
+    """A queued pseudo label, a labelled picture as a gold task, or a reviewed one for a second look; and its files."""
 
     candidate: Candidate
     image: Path
@@ -134,16 +134,19 @@ def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, A
         # A second task shows the pictures of the first.
         drawn = {} if item.purpose == "second" else _draw(item, mask, store)
     except ImageError as error:
+        kind = {"gold": "gold task", "student": "reviewed picture"}.get(item.purpose, "pseudo label")
+        stage = "pseudo_label" if kind == "pseudo label" else "merge"
         raise PipelineError(
-            f"a {'gold task' if item.purpose == 'gold' else 'pseudo label'} cannot be shown: {error.detail}; run "
-            f"`dvc repro --force {'merge' if item.purpose == 'gold' else 'pseudo_label'}`"
+            f"a {kind} cannot be shown: {error.detail}; run `dvc repro --force {stage}`"
         ) from error
+    # A second look has names of its own: a server may show both folders' pictures at one address.
+    stem = f"{key}-again" if item.purpose == "student" else key
     for name, content in drawn.items():
-        _write(folder / f"{key}-{name}.jpg", content)
+        _write(folder / f"{stem}-{name}.jpg", content)
     pictures = Pictures(
-        image=f"{root}/{key}-image.jpg",
-        outline=f"{root}/{key}-outline.jpg",
-        cutout=f"{root}/{key}-cutout.jpg",
+        image=f"{root}/{stem}-image.jpg",
+        outline=f"{root}/{stem}-outline.jpg",
+        cutout=f"{root}/{stem}-cutout.jpg",
         guidelines=f"{root}/{_GUIDELINES_NAME}",
     )
     version = task_version(item.candidate, mask, LABEL_CONFIG.read_text(), item.purpose)

@@ -1,37 +1,50 @@
 """Order the pseudo labels for the curators: the most doubtful first, with a random slice between them.
 
-What goes in are the pseudo records, the locked reviews and (for gold tasks) the dataset; what comes out is
-data/queue/queue.csv.
+Pictures that look alike share their doubt, so that one scene does not fill the queue. What goes in are the pseudo
+records, the locked reviews and (for gold tasks) the dataset; what comes out is data/queue/queue.csv.
 """
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from annotations.lock import review_key
+from annotations.priority import priority
 from annotations.random_slice import draw
 from pipeline.errors import PipelineError
 from pipeline.judged import judged_keys, read_reviews, reviews_by_picture
+from pipeline.labelled import pictures_to_hash
+from pipeline.near_duplicates import clusters, hash_pictures
 from pipeline.params import QueueParams, load_params
 from pipeline.paths import DATASET, INGEST, PSEUDO, QUEUE
 from pipeline.records import make_records, read_records
 from pipeline.review_mix import mix
 from pipeline.stage import run, write_metrics, write_text
+from pipeline.store import Store
 
-COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "flags", "score")
+COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "priority", "flags", "score")
 
 
-def rank(records: pd.DataFrame, reviewed: Collection[str], params: QueueParams) -> pd.DataFrame:
-    """The first `params.size` unreviewed pseudo labels: COLUMNS, rank 1 first.
+def rank(
+    records: pd.DataFrame,
+    reviewed: Collection[str],
+    params: QueueParams,
+    look_alikes: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """The first `params.size` unreviewed pseudo labels: COLUMNS, rank 1 first. `reviewed`: lock keys.
+
+    `look_alikes` names the cluster of each id; without it every picture is one of its own. `priority` is the
+    uncertainty shared within a cluster (annotations.priority).
 
     A picture is in the random slice by a hash of its id, and the slice is ordered by that hash: whatever
     part of it was reviewed is an unbiased sample, and new pictures do not change what was chosen before. Both
-    orders are interleaved: every front part holds `params.random_share` random ones. `reviewed`: lock keys.
+    orders are interleaved: every front part holds `params.random_share` random ones.
     """
-    waiting = _waiting(records, reviewed)
-    doubtful = waiting.sort_values(["uncertainty", "id"], ascending=[False, True])
+    waiting = _waiting(records, reviewed, look_alikes or {})
+    doubtful = waiting.sort_values(["priority", "id"], ascending=[False, True])
     drawn = waiting["id"].map(draw).astype("float64")
     chosen = drawn < params.random_share
     slice_ = waiting[chosen].assign(reason="random", draw=drawn[chosen]).sort_values(["draw", "id"])
@@ -48,7 +61,7 @@ def summarise(records: pd.DataFrame, reviewed: Collection[str], mixed: pd.DataFr
 
     `mixed` is the queue with all its tasks, some of which are further ones of a queued pseudo label, or gold.
     """
-    waiting = len(_waiting(records, reviewed))
+    waiting = len(_waiting(records, reviewed, {}))
     purposes = mixed["purpose"].value_counts()
     queue = mixed[mixed["purpose"].isin(["review", "scratch"])]
     reasons = queue["reason"].value_counts()
@@ -74,8 +87,10 @@ def write_queue(folder: Path, queue: pd.DataFrame) -> None:
     write_text(folder / "queue.csv", queue.to_csv(index=False))
 
 
-def _waiting(records: pd.DataFrame, reviewed: Collection[str]) -> pd.DataFrame:
-    """id, key, uncertainty, flags of the pseudo labels that nobody reviewed."""
+def _waiting(
+    records: pd.DataFrame, reviewed: Collection[str], look_alikes: Mapping[str, str]
+) -> pd.DataFrame:
+    """id, key, uncertainty, priority, flags of the pseudo labels that nobody reviewed."""
     broken = records["parent_sha256"].isna() | records["crop_box"].isna() | records["uncertainty"].isna()
     if broken.any():
         named = ", ".join(records.loc[broken, "id"].head(5))
@@ -83,9 +98,14 @@ def _waiting(records: pd.DataFrame, reviewed: Collection[str]) -> pd.DataFrame:
             "expected parent_sha256, crop_box and uncertainty of every pseudo label, "
             f"found {int(broken.sum())} without ({named}); run `dvc repro --force pseudo_label`"
         )
+    records = records.sort_values("id")  # equally doubtful look-alikes in an order of their own
     pairs = zip(records["parent_sha256"], records["crop_box"], strict=True)
     keys = pd.Series([review_key(parent, box) for parent, box in pairs], index=records.index, dtype="str")
-    return records.assign(key=keys).loc[~keys.isin(list(reviewed)), ["id", "key", "uncertainty", "flags"]]
+    done = keys.isin(list(reviewed))
+    cluster = [look_alikes.get(one, one) for one in records["id"]]
+    shared = priority(records["uncertainty"].to_numpy(np.float64), cluster, list(done))
+    table = records.assign(key=keys, priority=shared.round(6))
+    return table.loc[~done, ["id", "key", "uncertainty", "priority", "flags"]]
 
 
 def _interleave(doubtful: list[int], random: list[int], share: float) -> list[int]:
@@ -104,11 +124,14 @@ def _interleave(doubtful: list[int], random: list[int], share: float) -> list[in
 def main() -> None:
     """Read, rank, mix, write."""
     params = load_params()
-    records = read_records(PSEUDO)
-    reviews = reviews_by_picture(read_reviews(Path(params.reviews.path)), read_records(INGEST / "crawl"))
+    records, crawl = read_records(PSEUDO), read_records(INGEST / "crawl")
+    reviews = reviews_by_picture(read_reviews(Path(params.reviews.path)), crawl)
     reviewed = judged_keys(records, reviews, params.merge.same_box_iou)
     dataset = read_records(DATASET) if params.queue.gold_share else make_records([])
-    queue = mix(rank(records, reviewed, params.queue), dataset, params.queue)
+    hashes = hash_pictures(pictures_to_hash([records], [crawl]), Store("near_duplicates"))
+    look_alikes = clusters(records, hashes, params.sides.max_hash_distance)
+    ranked = rank(records, reviewed, params.queue, dict(zip(records["id"], look_alikes, strict=True)))
+    queue = mix(ranked, dataset, params.queue)
     write_queue(QUEUE, queue)
     write_metrics("queue", summarise(records, reviewed, queue))
 

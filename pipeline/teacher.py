@@ -90,6 +90,15 @@ def choose_sides(
     return chosen
 
 
+def read_labelled(sides: SidesParams, licences_excluded: Sequence[Pattern[str]]) -> tuple[pd.DataFrame, int]:
+    """The records of choose_sides from what was ingested and cropped, and how many there were to choose from."""
+    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP)
+    pictures = pictures_to_hash([portraits, crops], [read_records(INGEST / "baidu")])
+    hashes = hash_pictures(pictures, Store("near_duplicates"))
+    records = choose_sides(portraits, crops, hashes, sides, licences_excluded)
+    return records, len(portraits) + len(crops)
+
+
 def train_teacher(
     records: pd.DataFrame,
     params: TeacherParams,
@@ -355,14 +364,11 @@ def main() -> None:
     everything = load_params()
     params = everything.teacher
     encoder_weights = deeplab.find_encoder_weights(params.weights, params.encoder)
-    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP)
-    pictures = pictures_to_hash([portraits, crops], [read_records(INGEST / "baidu")])
-    hashes = hash_pictures(pictures, Store("near_duplicates"))
-    records = choose_sides(portraits, crops, hashes, everything.sides, everything.merge.licences_excluded)
+    records, items = read_labelled(everything.sides, everything.merge.licences_excluded)
     trained = train_teacher(records, params, encoder_weights)
     deeplab.save(TEACHER, trained.weights, trained.card)
     write_curves(PLOTS / "teacher.csv", trained.history)
-    write_metrics("teacher", summarise(records, len(portraits) + len(crops), trained))
+    write_metrics("teacher", summarise(records, items, trained))
     remove_state(checkpoint_folder(records, params, encoder_weights))
 
 

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STAGES = [
     "sample", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "pseudo_label", "queue", "push",
-    "agreement", "merge", "train", "evaluate", "export", "report",
+    "agreement", "merge", "train", "evaluate", "export", "second_look",
+    "report",
 ]  # fmt: skip
 
 
@@ -175,6 +176,10 @@ def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: i
         ("pseudo_label", ["data/pseudo", "metrics/pseudo_label.json"], ".cache", 6),
         ("push", ["data/push"], "data/push", 3),
         ("merge", ["data/dataset", "metrics/merge.json"], "data/dataset", 5),
+        ("evaluate", ["data/gallery", "metrics/evaluate.json"], "data/gallery", 1),
+        ("export", ["models/sinet.onnx", "metrics/export.json"], "models", 3),  # beside the two that it finds
+        ("second_look", ["data/second_look", "metrics/second_look.json"], "data/second_look", 3),
+        ("report", ["data/report", "reports"], "reports", 1),
     ],
 )
 def test_a_killed_data_stage_gives_the_same_bytes(

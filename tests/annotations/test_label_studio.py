@@ -13,11 +13,18 @@ from annotations.client import Client, ServerError
 from annotations.errors import ReviewError
 from annotations.import_files import read_tasks
 from annotations.installation import Installation
+from annotations.judgements import read_judgements
+from annotations.pull import pull
 from annotations.push import find_project, push
 from annotations.session import Session, open_session, send, the_project
-from annotations.tasks import LABEL_CONFIG
+from annotations.settings import SECOND_LOOK
+from annotations.tasks import LABEL_CONFIG, Candidate
+from pipeline.params import load_params
+from pipeline.push import Item, write_push
+from pipeline.store import Store
 from sinet.images import decode_image, read_image, read_mask
 from tests.annotations.conftest import client_of
+from tests.annotations.exports import moved, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
 
@@ -184,6 +191,48 @@ def test_a_new_mask_replaces_the_task_that_nobody_touched(installation: Installa
         begun.version,
         *(task["data"]["version"] for task in tasks),
     }
+
+
+def judge(session: Session, task: int, annotation: dict[str, Any]) -> None:
+    """Submit what a curator says of a task, as the editor does."""
+    with httpx.Client(headers={"Authorization": f"Token {session.installation.secrets().api_key}"}) as http:
+        address = f"{session.client.url}/api/tasks/{task}/annotations/"
+        answer = http.post(address, json={"result": annotation["result"], "lead_time": 4.0})
+    assert answer.status_code == 201, answer.text
+
+
+def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_first(
+    installation: Installation, work: Path
+):
+    session = open_session(installation.folder)
+    project, _ = send(session)
+    data = sent_tasks(session)[0]["data"]
+    mask = read_mask(work / f"data/pseudo/masks/{data['id']}.png")
+    judge(session, session.client.heads(project)[0].id, said("accept", mask))
+    (entry,) = pull(session).entries
+    assert entry.verdict == "accept"
+
+    known = {name: str(data[name]) for name in ("key", "parent_sha256", "crop_box", "id", "teacher")}
+    candidate = Candidate(**known, uncertainty=0.3, flags="", score=-1.0)
+    paths = (work / f"data/pseudo/{kind}/{data['id']}.png" for kind in ("images", "masks"))
+    params = load_params().label_studio
+    write_push(SECOND_LOOK, [Item(candidate, *paths, "student")], params, Store("push"))
+    _, sent = send(session)
+    assert (sent.wanted, sent.there_before, sent.sent, sent.removed) == (7, 6, 1, 0)
+    again = sent_tasks(session)[-1]["data"]
+    assert again["key"] == entry.key and again["version"] != data["version"]
+    with browser(installation) as http:
+        for name in ("image", "outline", "cutout"):
+            assert http.get(session.client.url + again[name]).status_code == 200
+
+    better = moved(mask, 4)
+    judge(session, session.client.heads(project)[-1].id, said("fix", better))
+    drift = pull(session)
+    assert drift.updated == [entry.key]
+    assert drift.entries[0].verdict == "fix" and np.array_equal(drift.entries[0].mask_array(), better)
+    purposes = {task.purpose for task in read_judgements(session.settings.lock)}
+    assert purposes == {"review", "student"}
+    assert send(session)[1].sent == 0
 
 
 def test_a_damaged_import_file_is_not_sent(installation: Installation, work: Path):

@@ -13,8 +13,8 @@ from annotations.exported import read_export
 from annotations.import_files import publish, with_proposal
 from annotations.installation import Installation, free_port
 from annotations.pull import again, round_version, save_export, write_second_round
-from annotations.session import open_session, second_round
-from annotations.settings import read_settings
+from annotations.session import open_session, second_round, sources
+from annotations.settings import PUSH, SECOND_LOOK, read_settings
 from annotations.settle import Conflict
 from annotations.tasks import Pictures, build_task
 from tests.annotations.drawn import person
@@ -51,6 +51,12 @@ def test_a_missing_parameter_is_named(params: Path):
     (params / "params.yaml").unlink()
     with pytest.raises(ReviewError, match="run from the folder of dvc"):
         read_settings()
+
+
+def test_second_looks_are_sent_where_there_are_any(params: Path):
+    assert sources() == [PUSH]
+    SECOND_LOOK.mkdir(parents=True)
+    assert sources() == [PUSH, SECOND_LOOK]
 
 
 def test_a_published_task_names_its_own_pictures(tmp_path: Path):

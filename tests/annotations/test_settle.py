@@ -11,6 +11,7 @@ from annotations.agreement import mask_iou
 from annotations.errors import ReviewError
 from annotations.exported import read_export
 from annotations.lock import LockEntry
+from annotations.purpose import seal
 from annotations.settle import Drift, settle, update
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 
@@ -172,6 +173,17 @@ def test_the_same_export_twice_changes_nothing():
 def test_an_updated_review_replaces_the_locked_one():
     drift = pulled([locked(1, said("accept"))], task(1, said("fix", FAR, minute=9)))
     assert drift.updated == [key(1)] and drift.entries[0].verdict == "fix"
+
+
+def test_a_second_look_is_a_further_word_on_its_crop():
+    before = locked(1, said("accept"))
+    again = task(1, said("reject", number=2, minute=9), version="v2")
+    again["data"]["seal"] = seal("student", "v2")
+    by_the_same = pulled([before], task(1, said("accept")), {**again, "id": 2})
+    assert by_the_same.updated == [key(1)] and by_the_same.entries[0].verdict == "reject"
+    again["annotations"] = [said("reject", by=2, number=2, minute=9)]
+    by_another = pulled([before], task(1, said("accept")), {**again, "id": 2})
+    assert by_another.held == [key(1)] and by_another.entries == [before], "goes to a second round"
 
 
 def test_reviews_of_another_server_stay():

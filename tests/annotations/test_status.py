@@ -74,6 +74,17 @@ def test_second_opinions_to_give_are_counted():
     assert lines[0].startswith("0 waiting") and "1 of 2 second opinions still to give" in lines
 
 
+def test_second_looks_to_give_are_counted():
+    tasks = [task(number, said("accept")) for number in (1, 2)]
+    for number in (1, 2):
+        look = task(number, *([said("accept", number=9)] if number == 2 else []), version=f"s{number}")
+        look["data"]["seal"] = seal("student", "v")
+        tasks.append({**look, "id": 10 + number})
+    reading = read_export(export(*tasks))
+    lines = describe(reading, settle(reading), 1.0)
+    assert lines[0].startswith("0 waiting") and "1 of 2 second looks still to give" in lines
+
+
 def test_the_quality_in_words():
     assert describe_quality([]) == ["judged by two: 0 masks", "gold tasks judged: 0"]
     assert describe_quality(session(("careful", "lazy"), tasks=6, gold=4)) == [

@@ -18,6 +18,7 @@ from pipeline.params import QueueParams
 from pipeline.queue import rank, summarise
 from pipeline.records import make_records, write_records
 from pipeline.review_mix import mix
+from sinet.images import encode_png
 
 BOX = "0,0,60,80"
 NO_DATASET = make_records([])
@@ -146,6 +147,25 @@ def test_a_pseudo_label_that_cannot_be_found_again_is_an_error(missing: str):
         rank(records, set(), only(9, 0))
 
 
+def test_look_alikes_share_a_slot():
+    records = pseudo([0.9, 0.8, 0.5, 0.3])
+    scene = {identity(0): "scene", identity(1): "scene"}
+    queue = rank(records, set(), only(10, 0), scene)
+    assert list(queue["id"]) == [identity(0), identity(2), identity(1), identity(3)]
+    assert list(queue["priority"]) == [0.9, 0.5, 0.4, 0.3]
+    judged = rank(records, {review_key(parent(0), BOX)}, only(10, 0), scene)
+    assert list(judged["id"]) == [identity(2), identity(1), identity(3)]  # the scene has had its slot
+
+
+def draw_pictures(folder: Path, records: pd.DataFrame, alike: dict[str, int]) -> None:
+    """A picture of noise for each record; those that `alike` gives one number look alike."""
+    for number, row in enumerate(records.itertuples()):
+        seed = alike.get(str(row.id), 100 + number)
+        pixels = np.random.default_rng(seed).integers(0, 256, (10, 8, 3)).astype(np.uint8)
+        (folder / str(row.image)).parent.mkdir(parents=True, exist_ok=True)
+        (folder / str(row.image)).write_bytes(encode_png(np.kron(pixels, np.ones((8, 8, 1), np.uint8))))
+
+
 def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.queue"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -153,10 +173,12 @@ def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path: Path, root: Path):
     params = yaml.safe_load((root / "params.yaml").read_text())
-    params["queue"] = only(3, 0.5).model_dump()
+    params["queue"] = only(5, 0.5).model_dump()
     params["reviews"] = {"path": "reviews"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
-    write_records(tmp_path / "data/pseudo", pseudo(scattered(6)), [])
+    records = pseudo(scattered(6))
+    write_records(tmp_path / "data/pseudo", records, [])
+    draw_pictures(tmp_path, records, {identity(4): 5, identity(5): 5})
     write_records(tmp_path / "data/ingest/crawl", make_records([]), [])
 
     done = run_stage(tmp_path)
@@ -187,6 +209,10 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
         (tmp_path / "data/queue/left-by-a-kill.tmp").write_text("")
     assert contents[0] == contents[1]
     queue = pd.read_csv(tmp_path / "data/queue/queue.csv", dtype={"id": str})
-    assert len(queue) == 3 and identity(0) not in set(queue["id"])
+    shared = dict(zip(queue["id"], queue["priority"], strict=True))
+    assert len(queue) == 5 and identity(0) not in set(queue["id"])
+    alike = records[records["id"].isin([identity(4), identity(5)])].sort_values("uncertainty")
+    assert shared[alike["id"].iloc[0]] == pytest.approx(alike["uncertainty"].iloc[0] / 2)
+    assert shared[alike["id"].iloc[1]] == pytest.approx(alike["uncertainty"].iloc[1])
     metrics = yaml.safe_load((tmp_path / "metrics/queue.json").read_text())
-    assert (metrics["pseudo"], metrics["reviewed"], metrics["queued"], metrics["left_out"]) == (6, 1, 3, 2)
+    assert (metrics["pseudo"], metrics["reviewed"], metrics["queued"], metrics["left_out"]) == (6, 1, 5, 0)
