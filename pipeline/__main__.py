@@ -52,7 +52,9 @@ def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]"
 
 
 @benchmarks.command("ingest")
-def benchmark_ingest(pictures: int = 20_000) -> None:
+def benchmark_ingest(
+    pictures: Annotated[int, typer.Option(min=1, help="of 2 megapixels")] = 20_000,
+) -> None:
     """Peak memory of ingest over many 2-megapixel pictures against 200 of them."""
     from pipeline.benchmark import ingest
 

@@ -18,9 +18,9 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.errors import PipelineError
-from pipeline.inspection import inspect
-from pipeline.layouts import EXPECTED, LABELLED, READERS, recognise
-from pipeline.layouts.listing import MATLAB, Item, Listing
+from pipeline.inspection import FEW_LEVELS, inspect
+from pipeline.layouts import EXPECTED, LABELLED, READERS, recognise, recognise_labelled
+from pipeline.layouts.listing import MATLAB, Item, Listing, folders_below, printable
 from pipeline.params import Params, load_params
 from pipeline.paths import PARAMS, PROFILES
 from sinet.images import Array, ImageError, probe, read_bytes, read_image
@@ -70,7 +70,7 @@ class Report:
         return bool(self.folders) and not any(one.problem or one.hopeless for one in self.folders)
 
     def command(self) -> str:
-        """The line to type, quoted for the shell and for make; "" where no folder can be used."""
+        """The line to type, quoted for the shell and for make; "" where no folder with masks can be used."""
         chosen: dict[str, Path] = {}
         for one in self.folders:
             if one.layout and not one.problem and not one.hopeless:
@@ -80,7 +80,7 @@ class Report:
             for name in READERS
             if name in chosen
         ]
-        return " ".join(["make repro PROFILE=real", *settings]) if settings else ""
+        return " ".join(["make repro PROFILE=real", *settings]) if set(chosen) & set(LABELLED) else ""
 
 
 def main(folders: Sequence[Path]) -> int:
@@ -120,6 +120,12 @@ def show(report: Report, console: Console) -> None:
             style="bold",
         )
         console.print(f"    {command}\n", markup=False)
+    elif report.usable:
+        console.print(
+            "A crawl alone runs no recipe: the teacher learns from masks that people drew. Check it together with a "
+            "folder in the layout eg1800 or baidu.\n",
+            style="bold",
+        )
 
 
 def _sources_in(folder: Path) -> list[Path]:
@@ -139,6 +145,9 @@ def _sources_in(folder: Path) -> list[Path]:
 
 def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> FolderReport:
     report = FolderReport(folder)
+    if printable(str(folder)) != str(folder):
+        report.problem = f"{printable(str(folder))}: expected a name in printable UTF-8; rename the folder"
+        return report
     try:
         if not folder.is_dir():
             report.problem = "this is a file, not a folder" if folder.exists() else "there is no such folder"
@@ -149,6 +158,13 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
         report.problem = str(error)
         return report
     report.pictures = len(listing.items) + len(listing.unusable)
+    inside = _labelled_below(folder) if report.layout == "crawl" else {}
+    if inside:
+        named = ", ".join(f"{path} ({layout})" for path, layout in list(inside.items())[:4])
+        report.problem = (
+            f"it holds folders with masks, which a crawl has none of; check these instead: {named}"
+        )
+        return report
     if report.layout is None or not report.pictures:
         expected = "\n".join(f"  {name}: {text}" for name, text in EXPECTED.items())
         report.problem = f"no picture in any layout that is known; expected one of\n{expected}"
@@ -165,6 +181,16 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
         _faces(report, usable, find_faces)
     _rate(report, params)
     return report
+
+
+def _labelled_below(folder: Path) -> dict[Path, str]:
+    """The folders below this one that have a layout with masks, and which; as a crawl, their masks were photographs."""
+    found: dict[Path, str] = {}
+    for one in folders_below(folder, Listing(), folder):
+        layout = recognise_labelled(one)
+        if layout and not any(outer in one.parents for outer in found):
+            found[one] = layout
+    return found
 
 
 def _open(listing: Listing, params: Params, report: FolderReport) -> list[Item]:
@@ -257,8 +283,9 @@ def _names(report: FolderReport, listing: Listing) -> None:
 def _masks(report: FolderReport, usable: Sequence[Item]) -> None:
     """Mistakes that show in the pixels of a few masks: swapped folders, 0/1 levels, inverted masks."""
     if report.layout not in LABELLED:
+        _masks_in_a_crawl(report, usable[:FACES])
         return
-    photographs = len(report.rejected.get("not_a_mask", []))
+    photographs = sum("as in a photograph" in line for line in report.rejected.get("not_a_mask", []))
     if photographs > 0.5 * report.decoded:
         report.mistakes.append(
             f"{photographs} of {report.decoded} masks look like photographs: are pictures and masks swapped?"
@@ -275,6 +302,15 @@ def _masks(report: FolderReport, usable: Sequence[Item]) -> None:
     if inverted > 0.5 * len(looks):
         report.mistakes.append(
             f"{inverted} of {len(looks)} masks cover the border and leave the middle: are they inverted?"
+        )
+
+
+def _masks_in_a_crawl(report: FolderReport, looked: Sequence[Item]) -> None:
+    few = sum(len(np.unique(read_image(Path(item.image)))) <= FEW_LEVELS for item in looked)
+    if few:
+        report.mistakes.append(
+            f"{few} of {len(looked)} pictures have a few levels only, as masks do, but a crawl has no masks: bring "
+            f"pictures and masks into a layout with both, such as {EXPECTED['baidu']}."
         )
 
 

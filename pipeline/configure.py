@@ -12,8 +12,10 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.errors import PipelineError
+from pipeline.layouts import LABELLED
+from pipeline.layouts.listing import printable
 from pipeline.params import parse_params
-from pipeline.paths import PARAMS, PROFILES
+from pipeline.paths import DATA, PARAMS, PROFILES
 
 BASE = "sample"
 ABSENT = {"layout": "absent", "path": "pipeline/profiles/absent"}
@@ -41,10 +43,10 @@ def render(profile: str, folders: Mapping[str, Path | None]) -> str:
                 f"the profile sample draws its own people and takes no {names}; use PROFILE=real"
             )
         return (PROFILES / f"{BASE}.yaml").read_text()
-    if not given:
+    if not set(given) & set(LABELLED):
         raise PipelineError(
-            f"the profile {profile} needs your pictures: give at least one of EG1800=DIR BAIDU=DIR CRAWL=DIR "
-            f"(`python -m pipeline check DIR...` tells which is which)"
+            f"the profile {profile} needs pictures with masks to learn from: give EG1800=DIR or BAIDU=DIR or both, "
+            f"and CRAWL=DIR beside them (`python -m pipeline check DIR...` tells which is which)"
         )
     yaml = YAML()
     yaml.preserve_quotes = True
@@ -66,6 +68,10 @@ def render(profile: str, folders: Mapping[str, Path | None]) -> str:
 
 def configure(profile: str, folders: Mapping[str, Path | None], params: Path = PARAMS) -> str:
     """Write `params` and return the difference to what stood there, as a unified diff ("" for none)."""
+    if not params.with_name("dvc.yaml").is_file():
+        raise PipelineError(
+            f"expected dvc.yaml beside {params}, found none; run from the folder of the recipe"
+        )
     after = render(profile, folders)
     before = params.read_text() if params.exists() else ""
     if after != before:
@@ -98,5 +104,15 @@ def _source(name: str, folder: Path) -> dict[str, str]:
         found = "a file" if folder.exists() else "nothing"
         raise PipelineError(f"{name.upper()}={folder}: expected a folder with pictures, found {found}")
     resolved = folder.resolve()
+    if printable(str(resolved)) != str(resolved):
+        raise PipelineError(
+            f"{name.upper()}={printable(str(folder))}: expected a name in printable UTF-8, which params.yaml can hold; "
+            "rename the folder"
+        )
+    if resolved.is_relative_to((Path.cwd() / DATA).resolve()):
+        raise PipelineError(
+            f"{name.upper()}={folder}: expected a folder of your own, found one in {DATA}/, which the stages empty "
+            "and write anew; move it elsewhere"
+        )
     inside = resolved.is_relative_to(Path.cwd())
     return {"layout": name, "path": str(resolved.relative_to(Path.cwd()) if inside else resolved)}

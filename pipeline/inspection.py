@@ -24,11 +24,12 @@ from sinet.images import (
 )
 
 # Whatever changes a result changes this: our own code, and the libraries that decode and encode.
-VERSION = f"2 pillow {PIL.__version__} opencv {cv2.__version__}"
+VERSION = f"3 pillow {PIL.__version__} opencv {cv2.__version__}"
 
 # A mask's grey levels outside these bounds are decided. Soft and ringing edges of a JPEG mask lie between
 # them, and so does most of a photograph that stands where a mask should.
 DARK, LIGHT = 64, 192
+FEW_LEVELS = 8  # of grey: no photograph has so few
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ def threshold(levels: Array, params: IngestParams) -> Array:
     """
     undecided = float(((levels >= DARK) & (levels < LIGHT)).mean())
     if undecided > params.max_undecided:
-        detail = f"{undecided:.0%} of the mask is neither dark nor light, as in a photograph"
-        raise ImageError("not_a_mask", detail)
+        raise ImageError("not_a_mask", _why_no_mask(levels, undecided))
     person = (levels > params.mask_threshold).astype(np.uint8)
     share = float(person.mean())
     if share < params.min_foreground:
@@ -99,6 +99,18 @@ def threshold(levels: Array, params: IngestParams) -> Array:
     if share > params.max_foreground:
         raise ImageError("full_mask", f"{share:.2%} of the mask is person, over {params.max_foreground:.0%}")
     return person
+
+
+def _why_no_mask(levels: Array, undecided: float) -> str:
+    """What a mask that is neither dark nor light looks like: a photograph, or classes in a few levels of grey."""
+    found = np.unique(levels)
+    if len(found) <= FEW_LEVELS:
+        named = ", ".join(str(level) for level in found)
+        return (
+            f"its only levels are {named}, and {undecided:.0%} of it is neither dark nor light: save it anew "
+            "with 0 for background and 255 for person"
+        )
+    return f"{undecided:.0%} of the mask is neither dark nor light, as in a photograph"
 
 
 def _matlab_levels(data: bytes, max_pixels: int) -> Array:

@@ -15,8 +15,9 @@ from pipeline.paths import PARAMS
 from sinet.recipe import AugmentRecipe, EvaluateRecipe, Schedule, TrainRecipe, check_warmup
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
 
 
 def must_be(holds: bool, key: str, value: object, range_: str) -> None:
@@ -35,7 +36,7 @@ class Source(Section):
     """A folder of pictures in its original layout."""
 
     layout: Literal["eg1800", "baidu", "crawl", "absent"]
-    path: str
+    path: Annotated[str, Field(min_length=1)]
 
 
 class Sources(Section):
@@ -45,11 +46,18 @@ class Sources(Section):
     baidu: Source
     crawl: Source
 
+    @model_validator(mode="after")
+    def _own_layouts(self) -> Self:
+        for name in type(self).model_fields:
+            layout = getattr(self, name).layout
+            must_be(layout in (name, "absent"), f"{name}.layout", layout, f"{name} or absent")
+        return self
+
 
 class SampleParams(Section):
     """The drawn world."""
 
-    seed: Count
+    seed: Seed
     portraits: Count  # EG1800 layout, train list
     portraits_test: Count  # EG1800 layout, test list
     bodies: Count  # Baidu layout
@@ -122,7 +130,7 @@ class CropParams(Section):
 class TeacherParams(Section):
     """The DeepLabv3+ teacher."""
 
-    seed: Count
+    seed: Seed
     encoder: str  # as segmentation_models_pytorch names it
     weights: str  # of the encoder at the start: none, imagenet (from the Hugging Face hub), or a file
     output_stride: Literal[8, 16]

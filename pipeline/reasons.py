@@ -4,6 +4,7 @@ MEANINGS = {
     # the files
     "empty_file": "the file has zero bytes",
     "listed_without_file": "a list names a file that is not there",
+    "in_a_subfolder": "a file in a folder inside the pictures' or the masks' one, where the layout has none",
     "link_loop": "a link leads back into the folder",
     "mask_without_image": "a mask whose picture is not there",
     "no_mask": "a picture without a mask",

@@ -23,7 +23,8 @@ def run(name: str, main: Callable[[], None]) -> None:
     try:
         main()
     except PipelineError as error:
-        print(f"\n{name}: {error}", file=sys.stderr)
+        text = str(error)
+        print(f"\n{text if text.startswith(name) else f'{name}: {text}'}", file=sys.stderr)
         sys.exit(1)
     log.info("%s: done in %.1f s", name, time.monotonic() - start)
 

@@ -281,14 +281,17 @@ def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
 
 
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I") or image.mode == "F"
+
+
 def _rgb(image: Image.Image) -> Array:
+    if _is_deep(image):  # before transparency: Pillow clips more than 8 bits where it converts to RGBA
+        return np.repeat(_sixteen(image)[:, :, None], 3, axis=2)
     if _has_alpha(image):
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
-    if image.mode.startswith("I") or image.mode == "F":
-        grey = _sixteen(image)
-        return np.repeat(grey[:, :, None], 3, axis=2)
     return np.array(image.convert("RGB"))
 
 
@@ -302,12 +305,12 @@ def _sixteen(image: Image.Image) -> Array:
 
 def _levels(image: Image.Image) -> NDArray[np.generic]:
     """Grey levels of a mask file; see decode_grey."""
+    if _is_deep(image):
+        return np.asarray(image)
     if _has_alpha(image):
         rgba = np.asarray(image.convert("RGBA"))
         alpha = rgba[:, :, 3]
         return alpha if alpha.min() < 128 <= alpha.max() else rgba[:, :, :3].max(axis=2)
-    if image.mode.startswith("I") or image.mode == "F":
-        return np.asarray(image)
     if image.mode in ("L", "1"):
         return np.asarray(image.convert("L"))
     colour = np.asarray(image.convert("RGB")).max(axis=2)

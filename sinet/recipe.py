@@ -157,12 +157,14 @@ class InputScale(Recipe):
 class TrainRecipe(Recipe):
     """Training of SINet."""
 
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)]
     predict_size: Annotated[
         int, Field(ge=32, multiple_of=32)
     ]  # pixels, the input size the weights file asks for
     input: InputScale
-    class_weights: bool  # 1 / log(1.10 + frequency), frequencies of the train side
+    class_weights: Annotated[
+        bool, Field(strict=True)
+    ]  # 1 / log(1.10 + frequency), frequencies of the train side
     weight_decay: WeightDecay
     evaluate_every: Annotated[int, Field(ge=1)]  # epochs; the last epoch always counts
     best_from: Probability  # share of a phase's epochs after which the best on dev is kept

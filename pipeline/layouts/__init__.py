@@ -18,11 +18,14 @@ LABELLED = ("eg1800", "baidu")  # their masks were drawn by people
 
 def recognise(folder: Path) -> str | None:
     """`eg1800`, `baidu` or `crawl`; None where the folder holds no pictures in any layout we know."""
+    return recognise_labelled(folder) or ("crawl" if crawl.matches(folder) else None)
+
+
+def recognise_labelled(folder: Path) -> str | None:
+    """`eg1800` or `baidu` where the folder's own subfolders say so; nothing deeper is looked at."""
     if eg1800.matches(folder):
         return "eg1800"
-    if baidu.matches(folder):
-        return "baidu"
-    return "crawl" if crawl.matches(folder) else None
+    return "baidu" if baidu.matches(folder) else None
 
 
 def read_layout(layout: str, folder: Path) -> Listing:
@@ -44,9 +47,11 @@ def _read(layout: str, folder: Path) -> Listing:
         raise PipelineError(f"expected a folder in the layout {layout} at {folder}, found {found}")
     looks = recognise(folder)
     if looks not in (None, layout):
+        instead = f"Give it as {str(looks).upper()}=... instead"
+        if looks == "crawl":  # any folder with pictures in it looks like one
+            instead = "Name the folder in which these lie; `python -m pipeline check DIR` looks for it"
         raise PipelineError(
-            f"{folder} was given as {layout}, but it looks like {looks}; expected {EXPECTED[layout]}. "
-            f"Give it as {str(looks).upper()}=... instead"
+            f"{folder} was given as {layout}, but it looks like {looks}; expected {EXPECTED[layout]}. {instead}"
         )
     listing = READERS[layout](folder) if looks else Listing()
     if not listing.items and not listing.unusable:

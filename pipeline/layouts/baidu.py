@@ -7,7 +7,7 @@ and ring; ingest thresholds them half-way.
 from collections import defaultdict
 from pathlib import Path
 
-from pipeline.layouts.listing import Item, Listing, key_below, pictures, subfolder
+from pipeline.layouts.listing import Item, Listing, key_below, pictures, reject_nested, subfolder
 
 EXPECTED = "clean_images/images/NAME.jpg with clean_images/profiles/NAME-profile.jpg (or NAME.jpg)"
 _ENDINGS = ("-profile", "_profile")
@@ -28,6 +28,9 @@ def read(folder: Path) -> Listing:
         images[path.stem].append(path)
     for path in pictures(masks_folder, listing) if masks_folder else []:
         masks[_name(path.stem, images)].append(path)
+    for place in (images_folder, masks_folder):
+        if place is not None:
+            reject_nested(place, folder, listing)
     for name in sorted({*images, *masks}):
         _pair(images.get(name, []), masks.get(name, []), folder, listing)
     listing.items.sort(key=lambda item: item.source_key)

@@ -19,6 +19,7 @@ from pipeline.layouts.listing import (
     key_below,
     pictures,
     printable,
+    reject_nested,
     subfolder,
 )
 
@@ -58,6 +59,8 @@ def read(folder: Path) -> Listing:
     root, listing = _root(folder), Listing()
     images_folder = subfolder(root, *_IMAGES)
     images = _by_number(pictures(images_folder, listing)) if images_folder else {}
+    if images_folder:
+        reject_nested(images_folder, folder, listing)
     masks = _masks(root, images, folder, listing)
     sides = _sides(root, listing)
     for number in sorted({*images, *masks, *sides}):
@@ -98,6 +101,7 @@ def _masks(
         place = subfolder(root, name)
         if place is None:
             continue
+        reject_nested(place, folder, listing)
         for number, files in _by_number(pictures(place, listing, also=[MATLAB])).items():
             if number in masks:
                 listing.notes[f"masks in {name} not used: another folder has them"] += len(files)

@@ -74,12 +74,19 @@ def unreadable(path: Path, error: OSError) -> PipelineError:
 def subfolder(folder: Path, *names: str) -> Path | None:
     """The subfolder of the first of these names that there is, whatever its case."""
     try:
-        found = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True) if path.is_dir()}
+        below = sorted(path for path in folder.iterdir() if path.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise unreadable(folder, error) from error
-    return next((found[name.lower()] for name in names if name.lower() in found), None)
+    for name in names:
+        found = [path for path in below if path.name.lower() == name.lower()]
+        if len(found) > 1:
+            both = " and ".join(printable(path.name) for path in found)
+            raise PipelineError(f"{folder} has {both}, and either could be meant; keep one of them there")
+        if found:
+            return found[0]
+    return None
 
 
 def is_picture(path: Path) -> bool:
@@ -108,6 +115,14 @@ def pictures(folder: Path, listing: Listing, also: Iterable[str] = ()) -> list[P
         else:
             listing.ignored[printable(path.suffix.lower())] += 1
     return found
+
+
+def reject_nested(folder: Path, root: Path, listing: Listing) -> None:
+    """Reject the pictures of folders inside one that its layout has flat: which mask is theirs, nothing says."""
+    for below in folders_below(folder, listing, root):
+        for path in pictures(below, listing, also=[MATLAB]) if below != folder else []:
+            detail = f"the layout has its files in {key_below(folder, root)}/ itself, not in folders there"
+            listing.reject(path, root, "in_a_subfolder", detail)
 
 
 def folders_below(folder: Path, listing: Listing, root: Path) -> Iterator[Path]:

@@ -264,6 +264,35 @@ def test_a_parent_of_one_labelled_folder_stands_for_it(tmp_path, params):
     assert report.command() == f"make repro PROFILE=real EG1800={mine}"
 
 
+def test_labelled_folders_deeper_down_are_named_and_no_crawl(tmp_path, params):
+    first, second = portraits(tmp_path / "x/y/first"), bodies(tmp_path / "x/z")
+    report = check([tmp_path], params)
+    assert report.folders[0].problem.endswith(f"check these instead: {first} (eg1800), {second} (baidu)")
+    assert not report.usable and report.command() == ""
+
+
+def test_masks_in_a_crawl_are_a_mistake(tmp_path, params):
+    for number in range(3):
+        put(tmp_path / f"images/{number}.jpg", jpeg(number))
+        put(tmp_path / f"masks/{number}.png", encode_mask(person()))
+    (said,) = [line for line in one(tmp_path, params).mistakes if "as masks do" in line]
+    assert said.startswith("3 of 6 pictures have a few levels only")
+
+
+def test_a_crawl_alone_runs_no_recipe(tmp_path, params):
+    put(tmp_path / "a.jpg", jpeg())
+    report = check([tmp_path], params)
+    assert report.usable and report.command() == ""
+    assert "A crawl alone runs no recipe" in shown(report)
+
+
+def test_masks_of_a_few_grey_levels_are_no_photographs(tmp_path, params):
+    folder = portraits(tmp_path, mask=encode_png(person() * np.uint8(128)))
+    report = one(folder, params)
+    assert "its only levels are 0, 128" in report.rejected["not_a_mask"][0]
+    assert not any("swapped" in line for line in report.mistakes)
+
+
 def test_a_folder_of_sources_stands_for_them(tmp_path, params):
     portraits(tmp_path / "eg1800")
     bodies(tmp_path / "baidu")

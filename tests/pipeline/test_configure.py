@@ -18,6 +18,7 @@ NOTHING = {"eg1800": None, "baidu": None, "crawl": None}
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "my pictures"
     made.mkdir()
+    (tmp_path / "dvc.yaml").touch()
     return made
 
 
@@ -51,7 +52,7 @@ def test_the_published_recipes_are_full_length(profile: str, folder: Path) -> No
 
 def test_sample_goes_back_to_the_committed_state(folder: Path, tmp_path: Path, root: Path) -> None:
     params_file = tmp_path / "params.yaml"
-    configure("real", {**NOTHING, "crawl": folder}, params_file)
+    configure("real", {**NOTHING, "baidu": folder}, params_file)
     configure("sample", NOTHING, params_file)
     assert params_file.read_bytes() == (root / "params.yaml").read_bytes()
 
@@ -60,17 +61,40 @@ def test_sample_goes_back_to_the_committed_state(folder: Path, tmp_path: Path, r
     ("profile", "folders", "words"),
     [
         ("fast", NOTHING, ["expected a profile of sample, light, official, paper, real", "'fast'"]),
-        ("real", NOTHING, ["needs your pictures", "EG1800=DIR", "python -m pipeline check"]),
+        ("real", NOTHING, ["needs pictures with masks", "EG1800=DIR", "python -m pipeline check"]),
+        ("real", {**NOTHING, "crawl": Path("no/such")}, ["needs pictures with masks", "EG1800=DIR or BAIDU"]),
+        (
+            "real",
+            {**NOTHING, "eg1800": Path("data/sample/eg1800")},
+            ["found one in data/", "move it elsewhere"],
+        ),
+        ("real", {**NOTHING, "eg1800": Path("odd\udcff")}, ["EG1800=odd\\xff", "rename the folder"]),
         ("sample", {**NOTHING, "baidu": Path("x")}, ["takes no BAIDU", "PROFILE=real"]),
-        ("real", {**NOTHING, "crawl": Path("no/such")}, ["CRAWL=no/such", "found nothing"]),
+        ("real", {**NOTHING, "baidu": Path("no/such")}, ["BAIDU=no/such", "found nothing"]),
     ],
 )
-def test_mistakes(profile: str, folders: dict[str, Path | None], words: list[str], tmp_path: Path) -> None:
+def test_mistakes(
+    profile: str,
+    folders: dict[str, Path | None],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
+    for place in ("data/sample/eg1800", "odd\udcff"):
+        (tmp_path / place).mkdir(parents=True)
     with pytest.raises(PipelineError) as caught:
         configure(profile, folders, tmp_path / "params.yaml")
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / "params.yaml").exists()
+
+
+def test_a_folder_without_the_recipe_gets_no_params(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"expected dvc\.yaml beside .*run from the folder of the recipe"):
+        configure("sample", NOTHING, tmp_path / "params.yaml")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command(tmp_path: Path, folder: Path) -> None:

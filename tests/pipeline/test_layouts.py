@@ -180,6 +180,30 @@ def test_baidu_takes_both_names_of_a_mask(tmp_path, root):
     assert not listing.unusable and set(sides(listing).values()) == {None}
 
 
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [
+        ("eg1800", ["images_data_crop/part2/00003.jpg", "GT_png/part2/00003_mask.png"]),
+        ("baidu", ["clean_images/images/more/x.jpg", "clean_images/profiles/more/deep/x-profile.jpg"]),
+    ],
+)
+def test_files_in_folders_where_the_layout_has_none_are_rejected(tmp_path, layout, names):
+    if layout == "eg1800":
+        eg1800(tmp_path)
+    else:
+        touch(tmp_path, "clean_images/images/a.jpg", "clean_images/profiles/a.jpg")
+    touch(tmp_path, *names)
+    listing = read_layout(layout, tmp_path)
+    assert reasons(listing) == sorted((name, "in_a_subfolder") for name in names)
+    assert listing.items and all("itself, not in folders there" in one.detail for one in listing.unusable)
+
+
+def test_two_folders_of_one_name_could_both_be_meant(tmp_path):
+    touch(tmp_path, "Images/1.png", "Labels/1.png", "images/2.png", "labels/2.png")
+    with pytest.raises(PipelineError, match="has Images and images, and either could be meant; keep one"):
+        read_layout("eg1800", tmp_path)
+
+
 def test_baidu_says_what_does_not_fit(tmp_path):
     touch(tmp_path, *(f"images/{name}" for name in ("a.jpg", "b.jpg", "c.jpg", "c.png", "d.jpg")))
     touch(

@@ -25,13 +25,14 @@ def test_a_metric_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pyte
         write_metrics("crop", {"iou": float("nan")})
 
 
-def test_an_error_is_a_sentence_without_a_traceback(tmp_path: Path, root: Path) -> None:
+@pytest.mark.parametrize("message", ["expected this", "crop: expected this", "crop@baidu: expected this"])
+def test_an_error_is_a_sentence_without_a_traceback(root: Path, message: str) -> None:
     program = (
         "from pipeline.stage import run\nfrom pipeline.errors import PipelineError\n"
-        "def main():\n    raise PipelineError('expected this, found that; do so')\nrun('crop', main)\n"
+        f"def main():\n    raise PipelineError({message!r})\nrun('crop', main)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.strip() == "crop: expected this, found that; do so"
+    assert done.stderr.strip() == (message if message.startswith("crop") else f"crop: {message}")

@@ -120,6 +120,15 @@ def test_grey_of_any_depth_keeps_its_levels(image):
     assert all(np.array_equal(pixels[..., channel], picture()[..., 0]) for channel in range(3))
 
 
+def test_grey_of_16_bits_with_a_transparent_level_keeps_its_levels():
+    deep = Image.fromarray(picture()[..., 0].astype(np.uint16) * 257)
+    data = saved(deep, transparency=1)
+    assert b"tRNS" in data
+    assert np.array_equal(decode_image(data), decode_image(saved(deep)))
+    mask = saved(Image.fromarray(MASK.astype(np.uint16) * 65535), transparency=1)
+    assert np.array_equal(decode_grey(mask), MASK * 255)
+
+
 def test_alpha_lies_on_white():
     image = Image.new("RGBA", (4, 2), (200, 0, 0, 0))
     image.putpixel((1, 0), (200, 0, 0, 255))
