@@ -1,21 +1,25 @@
 """Hold dvc.yaml against the code: a stage must name the code, paths and params that its module uses, and no others.
 
+What one stage needs below data/, models/, metrics/ or plots/ another one must make, and no two make the same.
 Read from the code's text, nothing is run: imports for the code a stage depends on, the constants of pipeline.paths and
 what lies beside a code file for its data, `load_params().SECTION` for its params. `make check` and a test call it.
 """
 
 import ast
+import functools
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from pipeline import paths
-from pipeline.params import Params
+from pipeline.params import Params, Sources
 
 PACKAGES = ("pipeline", "sinet", "annotations")
 # What carries numbers and files around but cannot change a stage's result: naming it as a dependency would train
@@ -23,6 +27,49 @@ PACKAGES = ("pipeline", "sinet", "annotations")
 PLUMBING = frozenset(
     f"pipeline.{name}" for name in ("params", "paths", "records", "store", "execute", "stage", "errors")
 ) | {"pipeline", "sinet", "annotations", "sinet.recipe"}
+
+# Modules that run as stages do, but from outside the recipe.
+NO_STAGES = frozenset({"drawn_reviews"})
+# What a stage may say; with another key (frozen, wdir) `dvc repro` does what the code does not show.
+KEYS = ("desc", "cmd", "deps", "params", "outs", "metrics", "plots")
+MADE = (paths.DATA, paths.MODELS, paths.METRICS, paths.PLOTS)  # what lies there, a stage has written
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as dvc.yaml has it; of a foreach, `template` is its `do`, and `${key}` and `${item...}` are kept."""
+
+    name: str
+    entry: dict[str, Any]
+
+    @property
+    def template(self) -> dict[str, Any]:
+        template: dict[str, Any] = self.entry.get("do", self.entry)
+        return template
+
+    @property
+    def code(self) -> set[str]:
+        return {path for path in self._paths("deps") if path.endswith(".py")}
+
+    @property
+    def data(self) -> set[str]:
+        """Its dependencies but for the code."""
+        return self._paths("deps") - self.code
+
+    @property
+    def outs(self) -> set[str]:
+        return self._paths("outs", "metrics", "plots")
+
+    @property
+    def params(self) -> set[str]:
+        """What it names of params.yaml: as params, in its foreach, or in a dependency as `${SECTION.KEY}`."""
+        written = " ".join([*self._paths("deps"), str(self.entry.get("foreach"))])
+        sections = set(re.findall(r"\$\{(\w+)", written)) & set(Params.model_fields)
+        return sections | {str(param) for param in self.template.get("params", [])}
+
+    def _paths(self, *keys: str) -> set[str]:
+        entries = [entry for key in keys for entry in self.template.get(key, [])]
+        return {entry if isinstance(entry, str) else next(iter(entry)) for entry in entries}
 
 
 @dataclass(frozen=True)
@@ -46,13 +93,22 @@ def main() -> None:
 
 def differences(dvc_yaml: Path, root: Path = Path()) -> list[str]:
     """Sentences of what dvc.yaml leaves out or names in vain, one each; [] where it is right."""
-    problems = []
-    for name, stage in yaml.safe_load(dvc_yaml.read_text())["stages"].items():
-        template = stage.get("do", stage)
-        problems += [f"{name}: {problem}" for problem in _stage_differences(name, template, stage, root)]
-    return problems
+    entries = yaml.safe_load(dvc_yaml.read_text())["stages"]
+    stages = [Stage(name, entry) for name, entry in entries.items()]
+    modules = _stage_modules(root)
+    return [
+        *(
+            f"{stage.name}: {problem}"
+            for stage in stages
+            for problem in _stage_differences(stage, modules, root)
+        ),
+        *_left_out_stages(stages, modules),
+        *_made_twice(stages),
+        *_made_by_none(stages),
+    ]
 
 
+@functools.cache
 def usage(module: str, root: Path = Path()) -> Usage:
     """What `module` (dotted name) uses, with all that it imports from our packages."""
     code = {_file(name, root).as_posix() for name in _closure(module, root)}
@@ -65,41 +121,99 @@ def usage(module: str, root: Path = Path()) -> Usage:
     )
 
 
-def _stage_differences(
-    name: str, template: dict[str, Any], stage: dict[str, Any], root: Path
-) -> Iterator[str]:
-    if "desc" not in template:
+def _stage_differences(stage: Stage, modules: set[str], root: Path) -> Iterator[str]:
+    yield from _form_differences(stage)
+    if "do" in stage.entry:
+        yield from _foreach_differences(stage)
+    if stage.name not in modules:
+        yield f'has no module: expected pipeline/{stage.name}.py with `run("{stage.name}", main)`'
+        return
+    used = usage(f"pipeline.{stage.name}", root)
+    yield from _code_differences(stage, used)
+    yield from _data_differences(stage, used)
+    yield from _params_differences(stage, used)
+
+
+def _form_differences(stage: Stage) -> Iterator[str]:
+    if "desc" not in stage.template:
         yield "has no desc"
-    used = usage(f"pipeline.{name}", root)
-    deps = {_plain(path) for path in template.get("deps", [])}
-    outs = {_plain(path) for kind in ("outs", "metrics") for path in template.get(kind, [])}
-    outs |= {_plain(path) for path in template.get("plots", [])}
-    named_code = {path for path in deps if path.endswith(".py")}
-    for path in sorted(used.code - named_code):
+    strange = set(stage.template) - set(KEYS)
+    strange |= set(stage.entry) - {"foreach", "do"} if "do" in stage.entry else set()
+    for key in sorted(strange):
+        yield f"has the key {key}, expected only {', '.join(KEYS)} (or foreach and do)"
+    command = str(stage.template.get("cmd", ""))
+    expected = f"python -m pipeline.{stage.name}" + (" ${key}" if "do" in stage.entry else "")
+    if command != expected:
+        yield f"runs {command!r}, expected `{expected}`"
+
+
+def _foreach_differences(stage: Stage) -> Iterator[str]:
+    items = stage.entry.get("foreach")
+    if not re.fullmatch(r"\$\{[\w.]+\}", str(items)):
+        yield f"is run for each of {items}, expected a reference to params.yaml as `${{SECTION}}`"
+    for path in sorted(stage.outs):
+        if "${key}" not in path:
+            yield f"is run for each of several items, but its out {path} does not name `${{key}}`"
+    if not any("${item" in path for path in stage.data):
+        yield "is run for each of several items, but names nothing of an item as a dependency"
+
+
+def _code_differences(stage: Stage, used: Usage) -> Iterator[str]:
+    for path in sorted(used.code - stage.code):
         yield f"uses the code {path}, which its deps do not name"
-    for path in sorted(named_code - used.code):
+    for path in sorted(stage.code - used.code):
         yield f"names {path} as a dependency, but does not import it"
-    data = {_fixed_part(path) for path in (deps - named_code) | outs} - {""}
+
+
+def _data_differences(stage: Stage, used: Usage) -> Iterator[str]:
+    deps = {_fixed_part(path) for path in stage.data} - {""}
+    outs = {_fixed_part(path) for path in stage.outs}
     for path in sorted(used.data):
-        if not any(_overlap(path, one) for one in data):
+        if not any(_below(path, one) for one in deps | outs):
             yield f"uses {path}, which neither deps nor outs name"
-    for path in sorted(data):
+    for path in sorted(deps):
         if not any(_overlap(path, one) for one in used.data):
             yield f"names {path}, which its module does not use"
-    named = {str(param) for param in template.get("params", [])}
-    named |= {"sources"} if "foreach" in stage else set()
-    named |= {section for section in Params.model_fields if any(f"${{{section}." in path for path in deps)}
+    for path in sorted(outs - used.data):
+        yield f"names {path} as an out, which is no path that its module uses"
+
+
+def _params_differences(stage: Stage, used: Usage) -> Iterator[str]:
     for param in sorted(used.params):
-        if not any(_within(param, one) for one in named):
+        if not any(_within(param, one) for one in stage.params):
             yield f"uses the params {param}, which it does not name"
-    for param in sorted(named):
+    for param in sorted(stage.params):
         if not any(_within(param, one) or _within(one, param) for one in used.params):
             yield f"names the params {param}, which its module does not use"
-    command = str(template.get("cmd", ""))
-    if not re.match(rf"python -m pipeline\.{name}( |$)", command):
-        yield f"runs {command!r}, expected `python -m pipeline.{name}`"
-    if "foreach" in stage and not any("${item" in path for path in deps):
-        yield "is run for each of several items, but names nothing of an item as a dependency"
+
+
+def _stage_modules(root: Path) -> set[str]:
+    """Names of the modules that run as a stage under their own name."""
+    files = (root / "pipeline").glob("*.py")
+    return {file.stem for file in files if f'run("{file.stem}", main)' in file.read_text()} - NO_STAGES
+
+
+def _left_out_stages(stages: Sequence[Stage], modules: set[str]) -> Iterator[str]:
+    for name in sorted(modules - {stage.name for stage in stages}):
+        yield f"pipeline/{name}.py runs as a stage, but dvc.yaml has no stage {name}"
+
+
+def _made_twice(stages: Sequence[Stage]) -> Iterator[str]:
+    outs = [(stage.name, path) for stage in stages for path in sorted(stage.outs)]
+    for (name, path), (other_name, other) in combinations(outs, 2):
+        if _overlap(path, other):
+            yield f"the out {path} of {name} overlaps the out {other} of {other_name}"
+
+
+def _made_by_none(stages: Sequence[Stage]) -> Iterator[str]:
+    outs = {path for stage in stages for path in stage.outs}
+    needed = {
+        path for stage in stages for path in stage.data if any(_below(path, str(place)) for place in MADE)
+    }
+    for path in sorted(needed):
+        if not any(_overlap(path, out) for out in outs):
+            names = ", ".join(stage.name for stage in stages if path in stage.data)
+            yield f"{path} is no stage's out, but a dependency of {names}"
 
 
 def _within(param: str, other: str) -> bool:
@@ -107,18 +221,23 @@ def _within(param: str, other: str) -> bool:
     return param == other or param.startswith(f"{other}.")
 
 
-def _plain(entry: str | dict[str, Any]) -> str:
-    """The path of a dep or an out, `${item...}` and `${key}` kept."""
-    return entry if isinstance(entry, str) else next(iter(entry))
-
-
 def _fixed_part(path: str) -> str:
     """`path` up to the first folder that `${...}` names."""
     return path if "${" not in path else path.partition("${")[0].rpartition("/")[0]
 
 
+def _below(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
+
+
 def _overlap(one: str, other: str) -> bool:
-    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+    """Whether the paths are the same or one lies in the other; `${...}` may stand for any name."""
+    pairs = zip(_pattern(one).split("/"), _pattern(other).split("/"), strict=False)
+    return all(fnmatchcase(a, b) or fnmatchcase(b, a) for a, b in pairs)
+
+
+def _pattern(path: str) -> str:
+    return re.sub(r"\$\{[^}]*\}", "*", path)
 
 
 def _closure(module: str, root: Path) -> set[str]:
@@ -165,7 +284,9 @@ def _used_paths(tree: ast.AST) -> Iterator[Path]:
         path = _literal_path(node, {**places, "METRICS": paths.METRICS, "PLOTS": paths.PLOTS})
         if path is not None and id(node) not in inner:
             inner |= {id(one) for one in ast.walk(node)}
-            if path not in (paths.METRICS, paths.PLOTS):
+            if path == paths.SAMPLE:
+                yield from (path / source for source in Sources.model_fields)  # each an out of its own
+            elif path not in (paths.METRICS, paths.PLOTS):
                 yield path
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "write_metrics":
             first = node.args[0]

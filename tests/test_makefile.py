@@ -25,13 +25,17 @@ def checkout(tmp_path: Path, root: Path) -> Path:
     return tmp_path
 
 
-def told(checkout: Path, *words: str) -> list[str]:
-    path = checkout / "told"
-    subprocess.run(
+def make(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         ["make", "-s", "-o", ".venv/.installed", *words],
-        cwd=checkout, env={**os.environ, "TOLD": str(path)}, check=True, stdout=subprocess.DEVNULL,
+        cwd=checkout, env={**os.environ, "TOLD": str(checkout / "told")}, capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return path.read_text().splitlines()
+
+
+def told(checkout: Path, *words: str) -> list[str]:
+    done = make(checkout, *words)
+    assert done.returncode == 0, done.stderr
+    return (checkout / "told").read_text().splitlines()
 
 
 @pytest.mark.parametrize("folder", ["plain", "with space", "it's $(touch x) `touch x` $1", "a;touch x"])
@@ -46,6 +50,9 @@ def test_a_backup_file_arrives_as_it_is(checkout: Path) -> None:
     assert told(checkout, "review-backup", "FILE=it's.tar.gz")[-1] == "it's.tar.gz"
 
 
-def test_folders_without_a_profile_are_refused(checkout: Path) -> None:
-    with pytest.raises(subprocess.CalledProcessError):
-        told(checkout, "repro", "EG1800=x")
+@pytest.mark.parametrize("name", ["EG1800", "BAIDU", "CRAWL"])
+def test_folders_without_a_profile_are_refused(checkout: Path, name: str) -> None:
+    done = make(checkout, "repro", f"{name}=x")
+    assert done.returncode != 0
+    assert done.stdout == "EG1800=, BAIDU= and CRAWL= need a profile: add PROFILE=real\n"
+    assert not (checkout / "told").exists()

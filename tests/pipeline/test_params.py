@@ -1,5 +1,7 @@
 """params.yaml: what stands there is checked by name, and nothing else is accepted."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +113,30 @@ def test_a_phase_of_no_epochs_may_keep_its_warmup(content: dict[str, Any]) -> No
     parse_params(changed(content, "train.phases.encoder.epochs", 0))
 
 
+def keys(section: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The dotted name of every key of a mapping, those that hold a mapping themselves included."""
+    for name, value in section.items():
+        yield above + name
+        if isinstance(value, dict):
+            yield from keys(value, f"{above}{name}.")
+
+
+def without(section: dict[str, Any], key: str) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    if rest:
+        return {**section, first: without(section[first], rest)}
+    return {name: value for name, value in section.items() if name != first}
+
+
 def test_every_leaf_is_required(content: dict[str, Any]) -> None:
     """No second place for a parameter: a key left out is an error, not a silent default."""
-    for section, values in content.items():
-        for key in values:
-            less = {**content, section: {name: value for name, value in values.items() if name != key}}
-            with pytest.raises(PipelineError, match=rf"{section}\.{key}"):
-                parse_params(less)
+    for key in keys(content):
+        above, _, last = key.rpartition(".")
+        # A schedule's keys are those of its kind, whose name comes between; without a kind they are none.
+        missing = rf"{re.escape(above)}(\.\w+)?\.{last}: is missing" if above else f"{key}: is missing"
+        no_kind = rf"{re.escape(above)}: .*discriminator '{last}'"
+        with pytest.raises(PipelineError, match=rf"(?m)^  ({missing}|{no_kind})"):
+            parse_params(without(content, key))
 
 
 def test_no_file_and_no_yaml(tmp_path: Path) -> None:

@@ -22,12 +22,12 @@ from pipeline.drawing.paint import Frame, Layer, bell, fill, ripple
 from pipeline.drawing.picture import body, generator, nobody, portrait
 from pipeline.drawn_reviews import REVIEWS, Pseudo, chosen, review, review_all, summarise
 from pipeline.errors import PipelineError
-from pipeline.params import SampleParams
+from pipeline.params import SampleParams, load_params
 from pipeline.sample import draw_world, tasks
 from sinet.images import ImageError, decode_image, read_image, read_mask
 
 SMALL = SampleParams(seed=3, portraits=9, portraits_test=3, bodies=3, crawl=8)
-DEFAULT = SampleParams(seed=1800, portraits=480, portraits_test=96, bodies=120, crawl=120)
+DEFAULT = load_params(Path(__file__).parents[2] / "params.yaml").sample  # the committed world
 
 
 @pytest.fixture(scope="module")
@@ -285,9 +285,9 @@ def test_a_constant_mean_mask_does_not_win() -> None:
     assert 0.4 < float(np.mean(ious)) < 0.70
 
 
-@pytest.mark.parametrize(("kind", "count"), [("eg1800_train", 40), ("baidu", 30)])
+@pytest.mark.parametrize(("kind", "count"), [("eg1800_train", 40), ("baidu", 30), ("crawl", 40)])
 def test_mtcnn_finds_nine_of_ten_faces(kind: str, count: int) -> None:
-    """The largest part of the recipe hangs on it: portraits are cut out of bodies by their faces."""
+    """The largest part of the recipe hangs on it: portraits are cut out of bodies and the crawl by their faces."""
     from pipeline.torchvision_guard import install_torchvision_guard
 
     install_torchvision_guard()
@@ -298,8 +298,9 @@ def test_mtcnn_finds_nine_of_ten_faces(kind: str, count: int) -> None:
     torch.set_num_threads(1)
     detector = MTCNN(keep_all=True, min_face_size=24)
     found = 0
-    for index in range(count):
-        drawn = draw(Task(DEFAULT.seed, kind, index))
+    pictures = [draw(Task(DEFAULT.seed, kind, index)) for index in range(count)]
+    people = [drawn for drawn in pictures if drawn.mask.any()]  # the crawl shows some places without anyone
+    for drawn in people:
         boxes, probabilities = detector.detect(drawn.image)
         for box, probability in zip(() if boxes is None else boxes, probabilities, strict=False):
             column, row = (
@@ -309,7 +310,8 @@ def test_mtcnn_finds_nine_of_ten_faces(kind: str, count: int) -> None:
                 found += 1
                 break
     torch.set_num_threads(threads)
-    assert found >= 0.9 * count
+    assert len(people) > 0.8 * count
+    assert found >= 0.9 * len(people)
 
 
 # the reviews of the drawn world
