@@ -12,29 +12,36 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from rich.console import Console
 
+from pipeline.crop import on_mask
 from pipeline.errors import PipelineError
-from pipeline.inspection import FEW_LEVELS, inspect
+from pipeline.inspection import FEW_LEVELS, inspect, mask_levels, threshold
 from pipeline.layouts import EXPECTED, LABELLED, READERS, recognise, recognise_labelled
 from pipeline.layouts.listing import MATLAB, Item, Listing, folders_below, printable
 from pipeline.params import Params, load_params
 from pipeline.paths import PARAMS, PROFILES
-from sinet.images import Array, ImageError, probe, read_bytes, read_image
+from pipeline.portrait import is_confident
+from sinet.images import Array, ImageError, decode, probe, read_bytes, read_image
+
+if TYPE_CHECKING:
+    from pipeline.faces import Face
 
 # Up to this many pictures, every one is decoded; of more, so many, and of the rest the header is read.
 ALL_OF, SAMPLE = 400, 200
 FACES = 20
+FACES_ON_MASKS = 0.7  # of the pictures with a face: below it, masks and pictures seem to be mixed up
 WORDS = {
     "eg1800": "portraits with masks and lists",
     "baidu": "full-body photographs with masks",
     "crawl": "photographs without masks",
 }
 
-FindFaces = Callable[[Array], int]
+FindFaces = Callable[[Array], Sequence["Face"]]
 
 
 @dataclass
@@ -86,7 +93,7 @@ class Report:
 def main(folders: Sequence[Path]) -> int:
     """Check the folders and print what was found; 1 where one of them cannot be used."""
     params = load_params(PARAMS if PARAMS.is_file() else PROFILES / "sample.yaml")
-    report = check(folders, params, _face_counter(params))
+    report = check(folders, params, _face_finder(params))
     show(report, Console(highlight=False, soft_wrap=True))
     return 0 if report.usable else 1
 
@@ -94,7 +101,7 @@ def main(folders: Sequence[Path]) -> int:
 def check(folders: Iterable[Path], params: Params, find_faces: FindFaces | None = None) -> Report:
     """Look at each folder; one that holds several sources side by side stands for these.
 
-    `find_faces` counts the faces in a picture; without it nobody looks for faces.
+    `find_faces` gives the sure faces of a picture; without it nobody looks for faces.
     """
     reports = []
     for folder in folders:
@@ -178,7 +185,7 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
     _names(report, listing)
     _masks(report, usable)
     if find_faces is not None:
-        _faces(report, usable, find_faces)
+        _faces(report, usable, find_faces, params)
     _rate(report, params)
     return report
 
@@ -331,14 +338,30 @@ def _looks_inverted(levels: Array) -> bool:
     return bool(border.mean() > 0.6 and border.mean() > middle.mean())
 
 
-def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces) -> None:
+def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces, params: Params) -> None:
     looked = usable[:FACES]
-    found = sum(find_faces(read_image(Path(item.image))) > 0 for item in looked)
+    faces = [find_faces(read_image(Path(item.image))) for item in looked]
+    found = sum(map(bool, faces))
     report.faces = found, len(looked)
+    if report.layout in LABELLED and found:
+        right = sum(_on_mask(item, shown, params) for item, shown in zip(looked, faces, strict=True))
+        if right < FACES_ON_MASKS * found:
+            report.mistakes.append(
+                f"The face lies on the mask in only {right} of {found} pictures: is each mask that of its picture?"
+            )
     if looked and found < 0.5 * len(looked):
         report.mistakes.append(
             f"A face was found in only {found} of {len(looked)} pictures: are these photographs of people?"
         )
+
+
+def _on_mask(item: Item, faces: Sequence["Face"], params: Params) -> bool:
+    """Whether one of the faces is on the mask of a picture that ingest can use."""
+    matlab = str(item.mask).lower().endswith(MATLAB)
+    image = decode(read_bytes(Path(item.image)))
+    levels = mask_levels(read_bytes(Path(str(item.mask))), image, params.ingest.max_pixels, matlab=matlab)
+    mask = threshold(levels, params.ingest)
+    return any(on_mask(face, mask, params.crop) for face in faces)
 
 
 def _rate(report: FolderReport, params: Params) -> None:
@@ -360,19 +383,21 @@ def _rate(report: FolderReport, params: Params) -> None:
         )
 
 
-def _face_counter(params: Params) -> FindFaces:
-    """Counts faces with the recipe's detector, which is loaded for the first picture."""
-    finders: list[Callable[[Array], int]] = []
+def _face_finder(params: Params) -> FindFaces:
+    """Finds faces with the recipe's detector, which is loaded for the first picture."""
+    finders: list[FindFaces] = []
 
-    def count(image: Array) -> int:
+    def find(image: Array) -> Sequence["Face"]:
         if not finders:
             from pipeline.faces import FaceFinder
 
-            finder, least = FaceFinder(params.crop), params.crop.faces.min_probability
-            finders.append(lambda picture: sum(face.probability >= least for face in finder.find(picture)))
+            finder = FaceFinder(params.crop)
+            finders.append(
+                lambda shown: [face for face in finder.find(shown) if is_confident(face, params.crop)]
+            )
         return finders[0](image)
 
-    return count
+    return find
 
 
 def _show_one(one: FolderReport, console: Console) -> None:

@@ -13,8 +13,10 @@ import pytest
 from rich.console import Console
 
 from pipeline import check as checking
+from pipeline.boxes import Box
 from pipeline.check import check, show
 from pipeline.errors import PipelineError
+from pipeline.faces import Face
 from pipeline.layouts import read_layout
 from pipeline.params import load_params
 from sinet.images import encode_mask, encode_png
@@ -44,7 +46,13 @@ def bodies(folder, images=range(10), masks=range(10)):
     return folder
 
 
-def one(folder, params, faces=lambda image: 1):
+def head(image):
+    """The head of `person`, wherever the picture's face may be."""
+    height, width = image.shape[:2]
+    return [Face(Box(int(width * 0.25), height // 5, int(width * 0.55), height // 2), 1.0)]
+
+
+def one(folder, params, faces=head):
     (report,) = check([folder], params, faces).folders
     return report
 
@@ -157,8 +165,17 @@ def test_a_portrait_set_without_a_test_list(tmp_path, params):
 
 
 def test_pictures_without_faces(tmp_path, params):
-    report = one(portraits(tmp_path), params, lambda image: 0)
+    report = one(portraits(tmp_path), params, lambda image: [])
     assert "A face was found in only 0 of 10 pictures" in report.mistakes[0]
+
+
+def test_masks_of_other_pictures(tmp_path, params):
+    """The names fit, but each mask is of the picture after it: its people stand elsewhere."""
+    elsewhere = encode_mask(np.ascontiguousarray(np.roll(person(), 24, axis=1)))
+    folder = portraits(tmp_path, mask=elsewhere)
+    (said,) = one(folder, params).mistakes
+    assert said.startswith("The face lies on the mask in only 0 of 10 pictures")
+    assert not any("face lies" in line for line in one(portraits(tmp_path / "right"), params).mistakes)
 
 
 def test_twins_by_their_bytes(tmp_path, params):
