@@ -1,4 +1,4 @@
-"""A loopback proxy in front of a server, that does what bad networks do to imports."""
+"""A loopback proxy in front of a server, that does what bad networks do to imports and exports."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Fault = Callable[[Callable[[], tuple[int, bytes]]], tuple[int, bytes] | None]
 
 
 class Proxy:
-    """`with Proxy(url) as proxy`: forwards; the next imports go through `proxy.faults`, one each."""
+    """`with Proxy(url) as proxy`: forwards; the next imports and exports go through `proxy.faults`, one each."""
 
     def __init__(self, target: str) -> None:
         self.faults: list[Fault] = []
@@ -37,6 +37,8 @@ class Proxy:
                 fault: Fault | None = None
                 if self.command == "POST" and self.path.endswith("/import"):
                     proxy.imports += 1
+                    fault = proxy.faults.pop(0) if proxy.faults else None
+                elif "/export" in self.path:
                     fault = proxy.faults.pop(0) if proxy.faults else None
                 try:
                     answer = fault(forward) if fault else forward()

@@ -1,12 +1,14 @@
-"""What goes wrong between a push and a real server: nothing is sent twice, nothing is missing, nothing leaks."""
+"""What goes wrong between push, pull and a real server: nothing is sent twice, missing or lost, nothing leaks."""
 
 import os
 import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from annotations import client as clients
@@ -15,10 +17,15 @@ from annotations.client import Client, Project, ServerError
 from annotations.errors import ReviewError
 from annotations.import_files import read_tasks
 from annotations.installation import Installation, free_port
+from annotations.pull import pull
 from annotations.push import find_project, push
+from annotations.session import Session, open_session, send
 from annotations.tasks import LABEL_CONFIG
-from tests.annotations.conftest import client_of
+from sinet.images import read_mask
+from tests.annotations.conftest import client_of, judge
+from tests.annotations.exports import said
 from tests.annotations.proxy import Fault, Proxy
+from tests.project import digest
 
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
 
@@ -107,6 +114,110 @@ def test_a_server_killed_in_mid_push_gets_the_rest_when_it_is_back(
         assert versions(client, project) == sorted(task["data"]["version"] for task in tasks)
     finally:
         installation.stop()
+
+
+def half_of_it(forward: Forward) -> tuple[int, bytes] | None:
+    status, content = forward()
+    return status, content[: len(content) // 2]
+
+
+@pytest.fixture
+def reviewed(installation: Installation, work: Path) -> Session:
+    """A server with six tasks of which three were judged, one of them in the lock already."""
+    session = open_session(installation.folder)
+    project, _ = send(session)
+    heads = session.client.heads(project)
+    for number, verdict in enumerate(("accept", "fix", "reject")):
+        data = session.client.task(heads[number].id)["data"]
+        mask = np.roll(
+            read_mask(work / f"data/pseudo/masks/{data['id']}.png"), 5 * (verdict == "fix"), axis=1
+        )
+        kept = mask if mask.any() else np.ones_like(mask)
+        judge(installation, heads[number].id, said(verdict, None if verdict == "reject" else kept))
+        if number == 0:
+            pull(session)
+    return session
+
+
+@pytest.mark.parametrize("fault", [bad_gateway_before, hang_up_after, half_of_it])
+def test_a_pull_that_breaks_off_changes_nothing(reviewed: Session, fault: Fault):
+    before = digest(reviewed.settings.lock)
+    key = reviewed.installation.secrets().api_key
+    with Proxy(reviewed.client.url) as proxy:
+        proxy.faults = [fault]
+        broken = replace(reviewed, client=Client(proxy.url, key))
+        with pytest.raises(ReviewError) as caught:
+            pull(broken)
+        assert key not in str(caught.value) and "cookie" not in str(caught.value).lower()
+        assert digest(reviewed.settings.lock) == before
+        assert len(pull(broken).entries) == 3
+
+
+def test_a_server_killed_in_mid_pull_loses_nothing(python: Path, template: Path, work: Path, tmp_path: Path):
+    shutil.copytree(template, tmp_path / "review-data")
+    installation = Installation(tmp_path / "review-data")
+    running = installation.start(python, free_port(0))
+    try:
+        session = open_session(installation.folder)
+        project, _ = send(session)
+        task = session.client.heads(project)[0].id
+        judge(installation, task, said("reject", None))
+
+        def kill(forward: Forward) -> tuple[int, bytes] | None:
+            os.killpg(running.pid, signal.SIGKILL)
+            return forward()
+
+        with Proxy(running.url) as proxy:
+            proxy.faults = [kill]
+            with pytest.raises(ReviewError, match=r"could not export the reviews"):
+                pull(replace(session, client=Client(proxy.url, installation.secrets().api_key)))
+        assert digest(session.settings.lock) == {}
+        installation.start(python, free_port(0))
+        assert [entry.verdict for entry in pull(open_session(installation.folder)).entries] == ["reject"]
+    finally:
+        installation.stop()
+
+
+def test_a_pull_killed_at_any_of_its_writes_is_made_good_by_the_next(reviewed: Session, tmp_path: Path):
+    lock, home = reviewed.settings.lock, reviewed.installation.second_round.parent
+    before = tmp_path / "before"
+    shutil.copytree(lock, before)
+    pull(reviewed)
+    wanted = digest(lock)
+    assert len(wanted) > len(digest(before))
+    killed = 0
+    while True:
+        shutil.rmtree(lock)
+        shutil.copytree(before, lock)
+        child = os.fork()
+        if child == 0:  # killed when it is about to give its file number `killed` the right name
+            kill_at_write(killed)
+            try:
+                pull(reviewed)
+            finally:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+        now = {name: content for name, content in digest(lock).items() if not name.endswith(".tmp")}
+        assert all(content in (wanted.get(name), digest(before).get(name)) for name, content in now.items())
+        assert len(pull(reviewed).entries) == 3
+        assert {name: one for name, one in digest(lock).items() if not name.endswith(".tmp")} == wanted
+        if not os.WIFSIGNALED(status):
+            break
+        killed += 1
+    assert killed >= 4, "the export, two shards of the lock, and judgements"
+    assert not list(home.glob("exports/*.json.gz.tmp"))
+
+
+def kill_at_write(number: int) -> None:
+    """From now on this process is killed in place of its renaming number `number` (0, 1, ...) of a finished file."""
+    before, left = Path.replace, iter(range(number))
+
+    def guarded(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return before(path, target)
+
+    Path.replace = guarded  # type: ignore[method-assign, assignment]
 
 
 def versions(client: Client, project: Project) -> list[str]:

@@ -23,7 +23,7 @@ from pipeline.params import load_params
 from pipeline.push import Item, write_push
 from pipeline.store import Store
 from sinet.images import decode_image, read_image, read_mask
-from tests.annotations.conftest import client_of
+from tests.annotations.conftest import client_of, judge
 from tests.annotations.exports import moved, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
@@ -193,14 +193,6 @@ def test_a_new_mask_replaces_the_task_that_nobody_touched(installation: Installa
     }
 
 
-def judge(session: Session, task: int, annotation: dict[str, Any]) -> None:
-    """Submit what a curator says of a task, as the editor does."""
-    with httpx.Client(headers={"Authorization": f"Token {session.installation.secrets().api_key}"}) as http:
-        address = f"{session.client.url}/api/tasks/{task}/annotations/"
-        answer = http.post(address, json={"result": annotation["result"], "lead_time": 4.0})
-    assert answer.status_code == 201, answer.text
-
-
 def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_first(
     installation: Installation, work: Path
 ):
@@ -208,7 +200,7 @@ def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_firs
     project, _ = send(session)
     data = sent_tasks(session)[0]["data"]
     mask = read_mask(work / f"data/pseudo/masks/{data['id']}.png")
-    judge(session, session.client.heads(project)[0].id, said("accept", mask))
+    judge(installation, session.client.heads(project)[0].id, said("accept", mask))
     (entry,) = pull(session).entries
     assert entry.verdict == "accept"
 
@@ -226,7 +218,7 @@ def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_firs
             assert http.get(session.client.url + again[name]).status_code == 200
 
     better = moved(mask, 4)
-    judge(session, session.client.heads(project)[-1].id, said("fix", better))
+    judge(installation, session.client.heads(project)[-1].id, said("fix", better))
     drift = pull(session)
     assert drift.updated == [entry.key]
     assert drift.entries[0].verdict == "fix" and np.array_equal(drift.entries[0].mask_array(), better)
