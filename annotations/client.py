@@ -1,6 +1,7 @@
 """The only file that speaks HTTP: a Label Studio server by way of label-studio-sdk, which repeats no request.
 
-One request goes around the SDK's models: the import, which costs it more than twice the time of a plain POST.
+Two requests go around the SDK: the import, which costs it more than twice the time of a plain POST, and the upload of a
+file, for which it has no call.
 Errors carry the status code and the server's `detail`: an ApiError's text can hold a cookie and a whole page.
 """
 
@@ -107,6 +108,25 @@ class Client:
             self._sdk.import_storage.local.create(
                 project=project.id, title="pictures", path=path, use_blob_urls=True
             )
+
+    def uploads(self, project: Project) -> dict[str, str]:
+        """The files that this key's user uploaded into the project: address by the name that they were given."""
+        with self._asking("list the uploaded files"):
+            found = self._sdk.files.list(id=project.id, all_=True)
+        paths = [str(one.file) for one in found]  # upload/PROJECT/8 hex digits-NAME
+        return {path.rpartition("/")[2].partition("-")[2]: f"/data/{path}" for path in paths}
+
+    def upload(self, project: Project, name: str, content: bytes) -> None:
+        """Upload a file into the project without making a task of it. The SDK has no call for it."""
+        with self._asking(f"upload {name}"):
+            answer = self._http.post(
+                f"{self.url}/api/projects/{project.id}/import",
+                params={"commit_to_project": "false"},
+                files={"file": (name, content)},
+                headers=self._authorization(),
+            )
+            if answer.status_code >= 300:
+                raise ApiError(status_code=answer.status_code, body=_body(answer))
 
     def heads(self, project: Project) -> list[TaskHead]:
         """All tasks of the project, oldest first."""

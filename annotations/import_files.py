@@ -56,14 +56,15 @@ def with_proposal(task: Mapping[str, Any]) -> Task:
     return {**task, "data": data}
 
 
-def with_pictures(task: Mapping[str, Any], root: str) -> Task:
-    """The task with its pictures under ROOT/VERSION-NAME.jpg and the guidelines under ROOT."""
-    data = dict(task["data"])
-    for name in _PICTURES:
-        data[name] = f"{root}/{data['version']}-{name}.jpg"
-    guidelines = f"{root}/{_name(data['guidelines'])}"
-    data["about"] = data["about"].replace(html.escape(data["guidelines"]), html.escape(guidelines))
-    data["guidelines"] = guidelines
+def files_of(task: Mapping[str, Any]) -> dict[str, str]:
+    """The names of the files in data/push/images that a task shows, by what they are: pictures and guidelines."""
+    return {kind: _name(task["data"][kind]) for kind in (*_PICTURES, "guidelines")}
+
+
+def with_addresses(task: Mapping[str, Any], addresses: Mapping[str, str]) -> Task:
+    """The task with other addresses of what it shows, by the keys of `files_of`; the link in `about` goes with them."""
+    before, data = task["data"]["guidelines"], {**task["data"], **addresses}
+    data["about"] = data["about"].replace(html.escape(before), html.escape(data["guidelines"]))
     return {**task, "data": data}
 
 
@@ -72,12 +73,14 @@ def publish(tasks: Iterable[Mapping[str, Any]], source: Path, target: Path) -> l
     target.mkdir(parents=True, exist_ok=True)
     published = []
     for task in tasks:
-        moved = with_pictures(task, SERVED_ROOT)
-        for name in _PICTURES:
-            _copy(source / _name(task["data"][name]), target / _name(moved["data"][name]))
-        guidelines = _name(task["data"]["guidelines"])
-        _copy(source / guidelines, target / guidelines, again=True)
-        published.append(moved)
+        files = files_of(task)
+        served = {kind: f"{task['data']['version']}-{kind}.jpg" for kind in _PICTURES}
+        for kind, name in served.items():
+            _copy(source / files[kind], target / name)
+        served["guidelines"] = files["guidelines"]
+        _copy(source / files["guidelines"], target / files["guidelines"], again=True)
+        addresses = {kind: f"{SERVED_ROOT}/{name}" for kind, name in served.items()}
+        published.append(with_addresses(task, addresses))
     return published
 
 

@@ -12,9 +12,10 @@ from annotations.client import Client, Project, on_this_machine
 from annotations.errors import ReviewError
 from annotations.import_files import Task, publish, read_tasks, with_proposal
 from annotations.installation import Installation
-from annotations.push import Sent, find_project, push
-from annotations.settings import PROJECT, PUSH, REVIEW_DATA, SECOND_LOOK, Settings, read_settings
+from annotations.push import Sent, find_project, missing, push
+from annotations.settings import PROJECT, PUSH, REVIEW_DATA, SECOND_LOOK, SHELF, Settings, read_settings
 from annotations.tasks import LABEL_CONFIG
+from annotations.upload import SHELF_CONFIG, UPLOAD, upload
 
 API_KEY = "LABEL_STUDIO_API_KEY"
 
@@ -56,15 +57,15 @@ def open_session(folder: Path = REVIEW_DATA) -> Session:
 def send(session: Session, update_config: bool = False, source: Path = PUSH) -> tuple[Project, Sent]:
     """Send what stage push wrote, second looks and the second round to the project; make it if there is none."""
     with _alone(session.installation.folder):
-        tasks: list[Task] = []
-        for folder in sources(source):
-            written = [with_proposal(task) for task in read_tasks(folder)]
-            if session.own_server:
-                written = publish(written, folder / "images", session.installation.pictures)
-            tasks += written
-        tasks += second_round(session.installation)
+        written = {folder: [with_proposal(task) for task in read_tasks(folder)] for folder in sources(source)}
         client = session.client
         project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
+        tasks: list[Task] = []
+        for folder, from_there in written.items():
+            tasks += _shown(
+                session, missing(from_there, client.heads(project)), from_there, folder / "images"
+            )
+        tasks += second_round(session.installation)
         if session.own_server:
             pictures = str(session.installation.pictures.resolve())
             if pictures not in client.storage_paths(project):
@@ -92,6 +93,20 @@ def second_round(installation: Installation) -> list[Task]:
     """The tasks that the last pull wrote for crops in conflict."""
     files = sorted(installation.second_round.glob("*.json"))
     return [json.loads(path.read_text()) for path in files]
+
+
+def _shown(session: Session, absent: list[Task], tasks: list[Task], source: Path) -> list[Task]:
+    """The tasks with addresses at which the server shows their pictures, brought there where that is ours to do.
+
+    `absent` are those of them that the server lacks: only their pictures are uploaded.
+    """
+    if session.own_server:
+        return publish(tasks, source, session.installation.pictures)
+    if session.settings.picture_root != UPLOAD:
+        return tasks
+    shelf = find_project(session.client, SHELF, SHELF_CONFIG)
+    uploaded = {task["data"]["version"]: task for task in upload(session.client, shelf, absent, source)}
+    return [uploaded.get(task["data"]["version"], task) for task in tasks]
 
 
 @contextmanager

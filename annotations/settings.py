@@ -15,6 +15,7 @@ SECOND_LOOK = Path("data/second_look")  # what stage second_look wrote, if it ha
 REVIEW_DATA = Path("review-data")  # beside data/, so that neither dvc nor cleaning the outputs touches it
 ENVIRONMENT = Path(".cache/label-studio-venv")  # `make label-studio` makes it
 PROJECT = "SINet portraits"
+SHELF = "SINet portraits: uploaded pictures"  # a project without tasks, which holds what was uploaded
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Settings:
     """The parameters that this room reads."""
 
     url: str  # label_studio.url, without a slash at its end
+    picture_root: str  # label_studio.picture_root
     lock: Path  # reviews.path
     random_share: float  # queue.random_share
 
@@ -36,6 +38,7 @@ def read_settings(path: Path = PARAMS) -> Settings:
         raise ReviewError(f"{path} is not YAML: {error}") from error
     return Settings(
         url=str(_value(content, path, "label_studio", "url")).rstrip("/"),
+        picture_root=str(_value(content, path, "label_studio", "picture_root")),
         lock=Path(str(_value(content, path, "reviews", "path"))),
         random_share=float(_value(content, path, "queue", "random_share")),
     )

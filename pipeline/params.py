@@ -218,8 +218,8 @@ class LabelStudioParams(Section):
 
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
     send: Annotated[bool, Field(strict=True)]
-    # What a task's pictures are found under: a local files storage of the server, or an address.
-    picture_root: Annotated[str, Field(pattern=r"^(/data/local-files/\?d=|https?://|s3://).*[^/]$")]
+    # What a task's pictures are found under: a local files storage of the server, an address, or uploaded by us.
+    picture_root: Annotated[str, Field(pattern=r"^((/data/local-files/\?d=|https?://|s3://).*[^/]|upload)$")]
 
 
 class ReviewsParams(Section):

@@ -193,9 +193,12 @@ def _write(path: Path, content: bytes) -> Path:
 
 
 def _hint(folder: Path, params: LabelStudioParams) -> str:
+    shown = f"must show {folder}/images at {params.picture_root}"
+    if params.picture_root == "upload":
+        shown = "gets their pictures with them"
     return (
         f"`make review` sends them to a Label Studio on this machine, `python -m annotations push` to the one at "
-        f"{params.url}, which must show {folder}/images at {params.picture_root}; both send each task once, and "
+        f"{params.url}, which {shown}; both send each task once, and "
         "`python -m annotations status` says what is there"
     )
 

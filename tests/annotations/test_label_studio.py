@@ -1,6 +1,7 @@
 """A real Label Studio takes what the push stage wrote, once: tasks, masks, scores and pictures."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from annotations.brush import regions_to_mask
-from annotations.client import Client, ServerError
+from annotations.client import Client, Project, ServerError
 from annotations.errors import ReviewError
 from annotations.import_files import read_tasks
 from annotations.installation import Installation
@@ -17,7 +18,7 @@ from annotations.judgements import read_judgements
 from annotations.pull import pull
 from annotations.push import find_project, push
 from annotations.session import Session, open_session, send, the_project
-from annotations.settings import SECOND_LOOK
+from annotations.settings import SECOND_LOOK, SHELF
 from annotations.tasks import LABEL_CONFIG, Candidate
 from pipeline.params import load_params
 from pipeline.push import Item, write_push
@@ -191,6 +192,61 @@ def test_a_new_mask_replaces_the_task_that_nobody_touched(installation: Installa
         begun.version,
         *(task["data"]["version"] for task in tasks),
     }
+
+
+@pytest.fixture
+def team(installation: Installation, work: Path) -> Session:
+    """The server as a team's one, which sees no folder of this machine."""
+    session = open_session(installation.folder)
+    return replace(session, own_server=False, settings=replace(session.settings, picture_root="upload"))
+
+
+def test_a_teams_server_gets_the_pictures_by_upload_once(team: Session, work: Path):
+    project, sent = send(team)
+    assert sent.sent == 6 and team.client.storage_paths(project) == []
+    (shelf,) = team.client.projects(SHELF)
+    files = team.client.uploads(shelf)
+    assert len(files) == 6 * 3 + 1, "three pictures a task, and the guidelines"
+    originals = {path.stem: read_image(path) for path in (work / "data/pseudo/images").iterdir()}
+    with browser(team.installation) as http:
+        for task in sent_tasks(team):
+            shown = decode_image(http.get(team.client.url + task["data"]["image"]).content)
+            assert np.abs(shown.astype(int) - originals[task["data"]["id"]]).mean() < 5
+            for name in ("outline", "cutout", "guidelines"):
+                assert http.get(team.client.url + task["data"][name]).status_code == 200
+            assert f'href="{task["data"]["guidelines"]}"' in task["data"]["about"]
+        assert httpx.get(team.client.url + task["data"]["image"]).status_code in (302, 401, 403), (
+            "not for all"
+        )
+    assert send(team)[1].sent == 0
+    assert team.client.uploads(shelf) == files and team.client.heads(shelf) == []
+    assert len(team.client.heads(project)) == 6
+
+
+def test_an_upload_that_breaks_off_goes_on_where_it_stopped(
+    team: Session, work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before, sent = Client.upload, []
+
+    def failing(self: Client, project: Project, name: str, content: bytes) -> None:
+        if len(sent) == 5:
+            raise ServerError("the line is cut")
+        sent.append(name)
+        before(self, project, name, content)
+
+    monkeypatch.setattr(Client, "upload", failing)
+    with pytest.raises(ServerError, match="the line is cut"):
+        send(team)
+    project, (shelf,) = the_project(team), team.client.projects(SHELF)
+    assert len(team.client.uploads(shelf)) == 5 and team.client.heads(project) == []
+    monkeypatch.setattr(Client, "upload", before)
+    assert send(team)[1].sent == 6
+    assert len(team.client.uploads(shelf)) == 19
+    (work / "data/push/images").rename(work / "data/gone")
+    for head in team.client.heads(project):
+        team.client.delete_task(head.id)
+    with pytest.raises(ReviewError, match=r"expected the picture .*dvc repro --force push"):
+        send(team)
 
 
 def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_first(
