@@ -62,9 +62,7 @@ def send(session: Session, update_config: bool = False, source: Path = PUSH) -> 
         project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
         tasks: list[Task] = []
         for folder, from_there in written.items():
-            tasks += _shown(
-                session, missing(from_there, client.heads(project)), from_there, folder / "images"
-            )
+            tasks += _shown(session, project, from_there, folder / "images")
         tasks += second_round(session.installation)
         if session.own_server:
             pictures = str(session.installation.pictures.resolve())
@@ -95,15 +93,13 @@ def second_round(installation: Installation) -> list[Task]:
     return [json.loads(path.read_text()) for path in files]
 
 
-def _shown(session: Session, absent: list[Task], tasks: list[Task], source: Path) -> list[Task]:
-    """The tasks with addresses at which the server shows their pictures, brought there where that is ours to do.
-
-    `absent` are those of them that the server lacks: only their pictures are uploaded.
-    """
+def _shown(session: Session, project: Project, tasks: list[Task], source: Path) -> list[Task]:
+    """The tasks with addresses at which the server shows their pictures, brought there where that is ours to do."""
     if session.own_server:
         return publish(tasks, source, session.installation.pictures)
     if session.settings.picture_root != UPLOAD:
         return tasks
+    absent = missing(tasks, session.client.heads(project))
     shelf = find_project(session.client, SHELF, SHELF_CONFIG)
     uploaded = {task["data"]["version"]: task for task in upload(session.client, shelf, absent, source)}
     return [uploaded.get(task["data"]["version"], task) for task in tasks]

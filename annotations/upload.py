@@ -1,8 +1,8 @@
 """Put what tasks show on a server that reads no folder of ours: by upload, each file once.
 
 Label Studio takes files only into a project whose interface shows a single picture, so that they lie in a project of
-their own, which has no tasks. A file's name holds the task's version, so that no file is ever replaced, and the server's
-own list of that project's files says which are there: whatever breaks off an upload, the next one goes on from it.
+their own, which has no tasks. A file's name holds the task's version, so that no file is ever replaced, and the list
+of that project's files on the server says which are there: whatever breaks off an upload, the next one goes on from it.
 """
 
 import hashlib
