@@ -45,7 +45,7 @@ def test_a_teams_server_needs_a_key_from_the_environment(params: Path, monkeypat
 
 
 def test_a_missing_parameter_is_named(params: Path):
-    (params / "params.yaml").write_text("label_studio: {url: 'http://127.0.0.1:8080'}")
+    (params / "params.yaml").write_text("label_studio: {url: 'http://127.0.0.1:8080', picture_root: upload}")
     with pytest.raises(ReviewError, match=r"reviews\.path is missing"):
         read_settings()
     (params / "params.yaml").unlink()
