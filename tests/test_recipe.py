@@ -198,6 +198,44 @@ def test_a_killed_data_stage_gives_the_same_bytes(
     assert {out: digest(project / out) for out in outs} == before
 
 
+# Runs a stage that is killed in place of its finishing file number N (0, 1, ...).
+KILLED_AT_WRITE = """
+import importlib, os, pathlib, signal, sys
+stage, left, before = sys.argv[1], iter(range(int(sys.argv[2]))), pathlib.Path.replace
+def guarded(path, target):
+    if next(left, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return before(path, target)
+pathlib.Path.replace = guarded
+importlib.import_module(f"pipeline.{stage}").main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("stage", "outs"),
+    [
+        ("queue", ["data/queue", "metrics/queue.json"]),
+        ("agreement", ["metrics/reviews.json", "plots/reviews.csv", "plots/bias_maps.svg"]),
+    ],
+)
+def test_a_stage_of_an_instant_killed_at_any_write_gives_the_same_bytes(
+    project: Path, stage: str, outs: list[str]
+) -> None:
+    before = {out: digest(project / out) for out in outs}
+    kills = 0
+    while True:
+        command = [sys.executable, "-c", KILLED_AT_WRITE, stage, str(kills)]
+        done = run(project, *command, check=False)
+        if done.returncode != -signal.SIGKILL:
+            break
+        run(project, sys.executable, "-m", f"pipeline.{stage}")
+        found = {out: digest(project / out) for out in outs}
+        assert found == before
+        kills += 1
+    assert done.returncode == 0 and kills >= len(outs)
+    assert {out: digest(project / out) for out in outs} == before
+
+
 @pytest.mark.parametrize(
     ("stage", "model"), [("teacher", "models/teacher.safetensors"), ("train", "models/sinet.safetensors")]
 )
