@@ -87,14 +87,16 @@ def simulate(
         Path, typer.Argument(metavar="FILE.csv", help="from `python -m pipeline benchmark queue`")
     ],
     bad_below: Annotated[
-        float, typer.Option(min=0, max=1, help="IoU with the right mask, below which a mask is bad")
-    ] = 0.95,
+        float | None,
+        typer.Option(min=0, max=1, help="IoU with the right mask, below which a mask is bad (0.95)"),
+    ] = None,
 ) -> None:
     """Say how many of the bad masks each order of the queue shows early, on masks whose right answer is known."""
-    from annotations.simulate import describe, read_masks
+    from annotations.simulate import BAD_BELOW, describe, read_masks
     from annotations.simulate import simulate as run
 
-    print("\n".join(describe(run(read_masks(masks), bad_below), bad_below)))
+    limit = BAD_BELOW if bad_below is None else bad_below
+    print("\n".join(describe(run(read_masks(masks), limit), limit)))
 
 
 @app.command()

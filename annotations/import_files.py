@@ -61,6 +61,11 @@ def files_of(task: Mapping[str, Any]) -> dict[str, str]:
     return {kind: _name(task["data"][kind]) for kind in (*_PICTURES, "guidelines")}
 
 
+def picture_name(version: str, kind: str) -> str:
+    """What a picture of a task is named where a server shows it: a name of its own for every version of the task."""
+    return f"{version}-{kind}.jpg"
+
+
 def with_addresses(task: Mapping[str, Any], addresses: Mapping[str, str]) -> Task:
     """The task with other addresses of what it shows, by the keys of `files_of`; the link in `about` goes with them."""
     before, data = task["data"]["guidelines"], {**task["data"], **addresses}
@@ -74,7 +79,7 @@ def publish(tasks: Iterable[Mapping[str, Any]], source: Path, target: Path) -> l
     published = []
     for task in tasks:
         files = files_of(task)
-        served = {kind: f"{task['data']['version']}-{kind}.jpg" for kind in _PICTURES}
+        served = {kind: picture_name(task["data"]["version"], kind) for kind in _PICTURES}
         for kind, name in served.items():
             _copy(source / files[kind], target / name)
         served["guidelines"] = files["guidelines"]

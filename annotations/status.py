@@ -9,12 +9,13 @@ from statistics import median
 
 from annotations.client import TaskHead
 from annotations.exported import Reading, Review
-from annotations.import_files import Task
+from annotations.import_files import Task, picture_name
 from annotations.lock import Verdict
 from annotations.push import missing, same_config
 from annotations.quality import QUEUED, Figure, Judgement, caught, double
 from annotations.random_slice import in_random_slice
 from annotations.settle import Settled, to_do
+from annotations.tasks import IMAGE
 
 ENOUGH = 10  # reviews of the random slice, below which no gain is stated
 
@@ -67,12 +68,10 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
         _time(reading.reviews),
     ]
     judged = {review.subject.task for review in reading.reviews}
-    second = [subject.task for subject in reading.subjects if subject.purpose == "second"]
-    if second:
-        lines.append(f"{len(set(second) - judged)} of {len(second)} second opinions still to give")
-    looks = [subject.task for subject in reading.subjects if subject.purpose == "student"]
-    if looks:
-        lines.append(f"{len(set(looks) - judged)} of {len(looks)} second looks still to give")
+    for purpose, words in (("second", "second opinions"), ("student", "second looks")):
+        asked = [subject.task for subject in reading.subjects if subject.purpose == purpose]
+        if asked:
+            lines.append(f"{len(set(asked) - judged)} of {len(asked)} {words} still to give")
     found = gain(reading, settled, share)
     if found is None:
         lines.append(
@@ -132,7 +131,9 @@ def damage(
         )
     if pictures is not None:
         gone = [
-            head for head in heads if head.version and not (pictures / f"{head.version}-image.jpg").is_file()
+            head
+            for head in heads
+            if head.version and not (pictures / picture_name(head.version, IMAGE)).is_file()
         ]
         gone = [head for head in gone if head.version in {task["data"]["version"] for task in tasks}]
         if gone:

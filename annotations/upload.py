@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from annotations.client import Client, Project
 from annotations.errors import ReviewError
-from annotations.import_files import Task, files_of, with_addresses
+from annotations.import_files import Task, files_of, picture_name, with_addresses
 
 UPLOAD = "upload"  # label_studio.picture_root of a server that gets the pictures from us
 SHELF_CONFIG = '<View><Image name="picture" value="$picture"/></View>'  # of the project that holds the files
@@ -25,15 +25,12 @@ def upload(client: Client, shelf: Project, tasks: Sequence[Task], source: Path) 
     `tasks` are those that the server lacks; the files go into the project `shelf`, whose interface is SHELF_CONFIG.
     ReviewError where a file is missing here or did not arrive there.
     """
-    names = [
-        {kind: _uploaded_name(task, kind, source / file) for kind, file in files_of(task).items()}
-        for task in tasks
-    ]
-    wanted = {
-        shown[kind]: source / file
-        for task, shown in zip(tasks, names, strict=True)
-        for kind, file in files_of(task).items()
-    }
+    wanted: dict[str, Path] = {}
+    named: list[dict[str, str]] = []  # of each task, the uploaded name by kind
+    for task in tasks:
+        files = {kind: source / file for kind, file in files_of(task).items()}
+        named.append({kind: _uploaded_name(task, kind, file) for kind, file in files.items()})
+        wanted |= {named[-1][kind]: file for kind, file in files.items()}
     absent = sorted(wanted.keys() - client.uploads(shelf).keys())
     for name in tqdm(absent, desc="upload", unit="file", disable=not absent):
         client.upload(shelf, name, wanted[name].read_bytes())
@@ -45,8 +42,8 @@ def upload(client: Client, shelf: Project, tasks: Sequence[Task], source: Path) 
             "sends only what is missing"
         )
     return [
-        with_addresses(task, {kind: there[name] for kind, name in shown.items()})
-        for task, shown in zip(tasks, names, strict=True)
+        with_addresses(task, {kind: there[name] for kind, name in names.items()})
+        for task, names in zip(tasks, named, strict=True)
     ]
 
 
@@ -55,4 +52,4 @@ def _uploaded_name(task: Task, kind: str, file: Path) -> str:
         raise ReviewError(f"expected the picture {file}, found none; run `dvc repro --force push`")
     if kind == "guidelines":  # one for all tasks, until its text changes
         return f"guidelines-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.txt"
-    return f"{task['data']['version']}-{kind}.jpg"
+    return picture_name(task["data"]["version"], kind)

@@ -20,13 +20,13 @@ from rich.console import Console
 
 from pipeline.crop import on_mask
 from pipeline.errors import PipelineError
-from pipeline.inspection import FEW_LEVELS, inspect, mask_levels, threshold
+from pipeline.inspection import FEW_LEVELS, Picture, inspect
 from pipeline.layouts import EXPECTED, LABELLED, READERS, recognise, recognise_labelled
 from pipeline.layouts.listing import MATLAB, Item, Listing, folders_below, printable
 from pipeline.params import Params, load_params
 from pipeline.paths import PARAMS, PROFILES
 from pipeline.portrait import is_confident
-from sinet.images import Array, ImageError, decode, probe, read_bytes, read_image
+from sinet.images import Array, ImageError, decode_grey, probe, read_bytes, read_image
 
 if TYPE_CHECKING:
     from pipeline.faces import Face
@@ -224,11 +224,11 @@ def _open(listing: Listing, params: Params, report: FolderReport) -> list[Item]:
     return usable
 
 
-def _inspect(item: Item, params: Params) -> None:
+def _inspect(item: Item, params: Params) -> Picture:
     image = read_bytes(Path(item.image), params.ingest.max_pixels)
     mask = None if item.mask is None else read_bytes(Path(item.mask), params.ingest.max_pixels)
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
-    inspect(image, mask, params.ingest, matlab=matlab)
+    return inspect(image, mask, params.ingest, matlab=matlab)
 
 
 def _probe(item: Item, max_pixels: int) -> None:
@@ -357,10 +357,8 @@ def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces, 
 
 def _on_mask(item: Item, faces: Sequence["Face"], params: Params) -> bool:
     """Whether one of the faces is on the mask of a picture that ingest can use."""
-    matlab = str(item.mask).lower().endswith(MATLAB)
-    image = decode(read_bytes(Path(item.image)))
-    levels = mask_levels(read_bytes(Path(str(item.mask))), image, params.ingest.max_pixels, matlab=matlab)
-    mask = threshold(levels, params.ingest)
+    stored = _inspect(item, params).mask
+    mask = (decode_grey(stored) > 127).astype(np.uint8) if stored else np.zeros((1, 1), np.uint8)
     return any(on_mask(face, mask, params.crop) for face in faces)
 
 

@@ -61,7 +61,7 @@ def summarise(records: pd.DataFrame, reviewed: Collection[str], mixed: pd.DataFr
 
     `mixed` is the queue with all its tasks, some of which are further ones of a queued pseudo label, or gold.
     """
-    waiting = len(_waiting(records, reviewed, {}))
+    waiting = int((~_keys(records).isin(list(reviewed))).sum())
     purposes = mixed["purpose"].value_counts()
     queue = mixed[mixed["purpose"].isin(["review", "scratch"])]
     reasons = queue["reason"].value_counts()
@@ -99,13 +99,18 @@ def _waiting(
             f"found {int(broken.sum())} without ({named}); run `dvc repro --force pseudo_label`"
         )
     records = records.sort_values("id")  # equally doubtful look-alikes in an order of their own
-    pairs = zip(records["parent_sha256"], records["crop_box"], strict=True)
-    keys = pd.Series([review_key(parent, box) for parent, box in pairs], index=records.index, dtype="str")
+    keys = _keys(records)
     done = keys.isin(list(reviewed))
     cluster = [look_alikes.get(one, one) for one in records["id"]]
     shared = priority(records["uncertainty"].to_numpy(np.float64), cluster, list(done))
     table = records.assign(key=keys, priority=shared.round(6))
     return table.loc[~done, ["id", "key", "uncertainty", "priority", "flags"]]
+
+
+def _keys(records: pd.DataFrame) -> "pd.Series[str]":
+    """The lock key of each pseudo label, indexed as `records`."""
+    pairs = zip(records["parent_sha256"], records["crop_box"], strict=True)
+    return pd.Series([review_key(parent, box) for parent, box in pairs], index=records.index, dtype="str")
 
 
 def _interleave(doubtful: list[int], random: list[int], share: float) -> list[int]:

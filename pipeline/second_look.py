@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from annotations.agreement import mask_iou
 from annotations.judgements import read_judgements
 from annotations.lock import LockError, review_key
 from annotations.tasks import Candidate
@@ -40,9 +41,7 @@ def reviewed_records(records: pd.DataFrame) -> pd.DataFrame:
 
 def disagreement(image: Path, mask: Path, student: Predictor) -> float:
     """1 - IoU (0..1) of SINet's mask of a picture and the accepted one, at the picture's own size."""
-    said, accepted = student.mask(read_image(image)), read_mask(mask)
-    union = int((said | accepted).sum())
-    return 1 - int((said & accepted).sum()) / union if union else 0.0
+    return 1 - mask_iou(student.mask(read_image(image)), read_mask(mask))
 
 
 def choose(reviewed: pd.DataFrame, asked: Collection[str], params: SecondLookParams) -> pd.DataFrame:

@@ -101,10 +101,10 @@ class _Body(nn.Module):
         encoder = model.encoder
         self.level1 = _Entry(model)
         self.start2 = _Squeeze(encoder.level2_0, padded=self.level1.channels)
-        self.level2 = nn.ModuleList(_S2(module) for module in encoder.level2)  # type: ignore[arg-type]
+        self.level2 = _all_fused(encoder.level2)
         self.BR2 = _NormAct(encoder.BR2.bn, encoder.BR2.act)
         self.start3 = _Squeeze(encoder.level3_0)
-        self.level3 = nn.ModuleList(_S2(module) for module in encoder.level3)  # type: ignore[arg-type]
+        self.level3 = _all_fused(encoder.level3)
         self.BR3 = _NormAct(encoder.BR3.bn, encoder.BR3.act)
         self.head = _ToPlanes(encoder.classifier.conv.weight, model.bn_3)
         self.detail = _ToPlanes(model.level2_C.conv.weight, model.level2_C.bn)
@@ -144,12 +144,18 @@ class _Entry(nn.Module):
         return _pixels(functional.prelu(x, self.slope))
 
 
+def _all_fused(modules: nn.ModuleList) -> nn.ModuleList:
+    """Each S2 module of a list, fused."""
+    listed: list[Any] = list(modules)
+    return nn.ModuleList(_S2(module) for module in listed)
+
+
 class _Squeeze(nn.Module):
     """SqueezeDownsample: the factor of each channel goes into the pointwise weights of its picture."""
 
     def __init__(self, module: SqueezeDownsample, padded: int = 0) -> None:
         super().__init__()
-        parts: tuple[Any, Any, Any] = tuple(module.conv)  # type: ignore[assignment]
+        parts: list[Any] = list(module.conv)
         depthwise, attention, pointwise = parts
         channels: int = max(padded, depthwise.out_channels)
         self.channels = channels

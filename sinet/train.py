@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, interpolate
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -226,10 +226,10 @@ def evaluate_dev(
     rows, losses = [], []
     for start in range(0, len(dev.images), batch):
         logits = network(_input(dev.images[start : start + batch], preprocessing, device))
-        logits = F.interpolate(logits, (METRIC_SIZE, METRIC_SIZE), mode="bilinear", align_corners=False)
+        logits = interpolate(logits, (METRIC_SIZE, METRIC_SIZE), mode="bilinear", align_corners=False)
         masks = dev.masks[start : start + batch]
         target = torch.from_numpy(masks).long().to(device)
-        losses += F.cross_entropy(logits, target, reduction="none").mean((1, 2)).tolist()
+        losses += cross_entropy(logits, target, reduction="none").mean((1, 2)).tolist()
         found = logits.argmax(1).byte().cpu().numpy()
         rows += [count_pixels(pred, true) for pred, true in zip(found, masks, strict=True)]
     return foreground_iou(tabulate(rows)), float(np.mean(losses))
@@ -258,7 +258,7 @@ def _input(images: Tensor, preprocessing: Preprocessing, device: torch.device) -
 def _label(masks: Tensor, logits: Tensor) -> Tensor:
     """Masks (N, H, W) on the grid of the logits by nearest neighbour, int64."""
     if masks.shape[1:] != logits.shape[2:]:
-        masks = F.interpolate(masks[:, None], logits.shape[2:], mode="nearest")[:, 0]
+        masks = interpolate(masks[:, None], logits.shape[2:], mode="nearest")[:, 0]
     return masks.long()
 
 

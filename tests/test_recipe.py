@@ -198,19 +198,6 @@ def test_a_killed_data_stage_gives_the_same_bytes(
     assert {out: digest(project / out) for out in outs} == before
 
 
-# Runs a stage that is killed in place of its finishing file number N (0, 1, ...).
-KILLED_AT_WRITE = """
-import importlib, os, pathlib, signal, sys
-stage, left, before = sys.argv[1], iter(range(int(sys.argv[2]))), pathlib.Path.replace
-def guarded(path, target):
-    if next(left, None) is None:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return before(path, target)
-pathlib.Path.replace = guarded
-importlib.import_module(f"pipeline.{stage}").main()
-"""
-
-
 @pytest.mark.parametrize(
     ("stage", "outs"),
     [
@@ -224,7 +211,11 @@ def test_a_stage_of_an_instant_killed_at_any_write_gives_the_same_bytes(
     before = {out: digest(project / out) for out in outs}
     kills = 0
     while True:
-        command = [sys.executable, "-c", KILLED_AT_WRITE, stage, str(kills)]
+        program = (
+            f"import pipeline.{stage} as stage, tests.killed as killed\n"
+            f"killed.kill_at_write({kills})\nstage.main()"
+        )
+        command = [sys.executable, "-c", program]
         done = run(project, *command, check=False)
         if done.returncode != -signal.SIGKILL:
             break

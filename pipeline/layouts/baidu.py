@@ -7,7 +7,7 @@ and ring; ingest thresholds them half-way.
 from collections import defaultdict
 from pathlib import Path
 
-from pipeline.layouts.listing import Item, Listing, key_below, pictures, reject_nested, subfolder
+from pipeline.layouts.listing import Item, Listing, flat_pictures, key_below, subfolder
 
 EXPECTED = "clean_images/images/NAME.jpg with clean_images/profiles/NAME-profile.jpg (or NAME.jpg)"
 _ENDINGS = ("-profile", "_profile")
@@ -24,13 +24,10 @@ def read(folder: Path) -> Listing:
     root, listing = _root(folder), Listing()
     images_folder, masks_folder = subfolder(root, "images"), subfolder(root, "profiles")
     images, masks = defaultdict(list), defaultdict(list)
-    for path in pictures(images_folder, listing) if images_folder else []:
+    for path in flat_pictures(images_folder, folder, listing) if images_folder else []:
         images[path.stem].append(path)
-    for path in pictures(masks_folder, listing) if masks_folder else []:
+    for path in flat_pictures(masks_folder, folder, listing) if masks_folder else []:
         masks[_name(path.stem, images)].append(path)
-    for place in (images_folder, masks_folder):
-        if place is not None:
-            reject_nested(place, folder, listing)
     for name in sorted({*images, *masks}):
         _pair(images.get(name, []), masks.get(name, []), folder, listing)
     listing.items.sort(key=lambda item: item.source_key)

@@ -16,10 +16,9 @@ from pipeline.layouts.listing import (
     Listing,
     PublishedSide,
     Unusable,
+    flat_pictures,
     key_below,
-    pictures,
     printable,
-    reject_nested,
     subfolder,
 )
 
@@ -58,10 +57,8 @@ def read(folder: Path) -> Listing:
     """
     root, listing = _root(folder), Listing()
     images_folder = subfolder(root, *_IMAGES)
-    images = _by_number(pictures(images_folder, listing)) if images_folder else {}
-    if images_folder:
-        reject_nested(images_folder, folder, listing)
-    masks = _masks(root, images, folder, listing)
+    images = _by_number(flat_pictures(images_folder, folder, listing)) if images_folder else {}
+    masks = _masks(root, folder, listing)
     sides = _sides(root, listing)
     for number in sorted({*images, *masks, *sides}):
         files = images.get(number, [])
@@ -92,17 +89,14 @@ def _number(name: str) -> str:
     return printable(f"{int(stem):05d}" if stem.isascii() and stem.isdigit() and len(stem) < 20 else stem)
 
 
-def _masks(
-    root: Path, images: dict[str, list[Path]], folder: Path, listing: Listing
-) -> dict[str, list[Path]]:
+def _masks(root: Path, folder: Path, listing: Listing) -> dict[str, list[Path]]:
     """Masks by number, each from the first folder that has it."""
     masks: dict[str, list[Path]] = {}
     for name in _MASKS:
         place = subfolder(root, name)
         if place is None:
             continue
-        reject_nested(place, folder, listing)
-        for number, files in _by_number(pictures(place, listing, also=[MATLAB])).items():
+        for number, files in _by_number(flat_pictures(place, folder, listing, also=[MATLAB])).items():
             if number in masks:
                 listing.notes[f"masks in {name} not used: another folder has them"] += len(files)
             else:

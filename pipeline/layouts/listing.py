@@ -117,12 +117,16 @@ def pictures(folder: Path, listing: Listing, also: Iterable[str] = ()) -> list[P
     return found
 
 
-def reject_nested(folder: Path, root: Path, listing: Listing) -> None:
-    """Reject the pictures of folders inside one that its layout has flat: which mask is theirs, nothing says."""
+def flat_pictures(folder: Path, root: Path, listing: Listing, also: Iterable[str] = ()) -> list[Path]:
+    """`pictures` of a folder that its layout has flat; those of folders inside it are rejected.
+
+    Which mask belongs to a picture in there, the layout does not say.
+    """
     for below in folders_below(folder, listing, root):
         for path in pictures(below, listing, also=[MATLAB]) if below != folder else []:
             detail = f"the layout has its files in {key_below(folder, root)}/ itself, not in folders there"
             listing.reject(path, root, "in_a_subfolder", detail)
+    return pictures(folder, listing, also)
 
 
 def folders_below(folder: Path, listing: Listing, root: Path) -> Iterator[Path]:

@@ -25,6 +25,7 @@ from sinet.images import read_mask
 from tests.annotations.conftest import client_of, judge
 from tests.annotations.exports import said
 from tests.annotations.proxy import Fault, Proxy
+from tests.killed import kill_at_write
 from tests.project import digest
 
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
@@ -206,18 +207,6 @@ def test_a_pull_killed_at_any_of_its_writes_is_made_good_by_the_next(reviewed: S
         killed += 1
     assert killed >= 4, "the export, two shards of the lock, and judgements"
     assert not list(home.glob("exports/*.json.gz.tmp"))
-
-
-def kill_at_write(number: int) -> None:
-    """From now on this process is killed in place of its renaming number `number` (0, 1, ...) of a finished file."""
-    before, left = Path.replace, iter(range(number))
-
-    def guarded(path: Path, target: Path) -> Path:
-        if next(left, None) is None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return before(path, target)
-
-    Path.replace = guarded  # type: ignore[method-assign, assignment]
 
 
 def versions(client: Client, project: Project) -> list[str]:

@@ -285,7 +285,7 @@ def test_a_pull_writes_the_lock_and_what_everyone_said(tmp_path: Path):
         task(3, said("fix", FAR, number=3)),
         sealed(4, "gold", said("accept", number=4), truth=FAR),
     )
-    session = Session(Settings("", "", lock, 0.1), installation, server, True)  # type: ignore[arg-type]
+    session = Session(Settings("", "", lock, 0.1), installation, server, True)
     pull(session)
     assert [entry.key for entry in read_lock(lock)] == [key(3)]
     assert sorted((task.key, task.purpose) for task in read_judgements(lock)) == sorted(

@@ -98,14 +98,14 @@ def test_a_conflict_becomes_one_task_and_goes_when_it_is_settled(tmp_path: Path)
 
     installation = Installation(tmp_path)
     for _ in range(2):
-        write_second_round(OneTask(), installation, [conflict(1, 2)])  # type: ignore[arg-type]
+        write_second_round(OneTask(), installation, [conflict(1, 2)])
         (found,) = second_round(installation)
         assert found["data"]["about"] == "second round, 2 reviews · doubt 0.5"
         assert found["predictions"][0]["score"] == 0.0
         assert found["data"]["version"] == round_version(conflict(1, 2)) != round_version(conflict(1, 3))
     third = again(found, "x", conflict(1, 2, 3))
     assert third["data"]["about"] == "second round, 3 reviews · doubt 0.5"
-    write_second_round(OneTask(), installation, [])  # type: ignore[arg-type]
+    write_second_round(OneTask(), installation, [])
     assert second_round(installation) == []
 
 
