@@ -92,9 +92,12 @@ def predict(
 
 @app.command()
 def evaluate(
-    images: Annotated[Path, typer.Option(help="folder of pictures")],
     masks: Annotated[Path, typer.Option(help="folder of masks; stems match without _mask or -profile")],
     out: Annotated[Path, typer.Option(help="JSON file to write")],
+    images: Annotated[Path | None, typer.Option(help="folder of pictures, for SINet to predict")] = None,
+    predicted: Annotated[
+        Path | None, typer.Option(help="folder of masks another tool made, measured instead of SINet's")
+    ] = None,
     weights: Weights = None,
     listed: Annotated[
         Path | None, typer.Option("--list", help="file with a stem or a whole number a line; 1 is 00001")
@@ -103,23 +106,35 @@ def evaluate(
         bool, typer.Option("--allow-missing", help="go on where a picture or a mask is missing")
     ] = False,
 ) -> None:
-    """Measure weights on pairs of files: foreground IoU, two-class mIoU, boundary F1, IoU at native size."""
+    """Measure weights on pairs of files: foreground IoU, two-class mIoU, boundary F1, IoU at native size.
+
+    With --predicted in place of --images: measure masks that another tool made, by the same protocol.
+    """
     import sinet
     from sinet import evaluate as evaluating
     from sinet.weights import WeightsError
 
     with _told("evaluate", evaluating.EvaluateError, WeightsError):
         lines = None if listed is None else _lines(listed)
-        samples, unmatched = evaluating.pair(images, masks, lines)
+        if images is None and predicted is not None and weights is None:
+            judged = predicted
+        elif images is not None and predicted is None:
+            judged = images
+        else:
+            raise evaluating.EvaluateError("expected --images (with --weights, or without), or --predicted")
+        samples, unmatched = evaluating.pair(judged, masks, lines)
         for line in unmatched:
             print(f"unmatched: {line}", file=sys.stderr)
         if unmatched and not allow_missing:
             raise evaluating.EvaluateError(
                 f"{len(unmatched)} files or list entries have no match; mend them, or add --allow-missing"
             )
-        predictor = sinet.load(weights)
+        predictor = None if predicted else sinet.load(weights)
         _check_writable(out)  # now: measuring takes minutes
-        evaluation = evaluating.evaluate(predictor, samples, PROTOCOL)
+        if predictor is None:
+            evaluation = evaluating.evaluate_masks(samples, PROTOCOL)
+        else:
+            evaluation = evaluating.evaluate(predictor, samples, PROTOCOL)
         figures = evaluation.figures()
         content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
         out.write_text(json.dumps(content, indent=2) + "\n")

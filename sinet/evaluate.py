@@ -1,7 +1,8 @@
-"""Measure a predictor on pictures with masks: each is counted once, all figures come from that table.
+"""Measure a predictor, or the masks of another tool, against true masks: each picture is counted once.
 
-The protocol: picture squashed to `size` x `size` (224) by bilinear resize without antialias, mask by nearest;
-mask foreground where grey > 127; `foreground_iou_native` compares at the picture's own size instead.
+All figures come from that table. The protocol: picture squashed to `size` x `size` (224) by bilinear resize
+without antialias, mask by nearest; mask foreground where grey > 127; `foreground_iou_native` compares at the
+picture's own size instead.
 """
 
 import sys
@@ -29,7 +30,7 @@ from sinet.metrics import (
     mean_iou_each,
     tabulate,
 )
-from sinet.predict import Predictor, enlarge
+from sinet.predict import Predictor, Probability, enlarge
 from sinet.preprocess import squash_mask
 from sinet.recipe import EvaluateRecipe
 
@@ -86,24 +87,38 @@ class Evaluation:
 
 def evaluate(predictor: Predictor, samples: Sequence[Sample], recipe: EvaluateRecipe) -> Evaluation:
     """Count every sample once, in their order; EvaluateError where there is none or a file cannot be used."""
+    return _evaluate(samples, recipe, read_image, predictor.square_probability)
+
+
+def evaluate_masks(samples: Sequence[Sample], recipe: EvaluateRecipe) -> Evaluation:
+    """The same of masks that any other tool wrote, which stand in place of the samples' images.
+
+    They are of the picture's own size, black and white or grey: 255 is certainly person, above 127 is person.
+    """
+    return _evaluate(samples, recipe, _read_grey, lambda grey: np.asarray(grey / 255, np.float32))
+
+
+def _evaluate(
+    samples: Sequence[Sample],
+    recipe: EvaluateRecipe,
+    reader: Callable[[Path], Array],
+    probability: Callable[[Array], Probability],
+) -> Evaluation:
     if not samples:
         raise EvaluateError("expected at least one picture with its mask, found none")
     rows: list[Counts] = []
     native: list[Pixels] = []
     interval = 0.5 if sys.stderr.isatty() else 15
     for sample in tqdm(samples, desc="evaluate", unit="img", file=sys.stderr, mininterval=interval):
-        image, mask = read_pair(sample)
-        small, full = count_picture(predictor, image, mask, recipe)
+        image, mask = read_pair(sample, reader)
+        small, full = count_picture(probability(image), mask, recipe)
         rows.append(small)
         native.append(full)
     return Evaluation(tuple(sample.id for sample in samples), tabulate(rows), tabulate(native))
 
 
-def count_picture(
-    predictor: Predictor, image: Array, mask: Array, recipe: EvaluateRecipe
-) -> tuple[Counts, Pixels]:
-    """Counts at the protocol's size and at the picture's own; image (H, W, 3) uint8, mask (H, W) {0, 1}."""
-    probability = predictor.square_probability(image)
+def count_picture(probability: Probability, mask: Array, recipe: EvaluateRecipe) -> tuple[Counts, Pixels]:
+    """Counts at the protocol's size and at the picture's own, of a probability of any size; mask (H, W) {0, 1}."""
     height, width = mask.shape
     found = enlarge(probability, recipe.size, recipe.size) > 0.5
     found_native = enlarge(probability, width, height) > 0.5
@@ -113,16 +128,20 @@ def count_picture(
     )
 
 
-def read_pair(sample: Sample) -> tuple[Array, Array]:
+def read_pair(sample: Sample, reader: Callable[[Path], Array] = read_image) -> tuple[Array, Array]:
     """Image (H, W, 3) uint8 RGB and mask (H, W) uint8 {0, 1} of a sample; masks of any published kind."""
-    image = _read(read_image, sample.image)
-    grey = _read(lambda path: decode_grey(read_bytes(path)), sample.mask)
+    image = _read(reader, sample.image)
+    grey = _read(_read_grey, sample.mask)
     if image.shape[:2] != grey.shape:
         raise EvaluateError(
             f"{sample.id}: expected a mask of the picture's size {image.shape[1]}x{image.shape[0]}, "
             f"found {grey.shape[1]}x{grey.shape[0]}"
         )
     return image, (grey > MASK_THRESHOLD).astype(np.uint8)
+
+
+def _read_grey(path: Path) -> Array:
+    return decode_grey(read_bytes(path))
 
 
 def _read(reader: Callable[[Path], Array], path: Path) -> Array:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import sinet
 from sinet.__main__ import app
 from sinet.data import Sample
-from sinet.evaluate import EvaluateError, evaluate, pair, read_pair
+from sinet.evaluate import EvaluateError, evaluate, evaluate_masks, pair, read_pair
 from sinet.images import encode_png, read_image, read_mask
 from sinet.predict import Predictor
 from sinet.recipe import EvaluateRecipe
@@ -203,6 +203,67 @@ def test_command_finds_out_before_measuring_that_it_cannot_write(
     lines = [line for line in done.stderr.splitlines() if not line.startswith("unmatched")]
     assert len(lines) == 1
     assert lines[0].startswith(f"sinet evaluate: expected a file that can be written, {tmp_path / out}: ")
+
+
+def test_masks_of_another_tool_are_measured_like_the_predictors_own(
+    tmp_path: Path, predictor: Predictor
+) -> None:
+    """At the network's own size, where nothing is enlarged in between, the figures are the same."""
+    samples = write_portraits(tmp_path, 4)
+    written = []
+    for sample in samples:
+        square = cv2.resize(read_image(sample.image), (64, 64), interpolation=cv2.INTER_LINEAR)
+        true = cv2.resize(read_mask(sample.mask), (64, 64), interpolation=cv2.INTER_NEAREST)
+        small = Sample(sample.id, tmp_path / f"{sample.id}.png", tmp_path / f"{sample.id}_mask.png")
+        small.image.write_bytes(encode_png(square))
+        small.mask.write_bytes(encode_png(true * np.uint8(255)))
+        other = Sample(sample.id, tmp_path / f"{sample.id}_other.png", small.mask)
+        other.image.write_bytes(encode_png(predictor.mask(square) * np.uint8(255)))
+        written.append((small, other))
+    own = evaluate(predictor, [small for small, _ in written], AT_64)
+    assert evaluate_masks([other for _, other in written], AT_64).figures() == own.figures()
+    assert 0.4 < own.figures()["foreground_iou"] < 1
+
+
+def test_a_grey_mask_is_person_above_127(tmp_path: Path) -> None:
+    true = np.zeros((224, 224), np.uint8)
+    true[:, 100:] = 255
+    (tmp_path / "true.png").write_bytes(encode_png(true))
+    for name, low, high, iou in (("right", 127, 128, 1.0), ("all", 128, 255, 124 / 224)):
+        (tmp_path / f"{name}.png").write_bytes(encode_png(np.where(true > 0, high, low).astype(np.uint8)))
+        figures = evaluate_masks([Sample(name, tmp_path / f"{name}.png", tmp_path / "true.png")], PROTOCOL)
+        assert figures.figures()["foreground_iou"] == pytest.approx(iou)
+
+
+def test_command_measures_masks_of_another_tool(pairs: Path, tmp_path: Path) -> None:
+    common = ["evaluate", "--masks", str(pairs / "masks"), "--out", str(tmp_path / "o.json")]
+    done = CliRunner().invoke(app, [*common, "--predicted", str(pairs / "masks"), "--list", str(pairs / "l")])
+    assert done.exit_code == 1 and "expected a text file" in done.stderr
+    peer = tmp_path / "peer"
+    peer.mkdir()
+    for path in (pairs / "masks").iterdir():
+        (peer / f"{path.stem.removesuffix('_mask')}.png").write_bytes(path.read_bytes())
+    done = CliRunner().invoke(app, [*common, "--predicted", str(peer)])
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "o.json").read_text())
+    assert content["foreground_iou_native"] == 1
+    assert content["foreground_iou"] > 0.95  # these are enlarged to 224, true masks by nearest neighbour
+
+
+@pytest.mark.parametrize("given", [(), ("--images", "--predicted"), ("--predicted", "--weights")])
+def test_command_wants_either_pictures_or_masks_of_another_tool(
+    pairs: Path, tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    paths = {
+        "--images": pairs / "images",
+        "--predicted": pairs / "masks",
+        "--weights": pairs / "w.safetensors",
+    }
+    options = [text for name in given for text in (name, str(paths[name]))]
+    common = ["evaluate", "--masks", str(pairs / "masks"), "--out", str(tmp_path / "o.json")]
+    done = CliRunner().invoke(app, [*common, *options])
+    assert done.exit_code == 1
+    assert "expected --images (with --weights, or without), or --predicted" in done.stderr
 
 
 def test_command_with_a_list(pairs: Path, tmp_path: Path) -> None:
