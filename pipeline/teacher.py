@@ -250,15 +250,13 @@ class _Run:
 
     def first_state(self) -> State:
         """The state before the first epoch."""
-        return State("teacher", 0, self._weights(), self.optimizer.state_dict(), {}, 0, -1.0, [])
+        model, average = _on_cpu(self.model), _on_cpu(self.average)
+        return State("teacher", 0, model, self.optimizer.state_dict(), average, {}, 0, -1.0, [])
 
     def restore(self, state: State) -> None:
         """Go back to a state; the first one changes nothing."""
-        for name, module in (("model", self.model), ("average", self.average)):
-            prefix = f"{name}."
-            module.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in state.model.items() if k.startswith(prefix)}
-            )
+        self.model.load_state_dict(state.model)
+        self.average.load_state_dict(state.average)
         self.optimizer.load_state_dict(state.optimizer)
 
     def next_state(self, state: State, row: dict[str, float]) -> State:
@@ -271,8 +269,9 @@ class _Run:
         return State(
             "teacher",
             epoch,
-            self._weights(),
+            _on_cpu(self.model),
             self.optimizer.state_dict(),
+            _on_cpu(self.average),
             best,
             best_epoch,
             best_iou,
@@ -324,10 +323,6 @@ class _Run:
         self.optimizer.step()
         self.average.update_parameters(self.model)
         return {name: float(value.detach()) for name, value in terms.items()}
-
-    def _weights(self) -> dict[str, Tensor]:
-        both = (("model", self.model), ("average", self.average))
-        return {f"{name}.{key}": value for name, module in both for key, value in _on_cpu(module).items()}
 
 
 def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -17,12 +17,16 @@ FILE = "checkpoint.pt"
 
 @dataclass
 class State:
-    """After `epoch` epochs of `phase`: weights as state dicts, `best` are those with `best_iou` on dev."""
+    """After `epoch` epochs of `phase`: weights as state dicts, `best` are those with `best_iou` on dev.
+
+    `average` is the state of their running mean (torch's AveragedModel), empty where none is kept.
+    """
 
     phase: str
     epoch: int
     model: dict[str, torch.Tensor]
     optimizer: dict[str, Any]
+    average: dict[str, torch.Tensor]
     best: dict[str, torch.Tensor]
     best_epoch: int  # 0: none yet
     best_iou: float

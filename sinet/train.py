@@ -9,34 +9,34 @@ one on the same machine (on a GPU: up to the order in which it adds). The test s
 import logging
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import interpolate
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sinet.checkpoint import State, load_state, save_state
 from sinet.data import PortraitDataset, Sample
-from sinet.device import loader_workers
-from sinet.images import Array, read_image, read_mask
+from sinet.dev import DevSet, evaluate_dev, read_dev
+from sinet.device import bar_interval, loader_workers, network_input
 from sinet.loss import class_weights, portrait_loss
-from sinet.metrics import count_pixels, foreground_iou, tabulate
 from sinet.model import SINet
-from sinet.preprocess import Preprocessing, squash_image, squash_mask
+from sinet.preprocess import Preprocessing
 from sinet.recipe import Phase, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
 
 log = logging.getLogger("sinet")
 
-METRIC_SIZE = 224  # pixels: the foreground IoU is always that of the paper's protocol
 PHASES = ("encoder", "full")
+_Batch = tuple[Tensor, Tensor, Tensor]
 TERMS = ("loss", "segmentation", "boundary")
 
 
@@ -61,26 +61,29 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class DevSet:
-    """Dev as the protocol shows it: images (N, S, S, 3) uint8 RGB, masks (N, 224, 224) uint8 {0, 1}."""
-
-    images: Tensor
-    masks: Array
-
-
-@dataclass(frozen=True)
 class _Run:
     """What stays the same through a phase."""
 
     name: str
     phase: Phase
-    network: nn.Module  # the encoder or the whole model
+    model: SINet
+    average: AveragedModel | None  # of `model`, its running mean
     optimizer: torch.optim.Optimizer
     data: PortraitDataset
     preprocessing: Preprocessing
     class_weights: Tensor | None
     device: torch.device
     steps: int  # an epoch
+    waiting: "_Waiting" = field(default_factory=lambda: _Waiting())
+
+    @property
+    def judged(self) -> SINet:
+        """What dev judges and what is kept: the running mean where there is one."""
+        return self.model if self.average is None else cast(SINet, self.average.module)
+
+    def part(self, model: SINet) -> nn.Module:
+        """What this phase trains of a model: its encoder, or all of it."""
+        return model.encoder if self.name == "encoder" else model
 
 
 def train(
@@ -89,6 +92,7 @@ def train(
     recipe: TrainRecipe,
     checkpoint_dir: Path,
     device: torch.device,
+    architecture: type[SINet] = SINet,
 ) -> Trained:
     """Train on `samples`, keep what is best on `dev`; goes on from a checkpoint in `checkpoint_dir`.
 
@@ -104,15 +108,15 @@ def train(
     data = PortraitDataset(samples, recipe.phases.full.size, recipe.augment, recipe.seed)
     data.preload("train side")
     judge = read_dev(dev, recipe.predict_size)
-    model = _initial_model(recipe.seed).to(device)
+    model = _initial_model(recipe.seed, architecture).to(device)
     state = load_state(checkpoint_dir)
     if state is None:
-        state = State(PHASES[0], 0, _weights(model), {}, {}, 0, 0.0, [])
+        state = State(PHASES[0], 0, _weights(model), {}, {}, {}, 0, 0.0, [])
     else:
         log.info("going on after epoch %d of phase %s", state.epoch, state.phase)
     for name in PHASES[PHASES.index(state.phase) :]:
         if state.phase != name:
-            state = State(name, 0, state.best or state.model, {}, {}, 0, 0.0, state.history)
+            state = State(name, 0, state.best or state.model, {}, {}, {}, 0, 0.0, state.history)
         _train_phase(name, model, data, judge, preprocessing, recipe, state, checkpoint_dir)
     model.load_state_dict(state.best)
     row = next(row for row in state.history if (row["phase"], row["epoch"]) == ("full", state.best_epoch))
@@ -138,16 +142,18 @@ def _train_phase(
 ) -> None:
     """Bring `state` to the end of the phase, with a checkpoint after every epoch."""
     phase: Phase = getattr(recipe.phases, name)
-    network = model.encoder if name == "encoder" else model
     device = next(model.parameters()).device
-    groups = parameter_groups(network, recipe.weight_decay)
+    groups = parameter_groups(model.encoder if name == "encoder" else model, recipe.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
     model.load_state_dict(state.model)
+    average = _running_mean(model, recipe.average_decay)
     if state.epoch:
         optimizer.load_state_dict(state.optimizer)
+        if average is not None:
+            average.load_state_dict(state.average)
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
     steps = max(1, len(data) // phase.batch)
-    run = _Run(name, phase, network, optimizer, data, preprocessing, weights, device, steps)
+    run = _Run(name, phase, model, average, optimizer, data, preprocessing, weights, device, steps)
     data.resize(phase.size)
     epoch_images = steps * min(phase.batch, len(data))
     with logging_redirect_tqdm(), _bar(name, phase.epochs, state.epoch, epoch_images) as bar:
@@ -158,29 +164,34 @@ def _train_phase(
             row |= {"dev_foreground_iou": None, "dev_loss": None}
             last = epoch + 1 == phase.epochs
             if last or (epoch + 1) % recipe.evaluate_every == 0:
-                iou, row["dev_loss"] = evaluate_dev(network, dev, preprocessing)
+                iou, row["dev_loss"] = evaluate_dev(run.part(run.judged), dev, preprocessing)
                 row["dev_foreground_iou"] = iou
-                text = "%s %d/%d: loss %.4f, dev foreground IoU %.4f"
-                log.info(text, name, epoch + 1, phase.epochs, row["loss"], iou)
+                text = (
+                    "%s %d/%d: loss %.4f, dev foreground IoU %.4f, %.0f %% of the time waiting for pictures"
+                )
+                share = 100 * run.waiting.share()
+                log.info(text, name, epoch + 1, phase.epochs, row["loss"], iou, share)
                 eligible = last or epoch + 1 > recipe.best_from * phase.epochs
                 if eligible and (iou > state.best_iou or not state.best_epoch):
-                    state.best, state.best_epoch, state.best_iou = _weights(model), epoch + 1, iou
+                    state.best, state.best_epoch, state.best_iou = _weights(run.judged), epoch + 1, iou
             state.history.append(row)
             state.epoch, state.model, state.optimizer = epoch + 1, _weights(model), optimizer.state_dict()
+            state.average = {} if average is None else _weights(average)
             save_state(checkpoint_dir, state)
 
 
 def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
     """One pass over the train side: means of the loss's terms, and the learning rate of the last step."""
-    run.network.train()
+    network = run.part(run.model).train()
     sums = dict.fromkeys(TERMS, 0.0)
     rate = 0.0
-    for step, (index, images, masks) in enumerate(_batches(run.data, run.phase.batch, run.device)):
+    batches = run.waiting.counted(_batches(run.data, run.phase.batch, run.device))
+    for step, (index, images, masks) in enumerate(batches):
         factor = rate_factor(run.phase.schedule, epoch * run.steps + step, run.steps, run.phase.epochs)
         rate = run.phase.learning_rate * factor
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        logits = run.network(_input(images, run.preprocessing, run.device))
+        logits = network(network_input(images, run.preprocessing, run.device))
         target = _label(masks.to(run.device), logits)
         phase = run.phase
         terms = portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, run.class_weights)
@@ -190,6 +201,8 @@ def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
         run.optimizer.zero_grad()
         terms["loss"].backward()
         run.optimizer.step()
+        if run.average is not None:
+            run.average.update_parameters(run.model)
         for term in TERMS:
             sums[term] += terms[term].item()
         bar.update(len(images))
@@ -207,37 +220,7 @@ def parameter_groups(network: nn.Module, decay: WeightDecay) -> list[dict[str, A
     return [{"params": parameters, "weight_decay": value} for parameters, value in tiers]
 
 
-def read_dev(samples: Sequence[Sample], size: int) -> DevSet:
-    """Read the dev side: images squashed to the network's size, masks to 224, both from the full picture."""
-    images, masks = [], []
-    for sample in tqdm(samples, desc="dev side", unit="img", file=sys.stderr, mininterval=_interval()):
-        images.append(squash_image(read_image(sample.image), size))
-        masks.append(squash_mask(read_mask(sample.mask), METRIC_SIZE))
-    return DevSet(torch.from_numpy(np.stack(images)), np.stack(masks))
-
-
-@torch.no_grad()
-def evaluate_dev(
-    network: nn.Module, dev: DevSet, preprocessing: Preprocessing, batch: int = 32
-) -> tuple[float, float]:
-    """Foreground IoU per picture at 224x224 (0..1) and mean cross-entropy, of logits enlarged to 224x224."""
-    network.eval()
-    device = next(network.parameters()).device
-    rows, losses = [], []
-    for start in range(0, len(dev.images), batch):
-        logits = network(_input(dev.images[start : start + batch], preprocessing, device))
-        logits = interpolate(logits, (METRIC_SIZE, METRIC_SIZE), mode="bilinear", align_corners=False)
-        masks = dev.masks[start : start + batch]
-        target = torch.from_numpy(masks).long().to(device)
-        losses += cross_entropy(logits, target, reduction="none").mean((1, 2)).tolist()
-        found = logits.argmax(1).byte().cpu().numpy()
-        rows += [count_pixels(pred, true) for pred, true in zip(found, masks, strict=True)]
-    return foreground_iou(tabulate(rows)), float(np.mean(losses))
-
-
-def _batches(
-    data: PortraitDataset, batch: int, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def _batches(data: PortraitDataset, batch: int, device: torch.device) -> Iterator[_Batch]:
     # A last batch of one or two pictures would spoil batch normalisation, so it is left out.
     loader: DataLoader[Any] = DataLoader(
         data,  # collates its items to (index (N,), images, masks)
@@ -250,11 +233,6 @@ def _batches(
     yield from loader
 
 
-def _input(images: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
-    x = preprocessing.tensor(images.to(device, non_blocking=True))
-    return x.contiguous(memory_format=_memory_format(device))
-
-
 def _label(masks: Tensor, logits: Tensor) -> Tensor:
     """Masks (N, H, W) on the grid of the logits by nearest neighbour, int64."""
     if masks.shape[1:] != logits.shape[2:]:
@@ -262,15 +240,38 @@ def _label(masks: Tensor, logits: Tensor) -> Tensor:
     return masks.long()
 
 
-def _memory_format(device: torch.device) -> torch.memory_format:
-    # Measured on a CPU: 1.2 times as many images a second.
-    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+class _Waiting:
+    """How much of the time since the first batch was spent waiting for pictures."""
+
+    def __init__(self) -> None:
+        self._start = self._waited = 0.0
+
+    def counted(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+        """The same batches, with the time that each let wait."""
+        self._start, self._waited = time.monotonic(), 0.0
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self._waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def share(self) -> float:
+        """0..1 of the time since the last `counted` began."""
+        return self._waited / max(1e-9, time.monotonic() - self._start)
 
 
-def _initial_model(seed: int) -> SINet:
+def _running_mean(model: SINet, decay: float) -> AveragedModel | None:
+    if not decay:
+        return None
+    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+
+def _initial_model(seed: int, architecture: type[SINet] = SINet) -> SINet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SINet(classes=2)
+        return architecture(classes=2)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
@@ -292,9 +293,5 @@ def _bar(name: str, epochs: int, done: int, epoch_images: int) -> "tqdm[Any]":
         desc=f"train {name}",
         unit="img",
         file=sys.stderr,
-        mininterval=_interval(),
+        mininterval=bar_interval(),
     )
-
-
-def _interval() -> float:
-    return 0.5 if sys.stderr.isatty() else 15

@@ -19,7 +19,7 @@ def some_state(epoch: int) -> State:
     optimizer.step()
     weights = model.state_dict()
     history = [{"phase": "full", "epoch": 1, "loss": 0.5, "dev_foreground_iou": None}]
-    return State("full", epoch, weights, optimizer.state_dict(), weights, 1, 0.25, history)
+    return State("full", epoch, weights, optimizer.state_dict(), {}, weights, 1, 0.25, history)
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 import sinet.train as training
 from sinet.checkpoint import State, load_state, save_state
 from sinet.data import Sample
+from sinet.dev import evaluate_dev, read_dev
 from sinet.device import choose_device, cores, loader_workers, use_all_cores
 from sinet.model import SINet
 from sinet.recipe import Schedule, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
-from sinet.train import Trained, TrainingError, evaluate_dev, parameter_groups, read_dev, train
+from sinet.train import Trained, TrainingError, parameter_groups, train
 from tests.sinet.training import STILL, portrait, tiny_recipe, write_portraits
 
 CPU = torch.device("cpu")
@@ -223,6 +224,40 @@ def test_an_empty_side_is_an_error(
 ) -> None:
     with pytest.raises(TrainingError, match=f"found {train_count} and {dev_count}"):
         train(samples[:train_count], dev[:dev_count], tiny_recipe(), tmp_path, CPU)
+
+
+def test_the_running_mean_is_kept_and_judged(
+    samples: list[Sample], dev: list[Sample], tmp_path: Path
+) -> None:
+    """One step an epoch at a constant rate: after the second it is 0.75 of the first weights, 0.25 of the second."""
+    phase = tiny_recipe().phases.full.model_dump()
+    constant = {"kind": "steps", "milestones": [9], "factor": 0.5, "warmup": 0}
+    states, results = [], []
+    for epochs in (1, 2):
+        phases = {
+            "encoder": {**phase, "epochs": 0},
+            "full": {**phase, "epochs": epochs, "batch": 10, "schedule": constant},
+        }
+        recipe = tiny_recipe(phases=phases, average_decay=0.75, best_from=1.0)
+        results.append(train(samples, dev, recipe, tmp_path / str(epochs), CPU))
+        state = load_state(tmp_path / str(epochs))
+        assert state is not None
+        states.append(state.model)
+    for key, first in states[0].items():
+        if first.is_floating_point():
+            mean = 0.75 * first + 0.25 * states[1][key]
+            assert torch.allclose(results[1].model.state_dict()[key], mean, atol=1e-6), key
+    judged = evaluate_dev(results[1].model, read_dev(dev, 64), results[1].preprocessing)
+    assert judged[0] == results[1].dev_foreground_iou
+
+
+def test_without_a_running_mean_the_last_weights_are_kept(
+    samples: list[Sample], dev: list[Sample], tmp_path: Path
+) -> None:
+    result = train(samples, dev, tiny_recipe(average_decay=0, best_from=1.0), tmp_path, CPU)
+    state = load_state(tmp_path)
+    assert state is not None and state.average == {}
+    assert all(torch.equal(value, state.model[key]) for key, value in result.model.state_dict().items())
 
 
 def test_fewer_samples_than_a_batch(samples: list[Sample], dev: list[Sample], tmp_path: Path) -> None:

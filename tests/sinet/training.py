@@ -79,6 +79,7 @@ def tiny_recipe(**changes: object) -> TrainRecipe:
         "input": {"order": "rgb", "mean": [128, 128, 128], "std": [64, 64, 64], "scale": 1.0},
         "class_weights": True,
         "weight_decay": {"depthwise": 0.0, "convolution": 2e-4, "rest": 2e-6},
+        "average_decay": 0.5,
         "evaluate_every": 1,
         "best_from": 0.0,
         "phases": {"encoder": phase, "full": {**phase, "epochs": 2}},
