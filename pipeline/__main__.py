@@ -73,6 +73,18 @@ def benchmark_mixes(
     mixes.main(images, size, seeds)
 
 
+@benchmarks.command("ablations")
+def benchmark_ablations(
+    images: Annotated[int, typer.Option(min=1, help="image steps of each run")] = 20_000,
+    size: Annotated[int, typer.Option(min=32, help="pixels, a multiple of 32")] = 128,
+    seeds: Annotated[int, typer.Option(min=1, help="runs of each variant")] = 3,
+) -> None:
+    """SINet without its gate, its low-level branch, its boundary loss: what each is worth, at an equal budget."""
+    from pipeline.benchmark import ablations
+
+    ablations.main(images, size, seeds)
+
+
 @benchmarks.command("queue")
 def benchmark_queue(
     out: Annotated[Path, typer.Option(help="table of masks for `python -m annotations simulate`")] = Path(

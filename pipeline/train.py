@@ -22,19 +22,27 @@ from pipeline.stage import run, write_metrics, write_text
 
 if TYPE_CHECKING:
     from sinet.data import Sample
+    from sinet.model import SINet
     from sinet.recipe import TrainRecipe
     from sinet.train import Trained
 
 log = logging.getLogger("pipeline")
 
 
-def train(records: pd.DataFrame, recipe: TrainRecipe, checkpoints: Path | None = None) -> Trained:
+def train(
+    records: pd.DataFrame,
+    recipe: TrainRecipe,
+    checkpoints: Path | None = None,
+    architecture: type[SINet] | None = None,
+) -> Trained:
     """Train on the records of sides train and dev; no file of another side is opened.
 
-    `checkpoints` is the run's own folder, `checkpoint_folder` where none is named.
+    `checkpoints` is the run's own folder, `checkpoint_folder` where none is named; `architecture` is SINet or a
+    variant of it.
     """
     from sinet.device import choose_device, use_all_cores
     from sinet.images import ImageError
+    from sinet.model import SINet
     from sinet.train import TrainingError
     from sinet.train import train as train_sinet
 
@@ -42,8 +50,9 @@ def train(records: pd.DataFrame, recipe: TrainRecipe, checkpoints: Path | None =
     device = choose_device()
     samples, dev = samples_of(records, "train"), samples_of(records, "dev")
     log.info("%d pictures to train on, %d to judge by, on %s", len(samples), len(dev), device)
+    folder = checkpoints or checkpoint_folder(records, recipe)
     try:
-        return train_sinet(samples, dev, recipe, checkpoints or checkpoint_folder(records, recipe), device)
+        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet)
     except TrainingError as error:
         raise PipelineError(str(error)) from error
     except ImageError as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.benchmark import mixes
+from pipeline.benchmark import mixes, runs
 from pipeline.errors import PipelineError
 from pipeline.paths import DATASET
 from pipeline.records import read_records
@@ -36,7 +36,7 @@ def test_mixes_grow_by_one_kind_and_share_dev(project: Path) -> None:
 
 def test_every_mix_gets_the_same_number_of_image_steps() -> None:
     for pictures in (100, 200, 400):
-        recipe = mixes.budgeted(tiny_recipe(), images=4000, size=64, seed=3, pictures=pictures)
+        recipe = runs.budgeted(tiny_recipe(), images=4000, size=64, seed=3, pictures=pictures)
         assert recipe.phases.full.epochs * pictures == 4000
         assert recipe.phases.encoder.epochs == 0
         assert recipe.seed == 3
@@ -46,7 +46,7 @@ def test_a_run_prints_a_row_a_mix(project: Path, capsys: pytest.CaptureFixture[s
     mixes.main(images=6, size=64, seeds=2)
     head, columns, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("6 image steps at 64 pixels, 2 seeds; on 2 test pictures")
-    assert columns.split()[-4:] == list(mixes.METRICS)
+    assert columns.split()[-4:] == list(runs.METRICS)
     assert [line.split("  ")[0] for line in rows] == ["human", "human + crop", "human + crop + pseudo"]
     for line in rows:
         means = [float(cell.split(" ± ")[0]) for cell in line[43:].split("  ") if cell.strip()]

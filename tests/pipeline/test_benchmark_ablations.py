@@ -1,0 +1,81 @@
+"""`python -m pipeline benchmark ablations`: what each variant leaves out, and a real tiny run."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.benchmark import ablations, runs
+from pipeline.errors import PipelineError
+from sinet.model import SINet
+from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
+from tests.sinet.training import tiny_recipe
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
+    """A folder with params.yaml and a dataset of 6 train, 3 dev and 2 test pictures."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SINET_DEVICE", "cpu")
+    write_tiny_params(root)
+    write_dataset([*["train"] * 6, *["dev"] * 3, *["test"] * 2], ["human"] * 11)
+    return tmp_path
+
+
+def test_a_run_prints_a_row_a_variant_and_opens_no_test_picture(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (project / "data/dataset/images").iterdir():
+        if path.stem in _test_ids():
+            path.unlink()
+    ablations.main(images=6, size=64, seeds=2)
+    head, columns, *rows = capsys.readouterr().out.splitlines()
+    assert head.startswith("6 image steps at 64 pixels, 2 seeds; on 3 dev pictures")
+    assert columns.split()[-4:] == list(runs.METRICS)
+    assert [line[:34].strip() for line in rows] == [variant.name for variant in ablations.variants()]
+    assert len({line[43:] for line in rows}) > 1, "the variants change nothing"
+
+
+def _test_ids() -> set[str]:
+    from pipeline.paths import DATASET
+    from pipeline.records import read_records
+
+    records = read_records(DATASET)
+    return set(records.loc[records["side"] == "test", "id"])
+
+
+@pytest.mark.parametrize("architecture", [ablations.OpenGate, ablations.NoDetail])
+def test_a_variant_has_sinets_parameters_and_another_result(architecture: type[SINet]) -> None:
+    torch.manual_seed(0)
+    plain = SINet().eval()
+    other = architecture(classes=2).eval()
+    other.load_state_dict(plain.state_dict())
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert not torch.allclose(plain(x), other(x))
+
+
+def test_without_the_low_level_branch_its_weights_do_not_matter() -> None:
+    torch.manual_seed(0)
+    model = ablations.NoDetail(classes=2).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        before = model(x)
+        for parameter in model.level2_C.parameters():
+            parameter.mul_(3).add_(1)
+        assert torch.equal(model(x), before)
+
+
+def test_lambda_0_is_the_only_change_of_its_variant() -> None:
+    recipe = tiny_recipe()
+    changed = next(v for v in ablations.variants() if v.name == "lambda 0").change(recipe).model_dump()
+    assert changed["phases"]["full"].pop("boundary_weight") == 0
+    plain = recipe.model_dump()
+    assert plain["phases"]["full"].pop("boundary_weight") > 0
+    assert changed == plain
+
+
+def test_a_dataset_without_a_dev_side_is_refused(project: Path) -> None:
+    write_dataset(["train", "train", "test"], ["human"] * 3)
+    with pytest.raises(PipelineError, match="expected a train and a dev side"):
+        ablations.main(images=6, size=64, seeds=1)
