@@ -1,16 +1,18 @@
 """SINet: portrait segmentation with 86,910 parameters (Park et al., WACV 2020, arXiv 1911.09099, Table 2).
 
-Plain modules without fused paths. The state-dict keys are the official code's: weights can be exchanged.
+The state-dict keys are the official code's: weights can be exchanged. On a CPU the modules train by
+`sinet.fused_training`; elsewhere and in eval mode they are torch's own.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sinet import fused_training
 from sinet.prelu import PReLU
 
 STRIDE = 32  # 8 of the encoder times the largest pooling of an S2 block
@@ -124,12 +126,20 @@ class S2Module(nn.Module):
         self.BR = NormAct(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused_training.fits(x, self.BR.bn):
+            return self._train(x)
         squeezed = _shuffle(self.c1(x))
         out = torch.cat((self.d1(squeezed), self.d2(squeezed)), dim=1)
         if self.residual:
             out += x
         activated: Tensor = self.BR(out)
         return activated
+
+    def _train(self, x: Tensor) -> Tensor:
+        squeezed = fused_training.pointwise(x, _dense(self.c1.conv.weight))
+        parts = (self.d1.before_norm(squeezed), self.d2.before_norm(squeezed))
+        residual = x if self.residual else None
+        return fused_training.join(parts, (self.d1.bn, self.d2.bn), residual, self.BR.bn, self.BR.act.weight)
 
 
 class S2Block(nn.Module):
@@ -143,13 +153,21 @@ class S2Block(nn.Module):
         self.bn = _batch_norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        normal: Tensor = self.bn(self.before_norm(x))
+        return normal
+
+    def before_norm(self, x: Tensor) -> Tensor:
+        """All but the last BatchNorm."""
         if self.pool > 1:
             x = functional.avg_pool2d(x, self.pool)
-        x = self.act_conv1x1(self.conv(x))
-        if self.pool > 1:
-            x = _enlarge(x, self.pool)
-        normal: Tensor = self.bn(x)
-        return normal
+        parts: list[Any] = [*self.conv, *self.act_conv1x1]
+        depthwise, norm, act, pointwise = parts
+        x = depthwise(x)
+        if fused_training.fits(x, norm):
+            x = fused_training.norm_act_pointwise(x, norm, act.weight, pointwise.weight[:, :, 0, 0])
+        else:
+            x = pointwise(act(norm(x)))
+        return _enlarge(x, self.pool) if self.pool > 1 else x
 
 
 class SqueezeDownsample(nn.Module):
@@ -166,7 +184,13 @@ class SqueezeDownsample(nn.Module):
         self.act = PReLU(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.act(self.bn(self.conv(x)))
+        parts: list[Any] = list(self.conv)
+        depthwise, attention, pointwise = parts
+        x = attention(depthwise(x))
+        if fused_training.fits(x, self.bn):
+            x = fused_training.pointwise(x, pointwise.weight[:, :, 0, 0])
+            return fused_training.norm_act(x, self.bn, self.act.weight)
+        activated: Tensor = self.act(self.bn(pointwise(x)))
         return activated
 
 
@@ -209,6 +233,8 @@ class NormAct(nn.Module):
         self.act = PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        if fused_training.fits(x, self.bn):
+            return fused_training.norm_act(x, self.bn, self.act.weight)
         activated: Tensor = self.act(self.bn(x))
         return activated
 
@@ -249,6 +275,12 @@ def _shuffle(x: Tensor) -> Tensor:
     count, channels, height, width = x.shape
     grouped = x.view(count, GROUPS, channels // GROUPS, height, width)
     return grouped.transpose(1, 2).reshape(x.shape)
+
+
+def _dense(grouped: Tensor) -> Tensor:
+    """The matrix (out x in) of a grouped pointwise convolution and the channel shuffle behind it."""
+    matrix: Tensor = torch.block_diag(*grouped[:, :, 0, 0].chunk(GROUPS))
+    return matrix.view(GROUPS, -1, matrix.shape[1]).transpose(0, 1).flatten(0, 1)
 
 
 def _enlarge(x: Tensor, factor: int) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sinet.benchmark.timing import Row, Work, cpu_times, table
+from sinet.fused_training import plain_modules
 from sinet.loss import portrait_loss
 from sinet.model import SINet
 from sinet.prelu import PReLU
@@ -32,7 +33,7 @@ def report(batch: int, size: int, rounds: int, compiled: bool) -> str:
 
 
 def plain_step(x: Tensor, target: Tensor) -> Work:
-    """torch's PReLU, the loss by max pooling, one Adam group a tensor: what the official code does.
+    """torch's modules, the loss by max pooling, one Adam group a tensor: what the official code does.
 
     `x` N x 3 x H x W float32, `target` N x H x W int64 {0, 1}. Each call trains one step further.
     """
@@ -45,7 +46,9 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
     optimizer = torch.optim.Adam(groups, lr=RATE)
 
     def step() -> None:
-        loss = plain_loss(model(x), target, BOUNDARY_WEIGHT, KERNEL)
+        with plain_modules():
+            logits = model(x)
+        loss = plain_loss(logits, target, BOUNDARY_WEIGHT, KERNEL)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
