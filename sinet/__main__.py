@@ -13,6 +13,7 @@ from sinet.benchmark.command import app as benchmark
 from sinet.recipe import EvaluateRecipe
 
 if TYPE_CHECKING:
+    from sinet.onnx_file import OnnxPredictor
     from sinet.predict import Predictor
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
@@ -98,7 +99,10 @@ def evaluate(
     predicted: Annotated[
         Path | None, typer.Option(help="folder of masks another tool made, measured instead of SINet's")
     ] = None,
-    weights: Weights = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="weights or ONNX file; the weights that come with the package unless given"),
+    ] = None,
     listed: Annotated[
         Path | None, typer.Option("--list", help="file with a stem or a whole number a line; 1 is 00001")
     ] = None,
@@ -110,7 +114,6 @@ def evaluate(
 
     With --predicted in place of --images: measure masks that another tool made, by the same protocol.
     """
-    import sinet
     from sinet import evaluate as evaluating
     from sinet.weights import WeightsError
 
@@ -129,7 +132,7 @@ def evaluate(
             raise evaluating.EvaluateError(
                 f"{len(unmatched)} files or list entries have no match; mend them, or add --allow-missing"
             )
-        predictor = None if predicted else sinet.load(weights)
+        predictor = None if predicted else _measured(weights)
         _check_writable(out)  # now: measuring takes minutes
         if predictor is None:
             evaluation = evaluating.evaluate_masks(samples, PROTOCOL)
@@ -179,6 +182,10 @@ def export(
         Path | None,
         typer.Option(metavar="OUT.xml", help="write an OpenVINO file too; needs the package openvino"),
     ] = None,
+    int8: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT8.onnx", help="write 8-bit integers too, calibrated on --pictures"),
+    ] = None,
     pictures: Annotated[
         Path | None,
         typer.Option(
@@ -186,9 +193,12 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write weights as ONNX, and as OpenVINO, and compare each with torch on pictures before it counts as done."""
+    """Write weights as ONNX, and as OpenVINO, and compare each with torch on pictures before it counts as done.
+
+    --int8 is for processors that multiply bytes fast; measure it: python -m sinet evaluate --weights OUT8.onnx ...
+    """
     from sinet import export as exporting
-    from sinet import export_openvino
+    from sinet import export_int8, export_openvino
     from sinet.comparison import comparison_pictures
     from sinet.files import InputError
     from sinet.images import ImageError
@@ -196,6 +206,8 @@ def export(
     from sinet.weights import WeightsError, load
 
     with _told("export", exporting.ExportError, InputError, ImageError, WeightsError):
+        if int8 is not None and (pictures is None or with_preprocessing):
+            raise InputError("--int8 needs --pictures to calibrate on, and is without the preprocessing")
         images = comparison_pictures(pictures)
         model, card = load(weights)
         predictor = Predictor(model, card.preprocessing)
@@ -204,6 +216,14 @@ def export(
         if openvino is not None:
             export_openvino.export_openvino(out, openvino, card)
             _compared(openvino, export_openvino.difference(openvino, predictor, images), len(images))
+        if int8 is not None:
+            images = comparison_pictures(pictures, export_int8.PICTURES)
+            export_int8.export_int8(out, int8, predictor, images)
+            iou = export_int8.agreement(int8, predictor, images)
+            print(
+                f"{int8}: {int8.stat().st_size:,} bytes, IoU of its masks with torch's {iou:.4f} "
+                f"({len(images)} pictures)"
+            )
 
 
 def _compared(path: Path, difference: float, pictures: int) -> None:
@@ -239,6 +259,15 @@ def _predictor(weights: Path | None) -> "Predictor":
     predictor = sinet.load(weights)
     predictor.model.to(choose_device())
     return predictor
+
+
+def _measured(weights: Path | None) -> "Predictor | OnnxPredictor":
+    import sinet
+    from sinet.onnx_file import OnnxPredictor
+
+    if weights is not None and weights.suffix == ".onnx":
+        return OnnxPredictor(weights)
+    return sinet.load(weights)
 
 
 def _check_writable(out: Path) -> None:

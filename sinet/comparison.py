@@ -10,15 +10,15 @@ from sinet.images import Array, ImageError, read_image
 MOST = 16  # pictures; each is compared pixel by pixel, so more prove little
 
 
-def comparison_pictures(named: Path | None) -> list[Array]:
-    """Up to 16 pictures (H, W, 3) uint8 RGB of a file or folder; without one, a portrait from matplotlib.
+def comparison_pictures(named: Path | None, most: int | None = None) -> list[Array]:
+    """Up to `most` (16) pictures (H, W, 3) uint8 RGB of a file or folder; without one, a portrait from matplotlib.
 
     That one counts twice, mirrored as well. InputError where there is none, or one cannot be used.
     """
     if named is None:
         portrait = read_image(_portrait())
         return [portrait, np.ascontiguousarray(portrait[:, ::-1])]
-    files = [path for path in find([named])[0] if not is_video(path)][:MOST]
+    files = [path for path in find([named])[0] if not is_video(path)][: most or MOST]
     if not files:
         raise InputError(f"expected pictures to compare with torch on in {named}, found only videos")
     return [_read(path) for path in files]

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +30,7 @@ from sinet.metrics import (
     mean_iou_each,
     tabulate,
 )
-from sinet.predict import Predictor, Probability, enlarge
+from sinet.predict import Probability, enlarge
 from sinet.preprocess import squash_mask
 from sinet.recipe import EvaluateRecipe
 
@@ -85,7 +85,14 @@ class Evaluation:
         return sorted(range(len(self.ids)), key=lambda row: (scores[row], self.ids[row]))[:number]
 
 
-def evaluate(predictor: Predictor, samples: Sequence[Sample], recipe: EvaluateRecipe) -> Evaluation:
+class Predicts(Protocol):
+    """What is measured: a `Predictor`, or an exported file at work."""
+
+    def square_probability(self, image: Array) -> Probability:
+        """(H, W, 3) uint8 RGB to (S, S) float32 in 0..1."""
+
+
+def evaluate(predictor: Predicts, samples: Sequence[Sample], recipe: EvaluateRecipe) -> Evaluation:
     """Count every sample once, in their order; EvaluateError where there is none or a file cannot be used."""
     return _evaluate(samples, recipe, read_image, predictor.square_probability)
 

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 
 from sinet.images import Array
 from sinet.model import SINet
+from sinet.onnx_file import INPUT, OUTPUT, PIXELS, OnnxPredictor
 from sinet.predict import Predictor
 from sinet.preprocess import Preprocessing, squash_image
 from sinet.weights import CARD, WeightsCard
-
-INPUT, PIXELS, OUTPUT = "input", "pixels", "logits"
 
 
 class ExportError(RuntimeError):
@@ -80,27 +79,18 @@ def export_onnx(
 
 def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:
     """Largest absolute difference of a logit between the ONNX file and torch, on pictures (H, W, 3) uint8."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-
-    def run(batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        return np.asarray(session.run([OUTPUT], {name: batch})[0])
-
-    return largest_difference(run, name == PIXELS, path, predictor, images)
+    return largest_difference(OnnxPredictor(path).logits, path, predictor, images)
 
 
 def largest_difference(
-    run: Callable[[NDArray[np.generic]], NDArray[np.float32]],
-    takes_pixels: bool,
+    run: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     path: Path,
     predictor: Predictor,
     images: Sequence[Array],
 ) -> float:
     """Largest absolute difference of a logit between torch and `run`, which is what stands in the file `path`.
+
+    `run` takes N x S x S x 3 uint8 RGB and gives N x classes x S x S.
 
     All pictures as one batch and the first one alone, so that the batch size is tried too. ExportError where
     there is no picture, or a logit is no number.
@@ -113,7 +103,7 @@ def largest_difference(
         x = predictor.preprocessing.tensor(torch.from_numpy(batch))
         with torch.inference_mode():
             wanted = predictor.model(x).numpy()
-        got = run(batch if takes_pixels else x.numpy())
+        got = run(batch)
         if not np.isfinite(got).all():
             raise ExportError(f"{path} gives logits that are no numbers")
         largest = max(largest, float(np.abs(got - wanted).max()))

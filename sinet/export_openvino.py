@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from sinet.export import PIXELS, ExportError, largest_difference
+from sinet.export import ExportError, largest_difference
 from sinet.images import Array
+from sinet.onnx_file import PIXELS
 from sinet.predict import Predictor
 from sinet.weights import CARD, WeightsCard
 
@@ -40,10 +42,13 @@ def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> flo
     openvino = _openvino()
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
-    def run(batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        return np.asarray(compiled(batch)[0])
+    takes_pixels = compiled.input(0).any_name == PIXELS
 
-    return largest_difference(run, compiled.input(0).any_name == PIXELS, path, predictor, images)
+    def run(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+        x = squares if takes_pixels else predictor.preprocessing.tensor(torch.from_numpy(squares)).numpy()
+        return np.asarray(compiled(x)[0])
+
+    return largest_difference(run, path, predictor, images)
 
 
 def _openvino() -> Any:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from sinet.benchmark.drawn import portrait
 from sinet.benchmark.timing import Row, Work, cpu_times, table
-from sinet.export import INPUT, OUTPUT, export_onnx
+from sinet.export import export_onnx
 from sinet.fused import FusedSINet
 from sinet.model import SINet
+from sinet.onnx_file import INPUT, OUTPUT
 from sinet.predict import Predictor
 from sinet.preprocess import STANDARD, Preprocessing
 from sinet.weights import WeightsCard

@@ -1,22 +1,26 @@
 """`python -m sinet export`: ONNX and OpenVINO, each compared with torch on pictures, removed where they differ."""
 
+import json
 import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from sinet import comparison, export, export_openvino
+from sinet import comparison, export, export_int8, export_openvino
 from sinet.__main__ import app
 from sinet.comparison import comparison_pictures
 from sinet.export import ExportError
 from sinet.files import InputError
 from sinet.images import encode_png
+from sinet.onnx_file import OnnxPredictor
 from sinet.predict import Predictor
+from sinet.weights import WeightsError
 from tests.sinet.films import film
 from tests.sinet.portraits import CARD, portrait, write_portraits, write_weights
 
@@ -74,6 +78,80 @@ def test_openvino_where_it_is_installed(
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in (tmp_path / "ov").iterdir()) == ["m.bin", "m.xml"]
     assert export_openvino.difference(tmp_path / "ov" / "m.xml", predictor, [portrait(1)[0]]) < 1e-4
+
+
+def test_8_bit_integers_are_calibrated_on_pictures(
+    ready: None, weights: Path, tmp_path: Path, predictor: Predictor
+) -> None:
+    write_portraits(tmp_path, 3)
+    small = tmp_path / "new" / "m8.onnx"
+    done = command(weights, tmp_path / "m.onnx", "--int8", small, "--pictures", tmp_path / "images")
+    assert done.exit_code == 0, done.output
+    assert f"{small}: {small.stat().st_size:,} bytes, IoU of its masks with torch's 0.9" in done.stdout
+    assert small.stat().st_size < (tmp_path / "m.onnx").stat().st_size
+    assert [path.name for path in small.parent.iterdir()] == ["m8.onnx"]
+    image = portrait(1)[0]
+    exact = OnnxPredictor(tmp_path / "m.onnx").square_probability(image)
+    assert np.abs(exact - predictor.square_probability(image)).max() < 1e-4
+    off = np.abs(OnnxPredictor(small).square_probability(image) - exact)
+    assert off.max() > 1e-3, "nothing was rounded"
+    assert off.mean() < 0.05
+    again = tmp_path / "again.onnx"
+    export_int8.export_int8(
+        tmp_path / "m.onnx", again, predictor, comparison_pictures(tmp_path / "images", 64)
+    )
+    assert again.read_bytes() == small.read_bytes()
+
+
+@pytest.mark.parametrize("more", [(), ("--with-preprocessing", "--pictures", "images")])
+def test_8_bit_integers_need_pictures_and_no_preprocessing(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_portraits(tmp_path, 1)
+    done = command(weights, "m.onnx", "--int8", "m8.onnx", *more)
+    assert done.exit_code == 1
+    assert "--int8 needs --pictures to calibrate on" in done.stderr
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_evaluate_measures_an_exported_file(
+    exported: Path, weights: Path, tmp_path: Path, predictor: Predictor
+) -> None:
+    write_portraits(tmp_path, 3)
+    figures = []
+    for name in (weights, exported):
+        options = (
+            "--images",
+            tmp_path / "images",
+            "--masks",
+            tmp_path / "masks",
+            "--out",
+            tmp_path / "o.json",
+        )
+        done = CliRunner().invoke(app, ["evaluate", "--weights", str(name), *map(str, options)])
+        assert done.exit_code == 0, done.output
+        figures.append(json.loads((tmp_path / "o.json").read_text()))
+    for metric in ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native"):
+        assert figures[1][metric] == pytest.approx(figures[0][metric], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "No such file"), (b"no network", "expected an ONNX file of `python -m")]
+)
+def test_what_is_no_exported_file_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "m.onnx").write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        OnnxPredictor(tmp_path / "m.onnx")
+
+
+def test_an_exported_file_without_its_card_is_refused(exported: Path, tmp_path: Path) -> None:
+    proto = onnx.load(exported)
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "m.onnx")
+    with pytest.raises(WeightsError, match="with its card inside, found none"):
+        OnnxPredictor(tmp_path / "m.onnx")
 
 
 def test_an_openvino_file_ends_in_xml(exported: Path, tmp_path: Path) -> None:
