@@ -220,7 +220,10 @@ class ConvNormAct(nn.Module):
         self.act = PReLU(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        activated: Tensor = self.act(self.bn(self.conv(x)))
+        x = self.conv(x)
+        if fused_training.fits(x, self.bn):
+            return fused_training.norm_act(x, self.bn, self.act.weight)
+        activated: Tensor = self.act(self.bn(x))
         return activated
 
 
