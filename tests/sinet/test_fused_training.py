@@ -39,8 +39,10 @@ def test_each_piece_is_its_plain_modules(
         x = x.contiguous(memory_format=torch.channels_last)
     plain, fused = (trained(module, x, torch.float64, way) for way in (False, True))
     assert plain.keys() == fused.keys()
-    for key, wanted in plain.items():  # some are 0 in exact arithmetic: a bias before a BatchNorm
-        assert (fused[key] - wanted).norm() <= 1e-9 * max(wanted.norm().item(), 1e-2), key
+    # A bias before a BatchNorm has a gradient of 0 in exact arithmetic, so there is a part for rounding.
+    rounding = 1e-10 * torch.cat([plain[key].flatten() for key, _ in module.named_parameters()]).norm()
+    for key, wanted in plain.items():
+        assert (fused[key] - wanted).norm() <= 1e-9 * wanted.norm() + rounding, key
 
 
 @pytest.mark.parametrize("name", MODULES)
