@@ -1,5 +1,6 @@
 """Portraits and masks as a torch dataset: decoded once, kept small in memory, drawn by a hash of the id."""
 
+import bisect
 import hashlib
 import logging
 import sys
@@ -14,6 +15,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from sinet.augment import augment, squash
+from sinet.background import before_another_background
 from sinet.images import Array, read_image, read_mask
 from sinet.recipe import AugmentRecipe
 
@@ -21,6 +23,7 @@ log = logging.getLogger("sinet")
 
 CACHE_SIDE = 320  # pixels on the longer side: no training size needs more, a 600x800 portrait becomes 230 kB
 CACHE_BYTES = 4 * 2**30
+_HASH_BYTES = 16
 
 Item = tuple[int, torch.Tensor, torch.Tensor]
 
@@ -38,7 +41,8 @@ class PortraitDataset(Dataset[Item]):
     """Items are (index, image (size, size, 3) uint8 RGB, mask (size, size) uint8 {0, 1}).
 
     With a recipe each item is a new variant in each epoch, which depends only on (seed, epoch, sample id):
-    the same for any number of workers, and adding a picture does not change the others. Without one it is
+    the same for any number of workers, and adding a picture does not change the others (but the few whose
+    background it becomes). Without one it is
     the evaluation protocol's squash of the full-size picture. Pictures are decoded once and kept reduced in
     memory, up to `cache_bytes`; call `preload` before a DataLoader forks workers, else each decodes anew.
     """
@@ -61,6 +65,7 @@ class PortraitDataset(Dataset[Item]):
         self._cache_side = cache_side
         self._cache_bytes = cache_bytes
         self._cache: dict[int, tuple[Array, Array]] = {}
+        self._places = sorted((_seed(sample.id), index) for index, sample in enumerate(self.samples))
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -69,6 +74,8 @@ class PortraitDataset(Dataset[Item]):
         image, mask = self._picture(index)
         if self.recipe is not None:
             rng = np.random.default_rng(_seed(self.seed, self.epoch, self.samples[index].id))
+            if self.recipe.background and rng.random() < self.recipe.background:
+                image = before_another_background(image, mask, *self._picture(self._other(rng)))
             image, mask = augment(image, mask, self.size, self.recipe, rng)
         return index, torch.from_numpy(image), torch.from_numpy(mask)
 
@@ -107,6 +114,14 @@ class PortraitDataset(Dataset[Item]):
             self._picture(index)
         log.info("%s: %d in memory, %.0f MB", desc, len(self._cache), self.cached_bytes / 1e6)
 
+    def _other(self, rng: np.random.Generator) -> int:
+        """Whose background is taken: the sample whose hash comes next after a number that is drawn.
+
+        So a picture more or less changes only what the pictures beside it in the order of hashes are drawn for.
+        """
+        drawn = int.from_bytes(rng.bytes(_HASH_BYTES))
+        return self._places[bisect.bisect(self._places, (drawn,)) % len(self._places)][1]
+
     def _picture(self, index: int) -> tuple[Array, Array]:
         if index in self._cache:
             image, packed = self._cache[index]
@@ -144,4 +159,4 @@ def reduce(image: Array, mask: Array, side: int) -> tuple[Array, Array]:
 
 
 def _seed(*parts: object) -> int:
-    return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:16])
+    return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:_HASH_BYTES])

@@ -35,6 +35,7 @@ class AugmentRecipe(Recipe):
 
     aspect: Literal["squash", "keep"]  # squash to the square as the evaluation does, or fit whole into it
     flip: Probability
+    background: Probability  # of another picture's background behind the person
     affine: Probability  # of rotation, scale and translation together
     rotation: Range  # degrees
     scale: Range
@@ -166,7 +167,8 @@ class TrainRecipe(Recipe):
         bool, Field(strict=True)
     ]  # 1 / log(1.10 + frequency), frequencies of the train side
     weight_decay: WeightDecay
-    # per step, of the running mean of the weights that dev judges and that is kept; 0: the weights themselves
+    # per step, of the running mean of the weights that dev judges and that is kept; 0: the weights themselves.
+    # It must forget within an epoch: 0.998 over 100 steps an epoch was useless, its running statistics fit no weights.
     average_decay: Annotated[float, Field(ge=0, lt=1)]
     evaluate_every: Annotated[int, Field(ge=1)]  # epochs; the last epoch always counts
     best_from: Probability  # share of a phase's epochs after which the best on dev is kept

@@ -23,6 +23,8 @@ from sinet.recipe import TrainRecipe
 
 log = logging.getLogger("pipeline")
 
+MEAN, BEHIND = 0.98, 0.3  # of average_decay and augment.background, where the recipe has none
+
 
 class OpenGate(SINet):
     """The gate is 1 everywhere: no information is blocked."""
@@ -49,13 +51,22 @@ class Variant:
     architecture: type[SINet] = SINet
 
 
-def variants() -> Sequence[Variant]:
-    """The recipe as it stands, and without one thing at a time."""
+def variants(recipe: TrainRecipe) -> Sequence[Variant]:
+    """The recipe as it stands, and without one thing at a time; with it where the recipe does without."""
+    mean, behind = recipe.average_decay, recipe.augment.background
     return (
         Variant("as params.yaml says"),
         Variant("gate always 1", architecture=OpenGate),
         Variant("no low-level branch", architecture=NoDetail),
         Variant("lambda 0", lambda recipe: _full(recipe, boundary_weight=0.0)),
+        Variant(
+            "no running mean" if mean else f"running mean {MEAN}",
+            lambda recipe: recipe.model_copy(update={"average_decay": 0.0 if mean else MEAN}),
+        ),
+        Variant(
+            "no other backgrounds" if behind else f"other backgrounds {BEHIND}",
+            lambda recipe: _augment(recipe, background=0.0 if behind else BEHIND),
+        ),
     )
 
 
@@ -69,13 +80,17 @@ def main(images: int, size: int, seeds: int) -> None:
         raise PipelineError("expected a train and a dev side in data/dataset; run `dvc repro merge`")
     print(f"{images:,} image steps at {size} pixels, {seeds} seeds; on {len(dev)} dev pictures, in percent")
     print(heading("variant", "runs"), flush=True)
-    for variant in variants():
+    for variant in variants(params.train):
         runs = []
         for seed in range(1, seeds + 1):
             recipe = variant.change(budgeted(params.train, images, size, seed, pictures))
             runs.append(figures(seen, recipe, dev, params.evaluate, variant.architecture))
             log.info("%s, seed %d: foreground IoU %.4f", variant.name, seed, runs[-1]["foreground_iou"])
         print(row(variant.name, len(runs), runs), flush=True)
+
+
+def _augment(recipe: TrainRecipe, **changes: Any) -> TrainRecipe:
+    return recipe.model_copy(update={"augment": recipe.augment.model_copy(update=changes)})
 
 
 def _full(recipe: TrainRecipe, **changes: Any) -> TrainRecipe:

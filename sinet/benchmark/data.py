@@ -19,6 +19,7 @@ PLAIN, HALF, ALL, NONE = "plain eager SINet", "the official recipe", "every step
 EVERY_STEP = AugmentRecipe(
     aspect="squash",
     flip=0.5,
+    background=0,
     affine=1,
     rotation=(-45, 45),
     scale=(0.5, 1.5),
@@ -44,7 +45,7 @@ def report(pictures: int, size: int, width: int, height: int, rounds: int) -> st
         ALL: EVERY_STEP,
         NONE: EVERY_STEP.model_copy(update=STEPS),
     }
-    for step in ("affine", "colour_jitter", "blur", "noise"):
+    for step in ("background", "affine", "colour_jitter", "blur", "noise"):
         recipes[f"squash and {step}" if step != "affine" else step] = EVERY_STEP.model_copy(
             update={**STEPS, step: 1}
         )

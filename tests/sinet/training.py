@@ -12,6 +12,7 @@ from sinet.recipe import AugmentRecipe, BlurKinds, TrainRecipe
 
 # Draws nothing: the identity.
 STILL = AugmentRecipe(
+    background=0,
     aspect="squash",
     flip=0,
     affine=0,
