@@ -163,6 +163,9 @@ class TrainRecipe(Recipe):
         int, Field(ge=32, multiple_of=32)
     ]  # pixels, the input size the weights file asks for
     input: InputScale
+    precision: Literal[
+        "float32", "bfloat16"
+    ]  # of the forward and backward pass; weights and loss stay float32
     class_weights: Annotated[
         bool, Field(strict=True)
     ]  # 1 / log(1.10 + frequency), frequencies of the train side

@@ -74,6 +74,7 @@ class _Run:
     class_weights: Tensor | None
     device: torch.device
     steps: int  # an epoch
+    half: bool  # bfloat16
     waiting: "_Waiting" = field(default_factory=lambda: _Waiting())
 
     @property
@@ -153,7 +154,8 @@ def _train_phase(
             average.load_state_dict(state.average)
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
     steps = max(1, len(data) // phase.batch)
-    run = _Run(name, phase, model, average, optimizer, data, preprocessing, weights, device, steps)
+    half = recipe.precision == "bfloat16"
+    run = _Run(name, phase, model, average, optimizer, data, preprocessing, weights, device, steps, half)
     data.resize(phase.size)
     epoch_images = steps * min(phase.batch, len(data))
     with logging_redirect_tqdm(), _bar(name, phase.epochs, state.epoch, epoch_images) as bar:
@@ -191,7 +193,9 @@ def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
         rate = run.phase.learning_rate * factor
         for group in run.optimizer.param_groups:
             group["lr"] = rate
-        logits = network(network_input(images, run.preprocessing, run.device))
+        x = network_input(images, run.preprocessing, run.device)
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half):
+            logits = network(x).float()
         target = _label(masks.to(run.device), logits)
         phase = run.phase
         terms = portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, run.class_weights)

@@ -14,7 +14,7 @@ from sinet.prelu import PReLU
 from sinet.recipe import WeightDecay
 from sinet.train import parameter_groups
 
-PLAIN, OURS, COMPILED = "plain eager SINet", "ours", "ours, torch.compile"
+PLAIN, OURS, HALF, COMPILED = "plain eager SINet", "ours", "ours, bfloat16", "ours, torch.compile"
 BOUNDARY_WEIGHT, KERNEL, RATE = 0.5, 15, 5e-4
 DECAY = WeightDecay(depthwise=0.0, convolution=2e-4, rest=2e-6)
 
@@ -24,7 +24,11 @@ def report(batch: int, size: int, rounds: int, compiled: bool) -> str:
     torch.manual_seed(0)
     x = torch.randn(batch, 3, size, size)
     target = (torch.nn.functional.avg_pool2d(torch.randn(batch, 1, size, size), 31, 1, 15)[:, 0] > 0).long()
-    works: dict[str, Work] = {PLAIN: plain_step(x, target), OURS: our_step(x, target, compiled=False)}
+    works: dict[str, Work] = {
+        PLAIN: plain_step(x, target),
+        OURS: our_step(x, target),
+        HALF: our_step(x, target, half=True),
+    }
     if compiled:
         works[COMPILED] = our_step(x, target, compiled=True)
     times = cpu_times(works, rounds)
@@ -56,7 +60,7 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
     return step
 
 
-def our_step(x: Tensor, target: Tensor, compiled: bool) -> Work:
+def our_step(x: Tensor, target: Tensor, *, compiled: bool = False, half: bool = False) -> Work:
     """The step of `sinet.train`: its PReLU, band and three groups, a fused Adam, channels last."""
     model = SINet().train()
     optimizer = torch.optim.Adam(parameter_groups(model, DECAY), lr=RATE, fused=True)
@@ -64,7 +68,9 @@ def our_step(x: Tensor, target: Tensor, compiled: bool) -> Work:
     x = x.contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
-        loss = portrait_loss(network(x), target, BOUNDARY_WEIGHT, KERNEL)["loss"]
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = network(x).float()
+        loss = portrait_loss(logits, target, BOUNDARY_WEIGHT, KERNEL)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

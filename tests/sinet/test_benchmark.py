@@ -46,8 +46,9 @@ def test_train_prints_its_rows() -> None:
     assert done.exit_code == 0, done.output
     assert "plain eager SINet" in done.stdout
     assert "\nours " in done.stdout
+    assert "\nours, bfloat16 " in done.stdout
     assert "torch.compile" not in done.stdout
-    assert done.stdout.count("pictures/core-s") == 2
+    assert done.stdout.count("pictures/core-s") == 3
 
 
 def test_data_prints_its_rows() -> None:
@@ -109,5 +110,5 @@ def test_the_plain_loss_is_the_same_loss() -> None:
 def test_both_steps_train() -> None:
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     target = (x[:, 0] > 0).long()
-    for step in (plain_step(x, target), our_step(x, target, compiled=False)):
+    for step in (plain_step(x, target), our_step(x, target)):
         assert step() is None

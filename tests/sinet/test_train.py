@@ -260,6 +260,16 @@ def test_without_a_running_mean_the_last_weights_are_kept(
     assert all(torch.equal(value, state.model[key]) for key, value in result.model.state_dict().items())
 
 
+def test_bfloat16_learns_about_the_same(samples: list[Sample], dev: list[Sample], tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        result = train(samples, dev, tiny_recipe(precision=precision), tmp_path / precision, CPU)
+        losses[precision] = [row["loss"] for row in result.history]
+        assert all(value.dtype != torch.bfloat16 for value in result.model.state_dict().values())
+    assert losses["bfloat16"] != losses["float32"]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+
+
 def test_fewer_samples_than_a_batch(samples: list[Sample], dev: list[Sample], tmp_path: Path) -> None:
     assert len(train(samples[:3], dev, tiny_recipe(), tmp_path, CPU).history) == 3
 
