@@ -21,6 +21,8 @@ TIMEOUT = 60.0  # seconds, of everything but the next two
 IMPORT_TIMEOUT = 300.0
 EXPORT_TIMEOUT = 900.0
 _PAGE = 500  # tasks of one listing
+# What a listing has to say of a task: asked for all that it knows, the server takes three times as long.
+_HEAD_FIELDS = "id,data,total_annotations,cancelled_annotations,total_predictions,drafts"
 
 
 class ServerError(ReviewError):
@@ -131,7 +133,9 @@ class Client:
     def heads(self, project: Project) -> list[TaskHead]:
         """All tasks of the project, oldest first."""
         with self._asking("list the tasks"):
-            pages = self._sdk.tasks.list(project=project.id, fields="task_only", page_size=_PAGE)
+            pages = self._sdk.tasks.list(
+                project=project.id, fields="task_only", include=_HEAD_FIELDS, page_size=_PAGE
+            )
             return sorted((_head(task) for task in pages), key=lambda head: head.id)
 
     def head(self, task: int) -> TaskHead | None:
