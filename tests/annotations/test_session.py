@@ -10,7 +10,7 @@ import yaml
 
 from annotations.errors import ReviewError
 from annotations.exported import read_export
-from annotations.import_files import publish, with_proposal
+from annotations.import_files import publish, served, with_addresses
 from annotations.installation import Installation, free_port
 from annotations.pull import again, round_version, save_export, write_second_round
 from annotations.session import open_session, second_round, sources
@@ -66,11 +66,12 @@ def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     for name in names:
         (tmp_path / "images" / name).write_text(name)
     written = build_task(CANDIDATE, person(1)[1], Pictures(*(f"{root}/{name}" for name in names)), "v" * 16)
-    (published,) = publish([with_proposal(written)], tmp_path / "images", tmp_path / "served")
+    publish([written], tmp_path / "images", tmp_path / "served")
+    published = with_addresses(written, served(written))
     assert published["data"]["image"] == f"/data/local-files/?d=pictures/{'v' * 16}-image.jpg"
     assert (tmp_path / "served" / f"{'v' * 16}-cutout.jpg").read_text() == "k-cutout.jpg"
-    assert 'href="/data/local-files/?d=pictures/guidelines.txt"' in published["data"]["about"]
-    assert "data/push" not in str(published["data"]) and len(published["data"]["proposed"]) == 16
+    assert published["data"]["guidelines"] == "/data/local-files/?d=pictures/guidelines.txt"
+    assert "data/push" not in str(published["data"])
     (tmp_path / "images" / "guidelines.txt").write_text("newer")
     (tmp_path / "images" / "k-image.jpg").write_text("of another mask")
     publish([written], tmp_path / "images", tmp_path / "served")
