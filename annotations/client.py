@@ -25,6 +25,17 @@ _PAGE = 500  # tasks of one listing
 _HEAD_FIELDS = "id,data,total_annotations,cancelled_annotations,total_predictions,drafts"
 
 
+# What a server says whose disk is full: SQLite, PostgreSQL and Linux; or whose quota or limit of a file is used up.
+_FULL = (
+    "disk is full",
+    "disk i/o error",
+    "no space left",
+    "could not extend file",
+    "quota exceeded",
+    "file too large",
+)
+
+
 class ServerError(ReviewError):
     """The server refused, failed or was not reached."""
 
@@ -252,6 +263,10 @@ def _refused(what: str, url: str, status: int | None, body: Any) -> ServerError:
         return ServerError(
             f"{said}; the key in LABEL_STUDIO_API_KEY is wrong, expired or revoked, or may not do this: make a "
             "new one in Label Studio under Account & Settings, Personal Access Token"
+        )
+    if any(words in detail.lower() for words in _FULL):
+        return DoubtfulError(
+            f"{said}; the server cannot write: look at the space on its disk, and make some before you go on"
         )
     if status is None or status >= 500 or status in (408, 409, 429):
         return DoubtfulError(f"{said}; the server failed, and its log says why")
