@@ -1,6 +1,8 @@
 """Which server and which key: from params.yaml, the environment and the installation, without a server."""
 
 import gzip
+import hashlib
+import json
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +15,7 @@ from annotations.exported import read_export
 from annotations.import_files import publish, served, with_addresses
 from annotations.installation import Installation, free_port
 from annotations.pull import again, round_version, save_export, write_second_round
-from annotations.session import open_session, second_round, sources
+from annotations.session import Outgoing, open_session, second_round, sources
 from annotations.settings import PUSH, SECOND_LOOK, read_settings
 from annotations.settle import Conflict
 from annotations.tasks import Pictures, build_task
@@ -80,6 +82,23 @@ def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     (tmp_path / "images" / "k-outline.jpg").unlink()
     with pytest.raises(ReviewError, match="expected the picture"):
         publish([written], tmp_path / "images", tmp_path / "elsewhere")
+
+
+def test_import_files_are_read_one_at_a_time_and_anew_each_time(tmp_path: Path):
+    files = {"tasks-0001.json": [1, 2], "tasks-0002.json": [3]}
+    for name, numbers in files.items():
+        (tmp_path / name).write_text(json.dumps([{"data": {"version": str(number)}} for number in numbers]))
+    hashes = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in files}
+    (tmp_path / "receipt.json").write_text(json.dumps({"files": hashes}))
+    second = [{"data": {"version": "second round"}}]
+    outgoing = Outgoing({tmp_path: lambda task: {"image": f"/{task['data']['version']}.jpg"}}, second)
+    for _ in range(2):
+        assert [task["data"].get("image") for task in outgoing] == ["/1.jpg", "/2.jpg", "/3.jpg", None]
+    (tmp_path / "tasks-0002.json").write_text("[]")
+    reading = iter(outgoing)
+    assert [next(reading)["data"]["version"] for _ in range(2)] == ["1", "2"]
+    with pytest.raises(ReviewError, match=r"tasks-0002\.json is not what the receipt beside it says"):
+        next(reading)
 
 
 class OneTask:
