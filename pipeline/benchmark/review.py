@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from label_studio_sdk import LabelStudio
 from tqdm import tqdm
 
 from annotations.brush import mask_to_rle, regions_to_mask
-from annotations.client import Client
+from annotations.client import Client, Project
 from annotations.import_files import Task, read_tasks
 from annotations.installation import Installation, Running, free_port
 from annotations.lock import read_lock, review_key
+from annotations.push import BATCH
 from annotations.settings import PROJECT, PUSH, REVIEW_DATA, server_python
-from annotations.tasks import LABEL_CONFIG, Candidate
+from annotations.tasks import LABEL_CONFIG, Candidate, batches
 from pipeline.drawing.picture import generator, portrait
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
@@ -66,7 +68,7 @@ HEADER = ("s", "ms/task", "our CPU", "server's", "peak MB")
 
 
 def main(tasks: int, reviews: int, sample: int) -> None:
-    """Push `tasks`, submit `reviews` of them, pull, push again; import `sample` tasks by the SDK; print the table."""
+    """Push `tasks`, submit `reviews` of them, pull, push again; import `sample` tasks; print the table."""
     python = server_python()
     if python is None:
         raise PipelineError(
@@ -105,7 +107,7 @@ def measure(
     key = installation.secrets().api_key
     tasks = list(read_tasks(folder / PUSH))
     count = len(tasks)
-    theirs = _sdk_row(running.url, key, tasks[:sample], server)
+    imports = _imports(running.url, key, tasks[:sample], server)
     push = _command(f"push of {count:,}", "push", count, folder, server, f" {count} sent")
     submit(running.url, key, tasks[:reviews])
     pull = _command(f"pull, {reviews:,} reviewed", "pull", count, folder, server, f" holds {reviews} reviews")
@@ -113,7 +115,7 @@ def measure(
     fixed = sum(entry.verdict == "fix" for entry in read_lock(folder / "reviews"))
     if fixed != reviews // 2:
         raise PipelineError(f"{reviews // 2} masks were changed, but {fixed} came back as changed")
-    return [push, pull, again, theirs]
+    return [push, pull, again, *imports]
 
 
 def submit(url: str, key: str, tasks: Sequence[Task]) -> None:
@@ -127,15 +129,18 @@ def submit(url: str, key: str, tasks: Sequence[Task]) -> None:
 
 
 def table(rows: Sequence[Row]) -> list[str]:
-    """The rows under their header, and how push compares with the SDK's import, which is the last row."""
+    """The rows under their header; and how ours compare with the SDK's import, which is the last row.
+
+    The first row is push, the last but one our import alone.
+    """
     width = max(len(row.name) for row in rows)
     lines = [f"{'':{width}}{''.join(f'{title:>9}' for title in HEADER)}", *(row.line(width) for row in rows)]
-    push, theirs = rows[0], rows[-1]
-    ratios = (
-        (push.seconds / push.tasks) / (theirs.seconds / theirs.tasks),
-        ((push.cpu + push.server) / push.tasks) / ((theirs.cpu + theirs.server) / theirs.tasks),
-    )
-    return [*lines, f"push takes {ratios[0]:.2f} of the SDK's time a task, {ratios[1]:.2f} of its CPU time"]
+    theirs = rows[-1]
+    for what, ours in (("our import", rows[-2]), ("all of push", rows[0])):
+        seconds = (ours.seconds / ours.tasks) / (theirs.seconds / theirs.tasks)
+        cpu = ((ours.cpu + ours.server) / ours.tasks) / ((theirs.cpu + theirs.server) / theirs.tasks)
+        lines.append(f"{what} takes {seconds:.2f} of the SDK's time a task, {cpu:.2f} of its CPU time")
+    return lines
 
 
 def _person(folder: Path, number: int) -> tuple[str, Path, Path]:
@@ -195,15 +200,24 @@ def _command(name: str, command: str, tasks: int, folder: Path, server: psutil.P
     return Row(name, tasks, seconds, cpu, servers, peak)
 
 
-def _sdk_row(url: str, key: str, tasks: Sequence[Task], server: psutil.Process) -> Row:
-    """The SDK's import of parsed tasks into a project of its own, which goes again."""
+def _imports(url: str, key: str, tasks: Sequence[Task], server: psutil.Process) -> list[Row]:
+    """The import alone, of tasks that are parsed already: as push does it, and by the SDK; each into a new project."""
     client, sdk = Client(url, key), _sdk(url, key)
-    project = client.create_project("the SDK's import", LABEL_CONFIG.read_text(), "")
-    seconds, cpu, servers = _timed(
-        lambda: sdk.projects.import_tasks(id=project.id, request=tasks), resource.RUSAGE_SELF, server
-    )
-    client.delete_project(project)
-    return Row(f"the SDK's import of {len(tasks)}", len(tasks), seconds, cpu, servers, None)
+
+    def ours(project: Project) -> None:
+        for content in batches(tasks, max_tasks=BATCH):
+            client.import_tasks(project, content)
+
+    def theirs(project: Project) -> None:
+        sdk.projects.import_tasks(id=project.id, request=tasks)
+
+    rows = []
+    for name, run in (("our import alone", ours), ("the SDK's import", theirs)):
+        project = client.create_project(name, LABEL_CONFIG.read_text(), "")
+        taken = _timed(partial(run, project), resource.RUSAGE_SELF, server)
+        client.delete_project(project)
+        rows.append(Row(f"{name}, {len(tasks)}", len(tasks), *taken, peak=None))
+    return rows
 
 
 def _timed(run: Callable[[], object], who: int, server: psutil.Process) -> tuple[float, float, float]:

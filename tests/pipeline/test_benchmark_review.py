@@ -15,11 +15,13 @@ from pipeline.benchmark.review import Row, table
 def test_the_table_gives_milliseconds_a_task_and_compares_with_the_sdk() -> None:
     push = Row("push of 200", 200, seconds=2.0, cpu=0.5, server=1.0, peak=150.4)
     sdk = Row("the SDK's import of 10", 10, seconds=0.2, cpu=0.1, server=0.2, peak=None)
-    header, first, second, ratio = table([push, sdk])
+    ours = Row("our import alone, 10", 10, seconds=0.1, cpu=0.01, server=0.2, peak=None)
+    header, first, _, last, alone, whole = table([push, ours, sdk])
     assert header.split() == ["s", "ms/task", "our", "CPU", "server's", "peak", "MB"]
     assert first.split()[3:] == ["2.0", "10.00", "0.5", "1.0", "150"]
-    assert second.split()[5:] == ["0.2", "20.00", "0.1", "0.2"]
-    assert ratio == "push takes 0.50 of the SDK's time a task, 0.25 of its CPU time"
+    assert last.split()[5:] == ["0.2", "20.00", "0.1", "0.2"]
+    assert alone == "our import takes 0.50 of the SDK's time a task, 0.70 of its CPU time"
+    assert whole == "all of push takes 0.50 of the SDK's time a task, 0.25 of its CPU time"
 
 
 @pytest.mark.slow
@@ -39,7 +41,13 @@ def test_a_small_run_sends_reviews_and_leaves_nothing_behind(
         app, ["benchmark", "review", "--tasks", "12", "--reviews", "5", "--sample", "4"]
     )
     assert done.exit_code == 0, (done.output, done.exception)
-    for name in ("push of 12", "pull, 5 reviewed", "push again, nothing to send", "the SDK's import of 4"):
+    for name in (
+        "push of 12",
+        "pull, 5 reviewed",
+        "push again, nothing to send",
+        "our import alone, 4",
+        "the SDK's import, 4",
+    ):
         assert f"\n{name}  " in done.stdout
     assert "of the SDK's time a task" in done.stdout
     assert list(tmp_path.iterdir()) == []
