@@ -70,12 +70,13 @@ def status(
     if not check:
         return
     from annotations.import_files import read_tasks
+    from annotations.push import without_masks
     from annotations.status import damage
     from annotations.tasks import LABEL_CONFIG
 
     pictures = session.installation.pictures if session.own_server else None
     configs = (project.label_config, LABEL_CONFIG.read_text())
-    tasks = [task for folder in sources() for task in read_tasks(folder)]
+    tasks = without_masks(task for folder in sources() for task in read_tasks(folder))
     found = damage(tasks, session.client.heads(project), reading, configs, pictures)
     print("\n".join(found) if found else "no damage found")
     raise typer.Exit(1 if found else 0)

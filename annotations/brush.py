@@ -6,6 +6,7 @@ values are there: 1 bit "repeat", 2 bits which run size, that many bits the leng
 or `length` words. A brush mask holds RGBA values, so 4 * H * W of them; its alpha is the mask.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -89,6 +90,12 @@ def regions_to_mask(
             raise BrushError(f"expected a region in format rle, found {value.get('format')!r}")
         union |= rle_to_mask(value["rle"], height, width)
     return union
+
+
+def fingerprint(mask: Array) -> str:
+    """16 hex digits of a mask (H, W) uint8 in {0, 1}: equal for equal masks, whatever their run lengths."""
+    digest = hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _runs(values: Array) -> tuple[Longs, Array]:

@@ -21,6 +21,19 @@ TIMEOUT = 60.0  # seconds, of everything but the next two
 IMPORT_TIMEOUT = 300.0
 EXPORT_TIMEOUT = 900.0
 _PAGE = 500  # tasks of one listing
+# What a listing has to say of a task: asked for all that it knows, the server takes three times as long.
+_HEAD_FIELDS = "id,data,total_annotations,cancelled_annotations,total_predictions,drafts"
+
+
+# What a server says whose disk is full: SQLite, PostgreSQL and Linux; or whose quota or limit of a file is used up.
+_FULL = (
+    "disk is full",
+    "disk i/o error",
+    "no space left",
+    "could not extend file",
+    "quota exceeded",
+    "file too large",
+)
 
 
 class ServerError(ReviewError):
@@ -131,7 +144,9 @@ class Client:
     def heads(self, project: Project) -> list[TaskHead]:
         """All tasks of the project, oldest first."""
         with self._asking("list the tasks"):
-            pages = self._sdk.tasks.list(project=project.id, fields="task_only", page_size=_PAGE)
+            pages = self._sdk.tasks.list(
+                project=project.id, fields="task_only", include=_HEAD_FIELDS, page_size=_PAGE
+            )
             return sorted((_head(task) for task in pages), key=lambda head: head.id)
 
     def head(self, task: int) -> TaskHead | None:
@@ -248,6 +263,10 @@ def _refused(what: str, url: str, status: int | None, body: Any) -> ServerError:
         return ServerError(
             f"{said}; the key in LABEL_STUDIO_API_KEY is wrong, expired or revoked, or may not do this: make a "
             "new one in Label Studio under Account & Settings, Personal Access Token"
+        )
+    if any(words in detail.lower() for words in _FULL):
+        return DoubtfulError(
+            f"{said}; the server cannot write: look at the space on its disk, and make some before you go on"
         )
     if status is None or status >= 500 or status in (408, 409, 429):
         return DoubtfulError(f"{said}; the server failed, and its log says why")

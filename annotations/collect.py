@@ -5,8 +5,8 @@ from collections.abc import Callable, Collection, Iterable
 
 import numpy as np
 
+from annotations.brush import fingerprint
 from annotations.exported import Reading, Review, Subject
-from annotations.import_files import fingerprint
 from annotations.judgements import JudgedTask, Opinion, edit_of
 from annotations.lock import Array, pack_mask, unpack_mask
 
@@ -21,7 +21,7 @@ def collect(
     """The judged tasks after a pull, sorted by key and version.
 
     A reviewer's later word on a task replaces the earlier one; what is no longer on the server stays as it was said.
-    `ask` is called for a task that is new here and whose proposed mask no unchanged review shows. `forget`: keys.
+    `ask` is called for a task that is new here and whose proposed mask no review shows. `forget`: keys.
     """
     tasks = {(task.key, task.version): task for task in earlier if task.key not in forget}
     words: dict[tuple[str, str], list[Review]] = defaultdict(list)
@@ -74,7 +74,7 @@ def _opinion(review: Review, proposed: Array | None) -> Opinion:
         said=review.said,
         reasons=review.reasons,
         seconds=None if review.seconds is None else round(float(review.seconds), 1),
-        edit=None if review.mask is None else edit_of(review.mask, proposed),
+        edit=None if review.kept is None else edit_of(review.kept.unpack(), proposed),
     )
 
 
@@ -85,5 +85,5 @@ def _proposed(reviews: Iterable[Review], ask: Ask) -> Array | None:
     empty = np.zeros((subject.height, subject.width), np.uint8)
     if subject.proposed == fingerprint(empty):
         return empty
-    unchanged = next((one.mask for one in listed if one.mask is not None and not one.changed), None)
-    return ask(subject) if unchanged is None else unchanged
+    shown = next((one.shown for one in listed if one.shown is not None), None)
+    return ask(subject) if shown is None else shown.unpack()

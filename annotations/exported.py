@@ -1,21 +1,23 @@
 """What people said on the server: an export of Label Studio as reviews, skips, drafts and waiting tasks."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from annotations.brush import Array, BrushError, regions_to_mask
+from annotations.brush import Array, BrushError, fingerprint, regions_to_mask
 from annotations.errors import ReviewError
-from annotations.import_files import fingerprint
 from annotations.lock import KEEPS, VERDICTS
+from annotations.packed import PackedMask
 from annotations.purpose import FIELD, unseal
 from annotations.quality import Purpose, Said
 from annotations.tasks import REASONS, VERDICT
 
 # What a review comes to. `unclear` says that somebody must look again: it agrees with nothing.
 Outcome = Literal["keep", "reject", "unsure", "unclear"]
+
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,17 @@ class Review:
     at: datetime  # of the last change
     outcome: Outcome
     said: Said
-    mask: Array | None  # (H, W) uint8 {0, 1} where kept
+    kept: PackedMask | None  # the mask, where kept
+    shown: PackedMask | None  # the proposed mask, where the export tells it
     changed: bool  # the mask is not the proposed one
     reasons: tuple[str, ...]
     why: str  # it is unclear; "" otherwise
     seconds: float | None  # that the reviewer took
+
+    @property
+    def mask(self) -> Array | None:
+        """The mask (H, W) uint8 {0, 1} where kept; each time an array of its own."""
+        return None if self.kept is None else self.kept.unpack()
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,8 @@ class Reading:
 
 def read_export(content: bytes) -> Reading:
     """Read the JSON of `Client.export`; tasks without a key of ours are passed over."""
-    try:
-        tasks = json.loads(content)
-    except ValueError as error:
-        raise ReviewError(f"the server's export is no JSON ({error}); pull again") from error
     reading = Reading([], [])
-    for task in tasks:
+    for task in _tasks(content):
         if not {"key", "parent_sha256", "crop_box", "width", "height"} <= set(task["data"]):
             continue
         subject = _subject(task)
@@ -85,6 +89,31 @@ def read_export(content: bytes) -> Reading:
             else:
                 reading.reviews.append(_review(subject, annotation))
     return reading
+
+
+def _tasks(content: bytes) -> Iterator[dict[str, Any]]:
+    """The tasks of a JSON list, parsed one at a time: an edited mask takes many times the memory of its text."""
+    try:
+        text = content.decode().strip()
+        if not (text.startswith("[") and text.endswith("]")):
+            raise ValueError(f"expected a list, found {text[:20]!r} to {text[-20:]!r}")
+        end, place = len(text) - 1, _past_space(text, 1)
+        while place < end:
+            task, place = _DECODER.raw_decode(text, place)
+            yield task
+            place = _past_space(text, place)
+            if place < end:
+                if text[place] != ",":
+                    raise ValueError(f"expected a comma at {place}, found {text[place : place + 20]!r}")
+                place = min(_past_space(text, place + 1), end - 1)  # a task must follow
+    except ValueError as error:
+        raise ReviewError(f"the server's export is no JSON ({error}); pull again") from error
+
+
+def _past_space(text: str, place: int) -> int:
+    while text[place].isspace():
+        place += 1
+    return place
 
 
 def _subject(task: Mapping[str, Any]) -> Subject:
@@ -126,6 +155,7 @@ def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
         outcome = "unclear" if why else "keep"
     else:
         outcome = "reject" if verdicts[0] == "reject" else "unsure"
+    kept = PackedMask.of(mask) if mask is not None and outcome == "keep" else None
     who = annotation["completed_by"]
     return Review(
         subject=subject,
@@ -134,7 +164,8 @@ def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
         at=_moment(annotation.get("updated_at") or annotation["created_at"]),
         outcome=outcome,
         said=("fix" if changed else "accept") if outcome == "keep" else outcome,
-        mask=mask if outcome == "keep" else None,
+        kept=kept,
+        shown=_shown(annotation, subject) if kept is None or changed else kept,
         changed=changed,
         reasons=tuple(sorted(set(_choices(results, REASONS)))) if outcome in ("reject", "unsure") else (),
         why=why,
@@ -156,6 +187,16 @@ def _changed(mask: Array, results: Iterable[Mapping[str, Any]], proposed: str | 
         return fingerprint(mask) != proposed
     # A task imported by hand does not say what was proposed; the editor marks the regions that it changed.
     return any(one.get("origin") != "prediction" for one in results if one.get("type") == "brushlabels")
+
+
+def _shown(annotation: Mapping[str, Any], subject: Subject) -> PackedMask | None:
+    """The proposed mask as the server noted it when the review was submitted, if it is that of the task."""
+    noted = annotation.get("prediction") or {}
+    try:
+        mask = regions_to_mask(noted["result"], subject.height, subject.width)
+    except (KeyError, TypeError, BrushError):
+        return None
+    return PackedMask.of(mask) if fingerprint(mask) == subject.proposed else None
 
 
 def _choices(results: Iterable[Mapping[str, Any]], name: str) -> list[str]:

@@ -5,17 +5,13 @@ and a half-done review must go on showing the masks that it asks about.
 """
 
 import hashlib
-import html
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from annotations.brush import Array, regions_to_mask
 from annotations.errors import ReviewError
 from annotations.tasks import CUTOUT, IMAGE, OUTLINE
 
@@ -25,12 +21,14 @@ SERVED_ROOT = "/data/local-files/?d=pictures"  # of the server that `make review
 _PICTURES = (IMAGE, OUTLINE, CUTOUT)
 
 
-def read_tasks(folder: Path) -> list[Task]:
-    """The tasks of FOLDER/tasks-*.json in order; ReviewError where a file is not what its receipt says."""
+def read_tasks(folder: Path) -> Iterator[Task]:
+    """The tasks of FOLDER/tasks-*.json in order, one file in memory at a time.
+
+    ReviewError where a file is not what its receipt says; the tasks of the files before it have come by then.
+    """
     receipt = folder / "receipt.json"
     if not receipt.is_file():
         raise ReviewError(f"expected {receipt}, found none; run `dvc repro push` to make the import files")
-    tasks: list[Task] = []
     for name, expected in sorted(json.loads(receipt.read_text())["files"].items()):
         content = (folder / name).read_bytes() if (folder / name).is_file() else b""
         if hashlib.sha256(content).hexdigest() != expected:
@@ -38,22 +36,7 @@ def read_tasks(folder: Path) -> list[Task]:
                 f"{folder / name} is not what the receipt beside it says; run `dvc repro --force push`"
             )
         if name.startswith("tasks-"):
-            tasks += json.loads(content)
-    return tasks
-
-
-def fingerprint(mask: Array) -> str:
-    """16 hex digits of a mask (H, W) uint8 in {0, 1}."""
-    digest = hashlib.sha256(repr(mask.shape).encode() + np.packbits(mask).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def with_proposal(task: Mapping[str, Any]) -> Task:
-    """The task with the fingerprint of its predicted mask in `data`: an export names predictions by number only."""
-    data = dict(task["data"])
-    regions = [region for prediction in task["predictions"] for region in prediction["result"]]
-    data["proposed"] = fingerprint(regions_to_mask(regions, int(data["height"]), int(data["width"])))
-    return {**task, "data": data}
+            yield from json.loads(content)
 
 
 def files_of(task: Mapping[str, Any]) -> dict[str, str]:
@@ -67,26 +50,26 @@ def picture_name(version: str, kind: str) -> str:
 
 
 def with_addresses(task: Mapping[str, Any], addresses: Mapping[str, str]) -> Task:
-    """The task with other addresses of what it shows, by the keys of `files_of`; the link in `about` goes with them."""
-    before, data = task["data"]["guidelines"], {**task["data"], **addresses}
-    data["about"] = data["about"].replace(html.escape(before), html.escape(data["guidelines"]))
-    return {**task, "data": data}
+    """The task with other addresses of what it shows, by the keys of `files_of`."""
+    return {**task, "data": {**task["data"], **addresses}}
 
 
-def publish(tasks: Iterable[Mapping[str, Any]], source: Path, target: Path) -> list[Task]:
-    """Copy what the tasks show from SOURCE (data/push/images) to TARGET, once; return them with these addresses."""
+def publish(tasks: Iterable[Mapping[str, Any]], source: Path, target: Path) -> None:
+    """Copy what the tasks show from SOURCE (data/push/images) to TARGET, once; `served` says where it is then."""
     target.mkdir(parents=True, exist_ok=True)
-    published = []
     for task in tasks:
-        files = files_of(task)
-        served = {kind: picture_name(task["data"]["version"], kind) for kind in _PICTURES}
-        for kind, name in served.items():
-            _copy(source / files[kind], target / name)
-        served["guidelines"] = files["guidelines"]
-        _copy(source / files["guidelines"], target / files["guidelines"], again=True)
-        addresses = {kind: f"{SERVED_ROOT}/{name}" for kind, name in served.items()}
-        published.append(with_addresses(task, addresses))
-    return published
+        for kind, name in _served_names(task).items():
+            _copy(source / files_of(task)[kind], target / name, again=kind == "guidelines")
+
+
+def served(task: Mapping[str, Any]) -> dict[str, str]:
+    """The addresses of what a published task shows, by the keys of `files_of`."""
+    return {kind: f"{SERVED_ROOT}/{name}" for kind, name in _served_names(task).items()}
+
+
+def _served_names(task: Mapping[str, Any]) -> dict[str, str]:
+    names = {kind: picture_name(task["data"]["version"], kind) for kind in _PICTURES}
+    return {**names, "guidelines": files_of(task)["guidelines"]}
 
 
 def _name(address: str) -> str:

@@ -8,7 +8,7 @@ else is sent; two senders at once may cross, so that each removes untouched copi
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
@@ -39,15 +39,19 @@ class Sent:
     removed: int  # copies and versions that a newer mask replaces; nobody had touched them
 
 
-def missing(tasks: Iterable[Task], heads: Iterable[TaskHead]) -> list[Task]:
+def missing(tasks: Iterable[Task], heads: Iterable[TaskHead]) -> Iterator[Task]:
     """The tasks whose version the server lacks, each version once, in their order."""
     known = {head.version for head in heads}
-    absent: dict[str, Task] = {}
     for task in tasks:
         version = str(task["data"]["version"])
         if version not in known:
-            absent.setdefault(version, task)
-    return list(absent.values())
+            known.add(version)
+            yield task
+
+
+def without_masks(tasks: Iterable[Task]) -> list[Task]:
+    """The tasks' `data` alone: all that deciding what to send takes, and a twentieth of the memory."""
+    return [{"data": task["data"]} for task in tasks]
 
 
 def surplus(tasks: Iterable[Task], heads: Iterable[TaskHead]) -> list[TaskHead]:
@@ -102,28 +106,32 @@ def find_project(client: Client, title: str, label_config: str, update_config: b
     return project
 
 
-def push(client: Client, project: Project, tasks: Sequence[Task], batch: int = BATCH) -> Sent:
-    """Make the project hold every task once; ReviewError says how many are there if it cannot."""
+def push(client: Client, project: Project, tasks: Iterable[Task], batch: int = BATCH) -> Sent:
+    """Make the project hold every task once; ReviewError says how many are there if it cannot.
+
+    `tasks` is gone through several times and never kept whole, so that it may read them from files each time.
+    """
+    wanted = without_masks(tasks)
     heads = client.heads(project)
-    before = len(tasks) - len(missing(tasks, heads))
+    absent = list(missing(wanted, heads))
+    before = len(wanted) - len(absent)
     doubt: DoubtfulError | None = None
     for _ in range(ROUNDS):
-        absent = missing(tasks, heads)
         if not absent:
             break
-        doubt = _send(client, project, absent, batch)
+        doubt = _send(client, project, missing(tasks, heads), batch)
         heads = client.heads(project) if doubt is None else _settled(client, project, doubt)
-    absent = missing(tasks, heads)
+        absent = list(missing(wanted, heads))
     if absent:
         raise ReviewError(
-            f"{len(absent)} of {len(tasks)} tasks did not arrive at {client.url}"
+            f"{len(absent)} of {len(wanted)} tasks did not arrive at {client.url}"
             f"{f' ({doubt})' if doubt else ''}; run push again: it sends only what is missing"
         )
-    removed = [head for head in surplus(tasks, heads) if _remove(client, head)]
-    return Sent(len(tasks), before, len(tasks) - before, len(removed))
+    removed = [head for head in surplus(wanted, heads) if _remove(client, head)]
+    return Sent(len(wanted), before, len(wanted) - before, len(removed))
 
 
-def _send(client: Client, project: Project, tasks: Sequence[Task], batch: int) -> DoubtfulError | None:
+def _send(client: Client, project: Project, tasks: Iterable[Task], batch: int) -> DoubtfulError | None:
     """Send the tasks in batches; stop at the first doubt and return it."""
     for content in batches(tasks, max_tasks=batch):
         try:

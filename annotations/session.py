@@ -3,16 +3,16 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.client import Client, Project, on_this_machine
 from annotations.errors import ReviewError
-from annotations.import_files import Task, publish, read_tasks, with_proposal
+from annotations.import_files import Task, publish, read_tasks, served, with_addresses
 from annotations.installation import Installation
-from annotations.push import Sent, find_project, missing, push
+from annotations.push import Sent, find_project, missing, push, without_masks
 from annotations.settings import PROJECT, PUSH, REVIEW_DATA, SECOND_LOOK, SHELF, Settings, read_settings
 from annotations.tasks import LABEL_CONFIG
 from annotations.upload import SHELF_CONFIG, UPLOAD, upload
@@ -28,6 +28,23 @@ class Session:
     installation: Installation
     client: Client
     own_server: bool  # the one of `make review`, which shows pictures from the installation's folder
+
+
+Addresses = Callable[[Task], Mapping[str, str]]  # of what a task shows, where they are not as written
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """The tasks that are to be on the server. Each time through, the import files are read anew, one at a time."""
+
+    folders: Mapping[Path, Addresses]
+    second_round: Sequence[Task]
+
+    def __iter__(self) -> Iterator[Task]:
+        for folder, addresses in self.folders.items():
+            for task in read_tasks(folder):
+                yield with_addresses(task, addresses(task))
+        yield from self.second_round
 
 
 def open_session(folder: Path = REVIEW_DATA) -> Session:
@@ -57,18 +74,18 @@ def open_session(folder: Path = REVIEW_DATA) -> Session:
 def send(session: Session, update_config: bool = False, source: Path = PUSH) -> tuple[Project, Sent]:
     """Send what stage push wrote, second looks and the second round to the project; make it if there is none."""
     with _alone(session.installation.folder):
-        written = {folder: [with_proposal(task) for task in read_tasks(folder)] for folder in sources(source)}
+        written = {folder: without_masks(read_tasks(folder)) for folder in sources(source)}
         client = session.client
         project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
-        tasks: list[Task] = []
-        for folder, from_there in written.items():
-            tasks += _shown(session, project, from_there, folder / "images")
-        tasks += second_round(session.installation)
+        folders = {
+            folder: _shown(session, project, tasks, folder / "images") for folder, tasks in written.items()
+        }
+        outgoing = Outgoing(folders, second_round(session.installation))
         if session.own_server:
             pictures = str(session.installation.pictures.resolve())
             if pictures not in client.storage_paths(project):
                 client.add_storage(project, pictures)
-        return project, push(client, project, tasks)
+        return project, push(client, project, outgoing)
 
 
 def the_project(session: Session) -> Project:
@@ -93,16 +110,17 @@ def second_round(installation: Installation) -> list[Task]:
     return [json.loads(path.read_text()) for path in files]
 
 
-def _shown(session: Session, project: Project, tasks: list[Task], source: Path) -> list[Task]:
-    """The tasks with addresses at which the server shows their pictures, brought there where that is ours to do."""
+def _shown(session: Session, project: Project, tasks: list[Task], source: Path) -> Addresses:
+    """The addresses at which the server shows the tasks' pictures, brought there where that is ours to do."""
     if session.own_server:
-        return publish(tasks, source, session.installation.pictures)
+        publish(tasks, source, session.installation.pictures)
+        return served
     if session.settings.picture_root != UPLOAD:
-        return tasks
+        return lambda task: {}
     absent = missing(tasks, session.client.heads(project))
     shelf = find_project(session.client, SHELF, SHELF_CONFIG)
-    uploaded = {task["data"]["version"]: task for task in upload(session.client, shelf, absent, source)}
-    return [uploaded.get(task["data"]["version"], task) for task in tasks]
+    uploaded = upload(session.client, shelf, absent, source)
+    return lambda task: uploaded.get(task["data"]["version"], {})
 
 
 @contextmanager

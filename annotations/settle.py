@@ -155,14 +155,17 @@ def _agree(one: Review, other: Review) -> bool:
         return one.outcome != "unclear"
     if one.outcome != other.outcome or one.outcome == "unclear":
         return False
-    if one.mask is None or other.mask is None:
+    if one.kept is None or other.kept is None:
         return True
-    return one.mask.shape == other.mask.shape and mask_iou(one.mask, other.mask) >= AGREE_IOU
+    same_size = one.kept.shape == other.kept.shape
+    return same_size and mask_iou(one.kept.unpack(), other.kept.unpack()) >= AGREE_IOU
 
 
 def _likeness(vote: Review, votes: Iterable[Review]) -> float:
-    masks = [other.mask for other in _agreeing(vote, votes) if other is not vote and other.mask is not None]
-    return sum(mask_iou(vote.mask, mask) for mask in masks) if vote.mask is not None else 0.0
+    if vote.kept is None:
+        return 0.0
+    masks = [other.kept.unpack() for other in _agreeing(vote, votes) if other is not vote and other.kept]
+    return sum(mask_iou(vote.kept.unpack(), mask) for mask in masks)
 
 
 def _words(vote: Review) -> str:

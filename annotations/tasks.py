@@ -5,7 +5,6 @@ The editor lays a mask over the picture as a colour, whose opacity no setting go
 """
 
 import hashlib
-import html
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from annotations.brush import LABEL, Array, mask_to_rle
+from annotations.brush import LABEL, Array, fingerprint, mask_to_rle
 from annotations.purpose import FIELD as SEAL
 from annotations.purpose import seal
 from annotations.quality import Purpose
@@ -116,7 +115,7 @@ def build_task(
         IMAGE: pictures.image,
         OUTLINE: pictures.outline,
         CUTOUT: pictures.cutout,
-        "about": _about(candidate, pictures.guidelines, purpose),
+        "about": _about(candidate, purpose),
         "guidelines": pictures.guidelines,
         "key": candidate.key,
         "version": version,
@@ -125,6 +124,7 @@ def build_task(
         "crop_box": candidate.crop_box,
         "width": mask.shape[1],
         "height": mask.shape[0],
+        "proposed": fingerprint(mask),  # an export names predictions by number only
         "teacher": "" if purpose == "scratch" else candidate.teacher,
         SEAL: seal(purpose, version, truth),
         "uncertainty": candidate.uncertainty,
@@ -165,15 +165,14 @@ def _region(key: str, mask: Array) -> dict[str, Any]:
     }
 
 
-def _about(candidate: Candidate, guidelines: str, purpose: Purpose) -> str:
-    words = f"doubt {candidate.uncertainty:.2f}"
+def _about(candidate: Candidate, purpose: Purpose) -> str:
+    """What the editor says of a task before its link to the guidelines; the list of tasks shows it as it is."""
     if purpose == "scratch":
-        words = "no mask is proposed: draw it, then F"
-    elif purpose == "student":
-        words = f"second look: SINet's own mask differs by {candidate.uncertainty:.0%}"
-    elif candidate.flags:
-        words += " · " + html.escape(", ".join(candidate.flags.split()))
-    return f'{words} · <a href="{html.escape(guidelines)}" target="_blank">guidelines</a>'
+        return "no mask is proposed: draw it, then F"
+    if purpose == "student":
+        return f"second look: SINet's own mask differs by {candidate.uncertainty:.0%}"
+    flags = ", ".join(candidate.flags.split())
+    return f"doubt {candidate.uncertainty:.2f}" + (f" · {flags}" if flags else "")
 
 
 def _grown(mask: Array, pixels: int) -> Array:

@@ -100,6 +100,18 @@ def benchmark_queue(
     queue.main(out, folds, epochs, size)
 
 
+@benchmarks.command("review")
+def benchmark_review(
+    tasks: Annotated[int, typer.Option(min=1)] = 5000,
+    reviews: Annotated[int, typer.Option(min=1, help="of the tasks, submitted before the pull")] = 1000,
+    sample: Annotated[int, typer.Option(min=1, help="tasks that the SDK imports")] = 200,
+) -> None:
+    """Time and memory of push and pull on a real Label Studio, beside the SDK's own import."""
+    from pipeline.benchmark import review
+
+    review.main(tasks, reviews, sample)
+
+
 def main() -> None:
     """Run the command line; a PipelineError is one sentence and exit code 1."""
     try:

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from annotations.brush import Array, mask_to_rle
-from annotations.import_files import fingerprint
+from annotations.brush import Array, fingerprint, mask_to_rle
 from annotations.lock import review_key
 from tests.annotations.drawn import TEACHER, person
 

@@ -75,6 +75,11 @@ def test_a_curator_reviews_four_masks(
 
     curator.open(accepted.id)
     page.screenshot(path=shots / "accept.png")
+    with page.expect_popup() as opened:
+        page.locator("a", has_text="guidelines").click()
+    opened.value.wait_for_load_state()
+    assert "What is person" in opened.value.inner_text("body")
+    opened.value.close()
     page.keyboard.press("a")
     curator.submit()
 

@@ -1,13 +1,16 @@
 """What goes wrong between push, pull and a real server: nothing is sent twice, missing or lost, nothing leaks."""
 
 import os
+import resource
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -19,8 +22,10 @@ from annotations.import_files import read_tasks
 from annotations.installation import Installation, free_port
 from annotations.pull import pull
 from annotations.push import find_project, push
-from annotations.session import Session, open_session, send
+from annotations.session import Session, open_session, send, the_project
+from annotations.settings import PROJECT, SHELF
 from annotations.tasks import LABEL_CONFIG
+from annotations.upload import SHELF_CONFIG
 from sinet.images import read_mask
 from tests.annotations.conftest import client_of, judge
 from tests.annotations.exports import said
@@ -60,7 +65,7 @@ def test_after_a_doubt_every_task_is_there_once(
     if fault is slow:
         monkeypatch.setattr(clients, "IMPORT_TIMEOUT", 1.0)
         monkeypatch.setattr(pushes, "QUIET_SECONDS", 4.0)
-    tasks = read_tasks(work / "data/push")
+    tasks = list(read_tasks(work / "data/push"))
     direct = client_of(installation)
     project = find_project(direct, "portraits", LABEL_CONFIG.read_text())
     with Proxy(direct.url) as proxy:
@@ -81,7 +86,7 @@ def test_a_gateway_that_stays_bad_is_said_in_one_sentence(
     with Proxy(direct.url) as proxy:
         proxy.faults = [bad_gateway_before] * 9
         with pytest.raises(ReviewError, match=r"6 of 6 tasks did not arrive .*502.*run push again") as caught:
-            push(Client(proxy.url, key), project, read_tasks(work / "data/push"))
+            push(Client(proxy.url, key), project, list(read_tasks(work / "data/push")))
     for secret in (key, "html", "cookie"):
         assert secret not in str(caught.value).lower()
 
@@ -96,7 +101,7 @@ def test_a_server_killed_in_mid_push_gets_the_rest_when_it_is_back(
     try:
         client = client_of(installation)
         project = find_project(client, "portraits", LABEL_CONFIG.read_text())
-        tasks = read_tasks(work / "data/push")
+        tasks = list(read_tasks(work / "data/push"))
 
         def kill(forward: Forward) -> tuple[int, bytes] | None:
             os.killpg(running.pid, signal.SIGKILL)
@@ -177,6 +182,89 @@ def test_a_server_killed_in_mid_pull_loses_nothing(python: Path, template: Path,
         assert [entry.verdict for entry in pull(open_session(installation.folder)).entries] == ["reject"]
     finally:
         installation.stop()
+
+
+@contextmanager
+def full_disk(installation: Installation) -> Iterator[None]:
+    """The server cannot write a byte, neither into its database nor beside it, as on a disk without space."""
+    server = installation.running()
+    assert server is not None
+    before = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, before)
+
+
+def fails_for_want_of_space(session: Session, action: Callable[[], object]) -> None:
+    """The action stops with a sentence that says what to do, and no secret."""
+    with pytest.raises(
+        ReviewError, match=r"the server cannot write: look at the space on its disk"
+    ) as caught:
+        action()
+    made = session.installation.secrets()
+    for secret in (made.api_key, made.password, "cookie", "html", "traceback"):
+        assert secret.lower() not in str(caught.value).lower()
+
+
+def test_a_push_to_a_full_disk_says_so_and_sends_the_rest_when_there_is_space(
+    installation: Installation, work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pushes, "QUIET_SECONDS", 0.1)
+    session = open_session(installation.folder)
+    with full_disk(installation):
+        fails_for_want_of_space(session, lambda: send(session))
+    assert session.client.all_projects() == []
+
+    tasks = list(read_tasks(work / "data/push"))
+    project = find_project(session.client, PROJECT, LABEL_CONFIG.read_text())
+    assert push(session.client, project, tasks[:2]).sent == 2
+    with full_disk(installation):
+        fails_for_want_of_space(session, lambda: push(session.client, project, tasks, batch=2))
+    assert len(versions(session.client, project)) == 2
+    _, sent = send(session)
+    assert (sent.there_before, sent.sent, sent.removed) == (2, 4, 0)
+    assert versions(session.client, project) == sorted(task["data"]["version"] for task in tasks)
+
+
+def test_an_upload_to_a_full_disk_says_so_and_goes_on_when_there_is_space(
+    installation: Installation, work: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pushes, "QUIET_SECONDS", 0.1)
+    mine = open_session(installation.folder)
+    team = replace(mine, own_server=False, settings=replace(mine.settings, picture_root="upload"))
+    find_project(team.client, PROJECT, LABEL_CONFIG.read_text())
+    shelf = find_project(team.client, SHELF, SHELF_CONFIG)
+    with full_disk(installation):
+        fails_for_want_of_space(team, lambda: send(team))
+    assert team.client.uploads(shelf) == {}
+    assert send(team)[1].sent == 6
+    assert len(team.client.uploads(shelf)) == 6 * 3 + 1
+
+
+def test_a_pull_from_a_full_disk_changes_nothing(reviewed: Session):
+    before = digest(reviewed.settings.lock)
+    with full_disk(reviewed.installation):
+        fails_for_want_of_space(reviewed, lambda: pull(reviewed))
+    assert digest(reviewed.settings.lock) == before
+    assert len(pull(reviewed).entries) == 3
+
+
+def test_a_review_submitted_to_a_full_disk_fails_there_and_costs_no_earlier_one(reviewed: Session):
+    project = the_project(reviewed)
+    head = next(head for head in reviewed.client.heads(project) if not head.touched)
+    address = f"{reviewed.client.url}/api/tasks/{head.id}/annotations/"
+    headers = {"Authorization": f"Token {reviewed.installation.secrets().api_key}"}
+    with full_disk(reviewed.installation):
+        answer = httpx.post(
+            address, json={"result": said("reject", None)["result"]}, headers=headers, timeout=60
+        )
+        assert answer.status_code == 500, "the editor must not take it for saved"
+    assert len(pull(reviewed).entries) == 3
+    judge(reviewed.installation, head.id, said("reject", None))
+    drift = pull(reviewed)
+    assert (len(drift.added), len(drift.unchanged)) == (1, 3)
 
 
 def test_a_pull_killed_at_any_of_its_writes_is_made_good_by_the_next(reviewed: Session, tmp_path: Path):

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from annotations.brush import fingerprint
 from annotations.client import Project
 from annotations.collect import collect
 from annotations.errors import ReviewError
 from annotations.exported import Subject, read_export
-from annotations.import_files import fingerprint
 from annotations.installation import Installation
 from annotations.judgements import FOLDER, JudgedTask, edit_of, judgements, read_judgements, write_judgements
 from annotations.lock import LockError, pack_mask, read_lock, unpack_mask, write_lock
@@ -150,6 +150,22 @@ def test_the_server_is_asked_only_where_no_review_shows_the_mask():
     scratch = next(task for task in first if task.purpose == "scratch")
     assert scratch.proposed is not None and not unpack_mask(scratch.proposed).any()
     assert np.array_equal(scratch.mask_of(scratch.opinions[0]), FAR)
+
+
+def test_the_server_is_not_asked_for_a_mask_that_it_noted_with_the_review():
+    def noted(mask: np.ndarray, **options: Any) -> dict[str, Any]:
+        return {**said("fix", FAR, **options), "prediction": {"result": said("accept", mask)["result"]}}
+
+    (task_1,) = pulled(task(1, noted(PROPOSED)), ask=never)
+    assert task_1.proposed == pack_mask(PROPOSED)
+    asked = []
+    (task_2,) = pulled(task(2, noted(NEAR)), ask=lambda subject: asked.append(subject.task))
+    assert asked == [2] and task_2.proposed is None, "what it noted is of another teacher's mask"
+    for damage in ({}, None, {"result": None}, {"result": [{"type": "brushlabels", "value": {}}]}):
+        pulled(
+            task(3, {**said("reject"), "prediction": damage}), ask=lambda subject: asked.append(subject.task)
+        )
+    assert asked == [2, 3, 3, 3, 3]
 
 
 def test_a_proposal_that_nobody_knows_is_told_anew_once_it_is_known():

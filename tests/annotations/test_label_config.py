@@ -47,10 +47,21 @@ def test_the_sdk_accepts_the_config(interface: LabelInterface):
     interface.validate()
 
 
-def test_tasks_and_predictions_fit_the_config(interface: LabelInterface, task: dict[str, Any]):
+def test_tasks_and_predictions_fit_the_config(
+    interface: LabelInterface, tree: ElementTree.Element, task: dict[str, Any]
+):
     assert interface.validate_task({"data": task["data"]})
     assert interface.validate_prediction(task["predictions"][0])
-    assert {str(one.value_name) for one in interface.objects} <= set(task["data"])
+    names = {name for one in tree.iter() for name in re.findall(r"\$(\w+)", one.get("value", ""))}
+    assert {"image", "outline", "cutout", "about", "guidelines"} == names <= set(task["data"])
+
+
+def test_the_editor_links_to_the_guidelines_and_the_list_of_tasks_shows_no_markup(
+    tree: ElementTree.Element, task: dict[str, Any]
+):
+    (about,) = tree.iter("HyperText")
+    assert '<a href="$guidelines" target="_blank">guidelines</a>' in about.get("value", "")
+    assert not [name for name, value in task["data"].items() if "<" in str(value)]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_every_task_arrives_once_as_it_was_written(installation: Installation, w
     session = open_session(installation.folder)
     project, sent = send(session)
     assert (sent.wanted, sent.there_before, sent.sent, sent.removed) == (6, 0, 6, 0)
-    written = read_tasks(work / "data/push")
+    written = list(read_tasks(work / "data/push"))
     tasks = sent_tasks(session)
     assert [task["data"]["version"] for task in tasks] == [task["data"]["version"] for task in written]
     scores = []
@@ -79,7 +79,6 @@ def test_pictures_and_guidelines_are_served_after_data_push_is_gone(installation
         answer = http.get(session.client.url + task["data"]["guidelines"])
     assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
     assert "What is person" in answer.text
-    assert f'href="{task["data"]["guidelines"]}"' in task["data"]["about"]
 
 
 def test_the_server_serves_nothing_but_pictures(installation: Installation, work: Path):
@@ -107,7 +106,7 @@ def test_two_pushes_at_once_leave_one_task_of_each(
     for head in session.client.heads(project):
         session.client.delete_task(head.id)
     monkeypatch.setattr(Client, "import_tasks", together)
-    tasks = read_tasks(work / "data/push")
+    tasks = list(read_tasks(work / "data/push"))
     failures: list[BaseException] = []
 
     def one() -> None:
@@ -158,7 +157,7 @@ def test_a_personal_access_token_serves_until_it_is_revoked(installation: Instal
         token = made.json()["token"]
         client = Client(url, token)
         project = find_project(client, "portraits", LABEL_CONFIG.read_text())
-        assert push(client, project, read_tasks(work / "data/push")).sent == 6
+        assert push(client, project, list(read_tasks(work / "data/push"))).sent == 6
         revoked = http.post(f"{url}/api/token/blacklist/", json={"refresh": token})
         assert revoked.status_code in (200, 204)
     with pytest.raises(ServerError, match="LABEL_STUDIO_API_KEY is wrong, expired or revoked") as caught:
@@ -179,7 +178,7 @@ def test_a_config_changed_on_the_server_is_not_overwritten_unasked(installation:
 def test_a_new_mask_replaces_the_task_that_nobody_touched(installation: Installation, work: Path):
     session = open_session(installation.folder)
     project, _ = send(session)
-    tasks = read_tasks(work / "data/push")
+    tasks = list(read_tasks(work / "data/push"))
     tasks[0]["data"]["version"] = "f" * 16
     begun = session.client.heads(project)[1]  # somebody has drawn on it and not submitted
     with browser(installation) as http:
@@ -214,10 +213,9 @@ def test_a_teams_server_gets_the_pictures_by_upload_once(team: Session, work: Pa
             assert np.abs(shown.astype(int) - originals[task["data"]["id"]]).mean() < 5
             for name in ("outline", "cutout", "guidelines"):
                 assert http.get(team.client.url + task["data"][name]).status_code == 200
-            assert f'href="{task["data"]["guidelines"]}"' in task["data"]["about"]
-        assert httpx.get(team.client.url + task["data"]["image"]).status_code in (302, 401, 403), (
-            "not for all"
-        )
+                assert httpx.get(team.client.url + task["data"]["image"]).status_code in (302, 401, 403), (
+                    "not for all"
+                )
     assert send(team)[1].sent == 0
     assert team.client.uploads(shelf) == files and team.client.heads(shelf) == []
     assert len(team.client.heads(project)) == 6

@@ -1,6 +1,8 @@
 """Which server and which key: from params.yaml, the environment and the installation, without a server."""
 
 import gzip
+import hashlib
+import json
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +12,10 @@ import yaml
 
 from annotations.errors import ReviewError
 from annotations.exported import read_export
-from annotations.import_files import publish, with_proposal
+from annotations.import_files import publish, served, with_addresses
 from annotations.installation import Installation, free_port
 from annotations.pull import again, round_version, save_export, write_second_round
-from annotations.session import open_session, second_round, sources
+from annotations.session import Outgoing, open_session, second_round, sources
 from annotations.settings import PUSH, SECOND_LOOK, read_settings
 from annotations.settle import Conflict
 from annotations.tasks import Pictures, build_task
@@ -66,11 +68,12 @@ def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     for name in names:
         (tmp_path / "images" / name).write_text(name)
     written = build_task(CANDIDATE, person(1)[1], Pictures(*(f"{root}/{name}" for name in names)), "v" * 16)
-    (published,) = publish([with_proposal(written)], tmp_path / "images", tmp_path / "served")
+    publish([written], tmp_path / "images", tmp_path / "served")
+    published = with_addresses(written, served(written))
     assert published["data"]["image"] == f"/data/local-files/?d=pictures/{'v' * 16}-image.jpg"
     assert (tmp_path / "served" / f"{'v' * 16}-cutout.jpg").read_text() == "k-cutout.jpg"
-    assert 'href="/data/local-files/?d=pictures/guidelines.txt"' in published["data"]["about"]
-    assert "data/push" not in str(published["data"]) and len(published["data"]["proposed"]) == 16
+    assert published["data"]["guidelines"] == "/data/local-files/?d=pictures/guidelines.txt"
+    assert "data/push" not in str(published["data"])
     (tmp_path / "images" / "guidelines.txt").write_text("newer")
     (tmp_path / "images" / "k-image.jpg").write_text("of another mask")
     publish([written], tmp_path / "images", tmp_path / "served")
@@ -79,6 +82,23 @@ def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     (tmp_path / "images" / "k-outline.jpg").unlink()
     with pytest.raises(ReviewError, match="expected the picture"):
         publish([written], tmp_path / "images", tmp_path / "elsewhere")
+
+
+def test_import_files_are_read_one_at_a_time_and_anew_each_time(tmp_path: Path):
+    files = {"tasks-0001.json": [1, 2], "tasks-0002.json": [3]}
+    for name, numbers in files.items():
+        (tmp_path / name).write_text(json.dumps([{"data": {"version": str(number)}} for number in numbers]))
+    hashes = {name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in files}
+    (tmp_path / "receipt.json").write_text(json.dumps({"files": hashes}))
+    second = [{"data": {"version": "second round"}}]
+    outgoing = Outgoing({tmp_path: lambda task: {"image": f"/{task['data']['version']}.jpg"}}, second)
+    for _ in range(2):
+        assert [task["data"].get("image") for task in outgoing] == ["/1.jpg", "/2.jpg", "/3.jpg", None]
+    (tmp_path / "tasks-0002.json").write_text("[]")
+    reading = iter(outgoing)
+    assert [next(reading)["data"]["version"] for _ in range(2)] == ["1", "2"]
+    with pytest.raises(ReviewError, match=r"tasks-0002\.json is not what the receipt beside it says"):
+        next(reading)
 
 
 class OneTask:

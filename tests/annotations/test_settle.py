@@ -1,5 +1,6 @@
 """The rules by which reviews become locked entries: each stated one, with the case that breaks it."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,22 @@ def test_a_task_whose_data_was_changed_on_the_server_is_named():
 
 def test_tasks_of_others_are_passed_over():
     assert read_export(b'[{"id": 1, "data": {"text": "x"}, "annotations": []}]').subjects == []
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{}", b"[", b"[%b", b"[%b %b]", b"[%b,", b"[%b,]", b"[] []", b"<html>", b"[\xff]"]
+)
+def test_an_export_that_is_no_list_is_refused(content: bytes):
+    with pytest.raises(ReviewError, match=r"the server's export is no JSON .*pull again"):
+        read_export(content.replace(b"%b", b'{"data": {}}'))
+
+
+@given(st.lists(st.integers(1, 9), max_size=4), st.sampled_from([None, 1]))
+def test_an_export_reads_alike_however_it_is_spaced(numbers: list[int], indent: int | None):
+    tasks = [task(number, said("reject", None, number=number)) for number in numbers]
+    reading = read_export(b"\n " + json.dumps(tasks, indent=indent).encode() + b" \n")
+    assert [subject.task for subject in reading.subjects] == numbers
+    assert [review.annotation for review in reading.reviews] == numbers
 
 
 def pulled(earlier: list[LockEntry], *tasks: dict[str, Any], **options: Any) -> Drift:

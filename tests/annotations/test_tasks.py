@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from label_studio_sdk.converter import brush as sdk
 
-from annotations.brush import regions_to_mask
+from annotations.brush import fingerprint, regions_to_mask
 from annotations.tasks import (
     Candidate,
     Pictures,
@@ -23,7 +23,7 @@ from annotations.tasks import (
 from sinet.images import decode_image
 from tests.annotations.drawn import TEACHER, person
 
-CANDIDATE = Candidate("ab" * 8, "cd" * 32, "0,0,120,160", "ef" * 8, TEACHER, 0.42, "pieces <b>", 0.125)
+CANDIDATE = Candidate("ab" * 8, "cd" * 32, "0,0,120,160", "ef" * 8, TEACHER, 0.42, "pieces border", 0.125)
 PICTURES = Pictures("/i.jpg", "/o.jpg", "/c.jpg", "/g.txt?a=1&b=2")
 
 
@@ -44,9 +44,9 @@ def test_a_task_holds_the_mask_and_what_a_review_is_found_by():
         "height": 160,
     }
     assert {**data, **expected} == data
-    assert data["uncertainty"] == 0.42 and data["flags"] == "pieces <b>" and data["version"] == "v" * 16
-    assert data["about"].startswith("doubt 0.42 · pieces, &lt;b&gt; · ")
-    assert '<a href="/g.txt?a=1&amp;b=2" target="_blank">' in data["about"]
+    assert data["uncertainty"] == 0.42 and data["flags"] == "pieces border" and data["version"] == "v" * 16
+    assert data["about"] == "doubt 0.42 · pieces, border"  # plain: the list of tasks shows it as it is
+    assert data["proposed"] == fingerprint(mask)
     json.dumps(task, allow_nan=False)
 
 

@@ -221,7 +221,7 @@ def test_a_task_from_scratch_shows_no_mask_and_names_no_teacher(records: pd.Data
     for task in push(records, from_scratch_share=1.0):
         data = task["data"]
         assert purpose_of(task) == "scratch" and task["predictions"][0]["result"] == []
-        assert data["teacher"] == "" and data["about"].startswith("no mask is proposed: draw it, then F · ")
+        assert data["teacher"] == "" and data["about"] == "no mask is proposed: draw it, then F"
         cutout = read_image(Path(f"data/push/images/{data['key']}-cutout.jpg"))
         assert (np.abs(cutout.astype(int) - cutout[0, 0]) < 8).all()
 

@@ -126,7 +126,7 @@ def test_the_most_contradicted_masks_are_asked_about_again(project: Path):
     metrics = run_stage()
     assert keys() == [key(4), key(3)]  # number 5 differs more, but is of the test side; size is 2
     assert (metrics["reviewed"], metrics["asked"], metrics["asked_before"]) == (5, 2, 0)
-    tasks = read_tasks(Path("data/second_look"))
+    tasks = list(read_tasks(Path("data/second_look")))
     records = {
         row.parent_sha256: row
         for row in reviewed_records(pd.read_parquet(DATASET / "records.parquet")).itertuples()
