@@ -126,7 +126,7 @@ class S2Module(nn.Module):
         self.BR = NormAct(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        if fused_training.fits(x, self.BR.bn):
+        if fused_training.fits(x, self.BR.bn, self.d1.bn, self.d2.bn):
             return self._train(x)
         squeezed = _shuffle(self.c1(x))
         out = torch.cat((self.d1(squeezed), self.d2(squeezed)), dim=1)

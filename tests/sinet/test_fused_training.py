@@ -127,6 +127,20 @@ def test_only_training_on_a_cpu_takes_another_way() -> None:
     assert fits(x, norm)
 
 
+def test_a_frozen_norm_stays_as_it_is() -> None:
+    module, x = piece("S2 of 3/1 and 5/1", 2, 4, 4, seed=0)
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
+    for norm in norms:
+        module.train()
+        norm.eval()
+        before = {key: value.clone() for key, value in norm.named_buffers()}
+        with torch.no_grad():
+            out = module(x)
+            with plain_modules():
+                assert torch.allclose(out, module(x), atol=1e-5)
+        assert all(torch.equal(value, before[key]) for key, value in norm.named_buffers())
+
+
 def test_eval_mode_is_the_plain_modules_bit_for_bit() -> None:
     torch.manual_seed(0)
     model, x = SINet().eval(), torch.randn(2, 3, 64, 64)
