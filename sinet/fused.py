@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sinet.fused_tail import Tail, affine
-from sinet.model import GROUPS, S2Block, S2Module, SINet, SqueezeDownsample, check_size
+from sinet.model import S2Block, S2Module, SINet, SqueezeDownsample, check_size, dense
 
 LANES = 8  # channels a processor's vector holds; a multiple of it is quicker
 TRACE_AFTER = (
@@ -194,7 +194,7 @@ class _S2(nn.Module):
         self.residual = module.residual
         half = module.c1.conv.out_channels
         scale, shift = affine(module.BR.bn)
-        self.squeeze = _kept(_dense(module.c1.conv.weight).t())  # in x half
+        self.squeeze = _kept(dense(module.c1.conv.weight.double()).t())  # in x half
         branches = _branches((module.d1, module.d2), scale)
         self.branches = nn.ModuleList(branches)
         self.bias = _kept(shift + torch.cat([affine(d.bn)[1] for d in (module.d1, module.d2)]) * scale)
@@ -308,13 +308,6 @@ def _folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Weight (out x ... ) and bias, float64, of a convolution without bias and the BatchNorm behind it."""
     scale, shift = affine(bn)
     return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
-
-
-def _dense(grouped: Tensor) -> Tensor:
-    """The matrix (out x in) of a grouped pointwise convolution and the channel shuffle behind it."""
-    matrix: Tensor = torch.block_diag(*grouped[:, :, 0, 0].double().chunk(GROUPS))
-    shuffled = torch.arange(len(matrix)).view(GROUPS, -1).t().flatten()
-    return matrix[shuffled]
 
 
 def _wider(weight: Tensor, kernel: int) -> Tensor:

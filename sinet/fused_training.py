@@ -190,7 +190,15 @@ class _Join(torch.autograd.Function):
 
 
 def _measure(x: Tensor, norm: nn.BatchNorm2d) -> Statistics:
-    """Statistics of the batch; the norm's running ones move on as in its own forward pass."""
+    """Statistics of the batch; the norm's running ones move on as in its own forward pass.
+
+    ValueError, as of the norm itself, where a channel has one value alone: the running variance would be no number.
+    """
+    if x.numel() <= x.shape[1]:
+        raise ValueError(
+            f"expected more than one value a channel to train on, found a batch of {tuple(x.shape)}; train on more or "
+            "larger pictures"
+        )
     assert norm.num_batches_tracked is not None and norm.momentum is not None
     norm.num_batches_tracked.add_(1)
     mean, variance = torch.batch_norm_update_stats(x, norm.running_mean, norm.running_var, norm.momentum)

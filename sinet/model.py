@@ -126,7 +126,7 @@ class S2Module(nn.Module):
         self.BR = NormAct(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        if fused_training.fits(x, self.BR.bn):
+        if fused_training.fits(x, self.BR.bn, self.d1.bn, self.d2.bn):
             return self._train(x)
         squeezed = _shuffle(self.c1(x))
         out = torch.cat((self.d1(squeezed), self.d2(squeezed)), dim=1)
@@ -136,7 +136,7 @@ class S2Module(nn.Module):
         return activated
 
     def _train(self, x: Tensor) -> Tensor:
-        squeezed = fused_training.pointwise(x, _dense(self.c1.conv.weight))
+        squeezed = fused_training.pointwise(x, dense(self.c1.conv.weight))
         parts = (self.d1.before_norm(squeezed), self.d2.before_norm(squeezed))
         residual = x if self.residual else None
         return fused_training.join(parts, (self.d1.bn, self.d2.bn), residual, self.BR.bn, self.BR.act.weight)
@@ -280,7 +280,7 @@ def _shuffle(x: Tensor) -> Tensor:
     return grouped.transpose(1, 2).reshape(x.shape)
 
 
-def _dense(grouped: Tensor) -> Tensor:
+def dense(grouped: Tensor) -> Tensor:
     """The matrix (out x in) of a grouped pointwise convolution and the channel shuffle behind it."""
     matrix: Tensor = torch.block_diag(*grouped[:, :, 0, 0].chunk(GROUPS))
     return matrix.view(GROUPS, -1, matrix.shape[1]).transpose(0, 1).flatten(0, 1)

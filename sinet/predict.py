@@ -21,7 +21,7 @@ class Predictor:
     """A model and its preprocessing; predicts on the device of the model's weights.
 
     On a CPU `mask` and `probability` take the model's fused copy (`sinet.fused`), which is made anew when the model's
-    weights change; hooks of `model` do not see these pictures.
+    weights change; hooks of `model` do not see these pictures. A variant of SINet, a subclass, predicts by itself.
 
     The picture is squashed to the network's square (bilinear, aspect not kept, as in training), and the
     probability is enlarged to the picture's size (bilinear).
@@ -67,7 +67,7 @@ class Predictor:
         return logits
 
     def _network(self, device: torch.device) -> nn.Module:
-        if device.type != "cpu" or self.model.training:
+        if device.type != "cpu" or self.model.training or type(self.model) is not SINet:
             return self.model
         if self._fused is None or not self._fused.matches(self.model):
             with torch.inference_mode(False):

@@ -245,25 +245,26 @@ def _label(masks: Tensor, logits: Tensor) -> Tensor:
 
 
 class _Waiting:
-    """How much of the time since the first batch was spent waiting for pictures."""
+    """How much of an epoch's steps was spent waiting for pictures."""
 
     def __init__(self) -> None:
-        self._start = self._waited = 0.0
+        self._waited = self._taken = 0.0
 
     def counted(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
         """The same batches, with the time that each let wait."""
-        self._start, self._waited = time.monotonic(), 0.0
+        start, self._waited = time.monotonic(), 0.0
         while True:
             asked = time.monotonic()
             batch = next(batches, None)
-            self._waited += time.monotonic() - asked
+            now = time.monotonic()
+            self._waited, self._taken = self._waited + now - asked, now - start
             if batch is None:
                 return
             yield batch
 
     def share(self) -> float:
-        """0..1 of the time since the last `counted` began."""
-        return self._waited / max(1e-9, time.monotonic() - self._start)
+        """0..1 of the time from the first batch asked for to the end; what comes after, as dev, does not count."""
+        return self._waited / max(1e-9, self._taken)
 
 
 def _running_mean(model: SINet, decay: float) -> AveragedModel | None:

@@ -13,6 +13,8 @@ from pipeline.params import load_params
 from pipeline.paths import DATASET
 from pipeline.records import read_records
 from sinet.model import SINet
+from sinet.predict import Predictor
+from sinet.preprocess import STANDARD
 from sinet.recipe import TrainRecipe
 from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
 from tests.sinet.training import tiny_recipe
@@ -58,6 +60,15 @@ def test_a_variant_has_sinets_parameters_and_another_result(architecture: type[S
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert not torch.allclose(plain(x), other(x))
+
+
+@pytest.mark.parametrize("architecture", [ablations.OpenGate, ablations.NoDetail])
+def test_a_variant_is_measured_as_it_was_trained(architecture: type[SINet]) -> None:
+    torch.manual_seed(0)
+    model = architecture(classes=2).eval()
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(Predictor(model, STANDARD).logits(x), model(x)), "measured with another gate"
 
 
 def test_without_the_low_level_branch_its_weights_do_not_matter() -> None:

@@ -127,6 +127,30 @@ def test_only_training_on_a_cpu_takes_another_way() -> None:
     assert fits(x, norm)
 
 
+def test_a_frozen_norm_stays_as_it_is() -> None:
+    module, x = piece("S2 of 3/1 and 5/1", 2, 4, 4, seed=0)
+    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
+    for norm in norms:
+        module.train()
+        norm.eval()
+        before = {key: value.clone() for key, value in norm.named_buffers()}
+        with torch.no_grad():
+            out = module(x)
+            with plain_modules():
+                assert torch.allclose(out, module(x), atol=1e-5)
+        assert all(torch.equal(value, before[key]) for key, value in norm.named_buffers())
+
+
+def test_one_value_a_channel_is_refused_as_by_the_plain_modules() -> None:
+    """One picture of 32x32: level 3 pools it to 1x1."""
+    model, x = SINet().train(), torch.randn(1, 3, 32, 32)
+    with pytest.raises(ValueError, match="more than one value a channel"):
+        model(x)
+    assert all(value.isfinite().all() for _, value in model.named_buffers())
+    with plain_modules(), pytest.raises(ValueError, match="more than 1 value per channel"):
+        model(x)
+
+
 def test_eval_mode_is_the_plain_modules_bit_for_bit() -> None:
     torch.manual_seed(0)
     model, x = SINet().eval(), torch.randn(2, 3, 64, 64)

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -268,6 +270,25 @@ def test_bfloat16_learns_about_the_same(samples: list[Sample], dev: list[Sample]
         assert all(value.dtype != torch.bfloat16 for value in result.model.state_dict().values())
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+
+
+def test_waiting_for_pictures_is_a_share_of_the_steps_not_of_dev(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three batches of 3 s each and a last look of 1 s, steps of 2 s: 10 of 16 s; the 50 s of dev do not count."""
+    clock = [100.0]
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+
+    def batches() -> Iterator[Any]:
+        for _ in range(3):
+            clock[0] += 3
+            yield None, None, None
+        clock[0] += 1
+
+    waiting = training._Waiting()
+    for _ in range(2):
+        for _ in waiting.counted(batches()):
+            clock[0] += 2
+        clock[0] += 50
+        assert waiting.share() == pytest.approx(10 / 16)
 
 
 def test_fewer_samples_than_a_batch(samples: list[Sample], dev: list[Sample], tmp_path: Path) -> None:
