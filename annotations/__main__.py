@@ -9,16 +9,15 @@ import typer
 
 from annotations.errors import ReviewError
 
+UpdateConfig = Annotated[
+    bool, typer.Option("--update-config", help="write this checkout's labelling interface over the server's")
+]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 
 
 @app.command()
-def push(
-    update_config: Annotated[
-        bool,
-        typer.Option("--update-config", help="write this checkout's labelling interface over the server's"),
-    ] = False,
-) -> None:
+def push(update_config: UpdateConfig = False) -> None:
     """Send the tasks of data/push, of second looks and of the second round, that the server does not have."""
     from annotations.session import open_session, send
 
@@ -101,11 +100,11 @@ def simulate(
 
 
 @app.command()
-def review() -> None:
+def review(update_config: UpdateConfig = False) -> None:
     """Start this machine's Label Studio with the queue in it; Ctrl-C stops it."""
     from annotations.review import review as run
 
-    run()
+    run(update_config=update_config)
 
 
 @app.command()

@@ -24,7 +24,6 @@ _PAGE = 500  # tasks of one listing
 # What a listing has to say of a task: asked for all that it knows, the server takes three times as long.
 _HEAD_FIELDS = "id,data,total_annotations,cancelled_annotations,total_predictions,drafts"
 
-
 # What a server says whose disk is full: SQLite, PostgreSQL and Linux; or whose quota or limit of a file is used up.
 _FULL = (
     "disk is full",

@@ -100,6 +100,8 @@ def _tasks(content: bytes) -> Iterator[dict[str, Any]]:
         end, place = len(text) - 1, _past_space(text, 1)
         while place < end:
             task, place = _DECODER.raw_decode(text, place)
+            if not isinstance(task, dict) or "data" not in task:
+                raise ValueError(f"expected a task, found {str(task)[:20]!r}")
             yield task
             place = _past_space(text, place)
             if place < end:
@@ -194,7 +196,7 @@ def _shown(annotation: Mapping[str, Any], subject: Subject) -> PackedMask | None
     noted = annotation.get("prediction") or {}
     try:
         mask = regions_to_mask(noted["result"], subject.height, subject.width)
-    except (KeyError, TypeError, BrushError):
+    except (AttributeError, KeyError, TypeError, BrushError):  # the server's note, on which no review rests
         return None
     return PackedMask.of(mask) if fingerprint(mask) == subject.proposed else None
 

@@ -100,7 +100,8 @@ def find_project(client: Client, title: str, label_config: str, update_config: b
             raise ReviewError(
                 f"the labelling interface of project '{title}' at {client.url} is not annotations/label_config.xml: "
                 "it was changed there, or this checkout is another version; `python -m annotations push "
-                "--update-config` writes this checkout's"
+                "--update-config` writes this checkout's (`python -m annotations review --update-config` into the "
+                "review of this machine)"
             )
         client.set_label_config(project, label_config)
     return project

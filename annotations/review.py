@@ -21,8 +21,13 @@ log = logging.getLogger("annotations")
 _PORT = 8080
 
 
-def review(folder: Path = REVIEW_DATA, show: Callable[[str], None] = print) -> None:
-    """Start the server, or find it running; push; print address and log-in; wait, and stop what was started."""
+def review(
+    folder: Path = REVIEW_DATA, show: Callable[[str], None] = print, update_config: bool = False
+) -> None:
+    """Start the server, or find it running; push; print address and log-in; wait, and stop what was started.
+
+    With `update_config` this checkout's labelling interface replaces that of a review begun with another one.
+    """
     settings = read_settings()
     if not on_this_machine(settings.url):
         raise ReviewError(
@@ -35,10 +40,10 @@ def review(folder: Path = REVIEW_DATA, show: Callable[[str], None] = print) -> N
     installation.prepare()
     with (folder / "review.lock").open("w") as lock:
         if not _locked(lock) or installation.running() is not None:
-            _push_and_show(installation, show)
+            _push_and_show(installation, show, update_config)
             show("It was running already; Ctrl-C there or `make review-stop` stops it.")
             return
-        _run(installation, urlsplit(settings.url).port or _PORT, show)
+        _run(installation, urlsplit(settings.url).port or _PORT, show, update_config)
 
 
 def stop(folder: Path = REVIEW_DATA) -> bool:
@@ -46,7 +51,7 @@ def stop(folder: Path = REVIEW_DATA) -> bool:
     return Installation(folder).stop()
 
 
-def _run(installation: Installation, port: int, show: Callable[[str], None]) -> None:
+def _run(installation: Installation, port: int, show: Callable[[str], None], update_config: bool) -> None:
     python = server_python()
     if python is None:
         raise ReviewError(
@@ -58,7 +63,7 @@ def _run(installation: Installation, port: int, show: Callable[[str], None]) -> 
     try:
         show("Starting Label Studio (the first time it makes its database: about a minute) ...")
         running = installation.start(python, free_port(port))
-        _push_and_show(installation, show)
+        _push_and_show(installation, show, update_config)
         show("Ctrl-C stops it; nothing that was submitted is lost. `make pull` brings the reviews home.")
         while installation.running() == running:
             time.sleep(1)
@@ -69,9 +74,9 @@ def _run(installation: Installation, port: int, show: Callable[[str], None]) -> 
         installation.stop()
 
 
-def _push_and_show(installation: Installation, show: Callable[[str], None]) -> None:
+def _push_and_show(installation: Installation, show: Callable[[str], None], update_config: bool) -> None:
     running = _wait_for_start(installation)
-    project, sent = send(open_session(installation.folder))
+    project, sent = send(open_session(installation.folder), update_config)
     made = installation.secrets()
     show(
         f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed.\n"

@@ -7,6 +7,7 @@ import typer
 
 from pipeline import configure as configuring
 from pipeline.errors import PipelineError
+from sinet.benchmark.command import Size
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 benchmarks = typer.Typer(no_args_is_help=True, help="Measure what the README claims, on this machine.")
@@ -64,7 +65,7 @@ def benchmark_ingest(
 @benchmarks.command("mixes")
 def benchmark_mixes(
     images: Annotated[int, typer.Option(min=1, help="image steps of each run")] = 20_000,
-    size: Annotated[int, typer.Option(min=32, help="pixels, a multiple of 32")] = 128,
+    size: Size = 128,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each mix")] = 3,
 ) -> None:
     """SINet on growing mixes of human, crop, reviewed and pseudo masks of data/dataset, at an equal budget."""
@@ -76,7 +77,7 @@ def benchmark_mixes(
 @benchmarks.command("ablations")
 def benchmark_ablations(
     images: Annotated[int, typer.Option(min=1, help="image steps of each run")] = 20_000,
-    size: Annotated[int, typer.Option(min=32, help="pixels, a multiple of 32")] = 128,
+    size: Size = 128,
     seeds: Annotated[int, typer.Option(min=1, help="runs of each variant")] = 3,
 ) -> None:
     """SINet without its gate, its low-level branch, its boundary loss: what each is worth, at an equal budget."""
@@ -92,7 +93,7 @@ def benchmark_queue(
     ),
     folds: Annotated[int, typer.Option(min=2, help="teachers, each of which labels what it never saw")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="of each teacher")] = 3,
-    size: Annotated[int, typer.Option(min=32, help="pixels, a multiple of 32")] = 96,
+    size: Size = 96,
 ) -> None:
     """How many bad masks the queue's order shows early: masks of teachers that never saw the picture."""
     from pipeline.benchmark import queue

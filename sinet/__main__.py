@@ -208,6 +208,8 @@ def export(
     with _told("export", exporting.ExportError, InputError, ImageError, WeightsError):
         if int8 is not None and (pictures is None or with_preprocessing):
             raise InputError("--int8 needs --pictures to calibrate on, and is without the preprocessing")
+        if int8 is not None and int8.resolve() == out.resolve():
+            raise InputError(f"--int8 writes a second file; give it another name than {out}")
         images = comparison_pictures(pictures)
         model, card = load(weights)
         predictor = Predictor(model, card.preprocessing)

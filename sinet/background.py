@@ -10,14 +10,8 @@ from numpy.typing import NDArray
 from sinet.images import Array
 
 SHRINK = 8  # the ground is filled in at an eighth of the size: what is painted over has no detail
-SPREADS = (
-    1,
-    2,
-    4,
-    8,
-    16,
-    32,
-)  # shrunk pixels: how far colours flow into what the person hid, near ones first
+# In shrunk pixels: how far colours flow into what the person hid, near ones first.
+SPREADS = (1, 2, 4, 8, 16, 32)
 ENOUGH = 0.25  # share of ground under the Gaussian from which on its colour is taken whole
 
 

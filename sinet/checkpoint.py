@@ -1,7 +1,8 @@
 """The state of a run on disk: replaced whole after every epoch, found only by the same recipe and dataset.
 
-Pictures, their order and the learning rate are functions of (seed, epoch, id) and of the step, so weights,
-optimizer, best weights and history are all there is to restore; no random generator carries a state.
+Pictures, their order and the learning rate are functions of the samples, (seed, epoch, id) and the step, so weights,
+their running mean, optimizer, best weights and history are all there is to restore; no random generator carries a
+state.
 """
 
 import hashlib

@@ -40,11 +40,11 @@ class Sample:
 class PortraitDataset(Dataset[Item]):
     """Items are (index, image (size, size, 3) uint8 RGB, mask (size, size) uint8 {0, 1}).
 
-    With a recipe each item is a new variant in each epoch, which depends only on (seed, epoch, sample id):
-    the same for any number of workers, and adding a picture does not change the others (but the few whose
-    background it becomes). Without one it is
-    the evaluation protocol's squash of the full-size picture. Pictures are decoded once and kept reduced in
-    memory, up to `cache_bytes`; call `preload` before a DataLoader forks workers, else each decodes anew.
+    With a recipe each item is a new variant in each epoch, which depends only on (seed, epoch, sample id), and where
+    another background is drawn on the picture that gives it: the same for any number of workers, and adding a picture
+    does not change the others, but the few whose background it becomes. Without one it is the evaluation protocol's
+    squash of the full-size picture. Pictures are decoded once and kept reduced in memory, up to `cache_bytes`; call
+    `preload` before a DataLoader forks workers, else each decodes anew.
     """
 
     def __init__(

@@ -100,7 +100,8 @@ def evaluate(predictor: Predicts, samples: Sequence[Sample], recipe: EvaluateRec
 def evaluate_masks(samples: Sequence[Sample], recipe: EvaluateRecipe) -> Evaluation:
     """The same of masks that any other tool wrote, which stand in place of the samples' images.
 
-    They are of the picture's own size, black and white or grey: 255 is certainly person, above 127 is person.
+    They are of the picture's own size, black and white or grey: 255 is certainly person, above 127 is person; levels
+    of 0 and 1 alone are black and white.
     """
     return _evaluate(samples, recipe, _read_grey, lambda grey: np.asarray(grey / 255, np.float32))
 
@@ -141,8 +142,8 @@ def read_pair(sample: Sample, reader: Callable[[Path], Array] = read_image) -> t
     grey = _read(_read_grey, sample.mask)
     if image.shape[:2] != grey.shape:
         raise EvaluateError(
-            f"{sample.id}: expected a mask of the picture's size {image.shape[1]}x{image.shape[0]}, "
-            f"found {grey.shape[1]}x{grey.shape[0]}"
+            f"{sample.id}: expected a mask of the size of {sample.image}, {image.shape[1]}x{image.shape[0]}, "
+            f"found {grey.shape[1]}x{grey.shape[0]} in {sample.mask}"
         )
     return image, (grey > MASK_THRESHOLD).astype(np.uint8)
 

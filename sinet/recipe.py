@@ -31,7 +31,7 @@ class BlurKinds(Recipe):
 
 
 class AugmentRecipe(Recipe):
-    """What `sinet.augment.augment` draws; a factor of 1 changes nothing."""
+    """What `sinet.data` (the background) and `sinet.augment` (all else) draw; a factor of 1 changes nothing."""
 
     aspect: Literal["squash", "keep"]  # squash to the square as the evaluation does, or fit whole into it
     flip: Probability
@@ -163,9 +163,8 @@ class TrainRecipe(Recipe):
         int, Field(ge=32, multiple_of=32)
     ]  # pixels, the input size the weights file asks for
     input: InputScale
-    precision: Literal[
-        "float32", "bfloat16"
-    ]  # of the forward and backward pass; weights and loss stay float32
+    # Of the forward and backward pass; weights and loss stay float32.
+    precision: Literal["float32", "bfloat16"]
     class_weights: Annotated[
         bool, Field(strict=True)
     ]  # 1 / log(1.10 + frequency), frequencies of the train side

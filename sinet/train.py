@@ -1,9 +1,10 @@
 """Train SINet in the paper's two phases: the encoder alone on labels at 1/8, then the whole network.
 
 Each phase starts from the best weights of the one before (judged on dev), with a fresh Adam whose weight
-decay has three tiers. Augmented pictures, their order and the learning rate depend on nothing but (seed,
-epoch, id) and the step, so a run that was killed goes on from its last epoch to the result of an undisturbed
-one on the same machine (on a GPU: up to the order in which it adds). The test side is never seen here.
+decay has three tiers. Augmented pictures, their order and the learning rate depend on nothing but the
+samples, (seed, epoch, id) and the step, so a run that was killed goes on from its last epoch to the result
+of an undisturbed one on the same machine (on a GPU: up to the order in which it adds). The test side is
+never seen here.
 """
 
 import logging

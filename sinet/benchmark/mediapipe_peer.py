@@ -33,9 +33,13 @@ def main() -> None:
         path for path in options.pictures.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png")
     )
     if options.list:
-        listed = {_bare(line.strip()) for line in options.list.read_text().split()}
+        listed = {_bare(line.strip()) for line in options.list.read_text(encoding="utf-8-sig").splitlines()}
         paths = [path for path in paths if _bare(path.stem) in listed]
+    if not paths:
+        parser.error(f"expected pictures (jpg, jpeg, png) in {options.pictures}, found none")
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.out.samefile(options.pictures):
+        parser.error(f"expected another folder to write to than that of the pictures, {options.pictures}")
     times = []
     with mediapipe.solutions.selfie_segmentation.SelfieSegmentation(model_selection=PORTRAIT_MODEL) as peer:
         for path in paths:
@@ -47,12 +51,14 @@ def main() -> None:
             probability = peer.process(rgb).segmentation_mask
             times.append((time.process_time() - start) * 1e3)
             grey = np.rint(probability * 255).astype(np.uint8)
+            grey[grey == 1] = 0  # a file with levels of 0 and 1 alone counts as black and white
             cv2.imwrite(str(options.out / f"{path.stem}.png"), grey)
     print(f"{len(times)} pictures, {statistics.median(times):.1f} ms of CPU a picture (median)")
 
 
 def _bare(stem: str) -> str:
-    return stem.lstrip("0") or "0"
+    """A whole number without the zeros before it; another stem as it is."""
+    return str(int(stem)) if stem.isascii() and stem.isdigit() else stem
 
 
 if __name__ == "__main__":

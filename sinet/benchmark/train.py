@@ -61,7 +61,7 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
 
 
 def our_step(x: Tensor, target: Tensor, *, compiled: bool = False, half: bool = False) -> Work:
-    """The step of `sinet.train`: its PReLU, band and three groups, a fused Adam, channels last."""
+    """The step of `sinet.train`: its fused modules, band and three groups, a fused Adam, channels last."""
     model = SINet().train()
     optimizer = torch.optim.Adam(parameter_groups(model, DECAY), lr=RATE, fused=True)
     network: Any = torch.compile(model) if compiled else model

@@ -161,11 +161,19 @@ def test_the_server_is_not_asked_for_a_mask_that_it_noted_with_the_review():
     asked = []
     (task_2,) = pulled(task(2, noted(NEAR)), ask=lambda subject: asked.append(subject.task))
     assert asked == [2] and task_2.proposed is None, "what it noted is of another teacher's mask"
-    for damage in ({}, None, {"result": None}, {"result": [{"type": "brushlabels", "value": {}}]}):
+    for damage in (
+        {},
+        None,
+        7,
+        {"result": None},
+        {"result": "lost"},
+        {"result": [{"type": "brushlabels", "value": {}}]},
+        {"result": [{"type": "brushlabels", "value": None}]},
+    ):
         pulled(
             task(3, {**said("reject"), "prediction": damage}), ask=lambda subject: asked.append(subject.task)
         )
-    assert asked == [2, 3, 3, 3, 3]
+    assert asked == [2] + 7 * [3]
 
 
 def test_a_proposal_that_nobody_knows_is_told_anew_once_it_is_known():

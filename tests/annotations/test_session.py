@@ -6,15 +6,21 @@ import json
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from annotations import review as reviews
+from annotations.__main__ import app
+from annotations.client import Project
 from annotations.errors import ReviewError
 from annotations.exported import read_export
 from annotations.import_files import publish, served, with_addresses
-from annotations.installation import Installation, free_port
+from annotations.installation import Installation, Running, free_port
 from annotations.pull import again, round_version, save_export, write_second_round
+from annotations.push import Sent, find_project
 from annotations.session import Outgoing, open_session, second_round, sources
 from annotations.settings import PUSH, SECOND_LOOK, read_settings
 from annotations.settle import Conflict
@@ -53,6 +59,42 @@ def test_a_missing_parameter_is_named(params: Path):
     (params / "params.yaml").unlink()
     with pytest.raises(ReviewError, match="run from the folder of dvc"):
         read_settings()
+
+
+@pytest.mark.parametrize("more", [[], ["--update-config"]])
+def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
+    params: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+):
+    """`make review` stops its server when the push fails, so that `push --update-config` finds none."""
+    content = yaml.safe_load((params / "params.yaml").read_text())
+    content["label_studio"]["url"] = "http://127.0.0.1:8080"
+    (params / "params.yaml").write_text(yaml.safe_dump(content))
+    PUSH.mkdir(parents=True)
+    (PUSH / "receipt.json").write_text("{}")
+    asked: list[bool] = []
+
+    def send(session: object, update_config: bool = False) -> tuple[Project, Sent]:
+        asked.append(update_config)
+        return Project(1, "portraits", ""), Sent(0, 0, 0, 0)
+
+    monkeypatch.setattr(Installation, "running", lambda self: Running(1, "http://127.0.0.1:8080"))
+    monkeypatch.setattr(reviews, "healthy", lambda url: True)
+    monkeypatch.setattr(reviews, "send", send)
+    done = CliRunner().invoke(app, ["review", *more])
+    assert done.exit_code == 0, done.output
+    assert asked == [bool(more)]
+
+
+def test_another_interface_on_the_server_says_how_it_is_replaced():
+    class Server:
+        url = "http://127.0.0.1:8080"
+
+        def projects(self, title: str) -> list[Project]:
+            return [Project(1, title, "<View/>")]
+
+    server: Any = Server()
+    with pytest.raises(ReviewError, match=r"push --update-config` .*annotations review --update-config`"):
+        find_project(server, "portraits", "<View><Image/></View>")
 
 
 def test_second_looks_are_sent_where_there_are_any(params: Path):

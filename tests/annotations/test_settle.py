@@ -155,7 +155,22 @@ def test_tasks_of_others_are_passed_over():
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{}", b"[", b"[%b", b"[%b %b]", b"[%b,", b"[%b,]", b"[] []", b"<html>", b"[\xff]"]
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[",
+        b"[%b",
+        b"[%b %b]",
+        b"[%b,",
+        b"[%b,]",
+        b"[] []",
+        b"<html>",
+        b"[\xff]",
+        b"[[1]",
+        b"[1]",
+        b"[{}]",
+    ],
 )
 def test_an_export_that_is_no_list_is_refused(content: bytes):
     with pytest.raises(ReviewError, match=r"the server's export is no JSON .*pull again"):

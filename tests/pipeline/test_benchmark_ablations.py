@@ -6,7 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from pipeline.__main__ import app
 from pipeline.benchmark import ablations, runs
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
@@ -96,6 +98,12 @@ def test_each_variant_changes_one_thing() -> None:
 def _changes(before: TrainRecipe, after: TrainRecipe) -> dict[str, Any]:
     flat = [pd.json_normalize(recipe.model_dump()).iloc[0].to_dict() for recipe in (before, after)]
     return {key: value for key, value in flat[1].items() if flat[0][key] != value}
+
+
+@pytest.mark.parametrize("name", ["ablations", "mixes", "queue"])
+def test_a_size_that_sinet_does_not_take_is_refused(name: str) -> None:
+    done = CliRunner().invoke(app, ["benchmark", name, "--size", "100"])
+    assert done.exit_code == 2 and "multiple of 32" in " ".join(done.stderr.split())
 
 
 def test_a_dataset_without_a_dev_side_is_refused(project: Path) -> None:

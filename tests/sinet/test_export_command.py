@@ -115,6 +115,15 @@ def test_8_bit_integers_need_pictures_and_no_preprocessing(
     assert not (tmp_path / "m.onnx").exists()
 
 
+def test_8_bit_integers_do_not_take_the_place_of_the_exact_file(weights: Path, tmp_path: Path) -> None:
+    write_portraits(tmp_path, 1)
+    out, same = tmp_path / "m.onnx", tmp_path / "images" / ".." / "m.onnx"
+    done = command(weights, out, "--int8", same, "--pictures", tmp_path / "images")
+    assert done.exit_code == 1
+    assert f"--int8 writes a second file; give it another name than {out}" in done.stderr
+    assert not out.exists()
+
+
 def test_evaluate_measures_an_exported_file(
     exported: Path, weights: Path, tmp_path: Path, predictor: Predictor
 ) -> None:
