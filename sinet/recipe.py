@@ -170,7 +170,8 @@ class TrainRecipe(Recipe):
     ]  # 1 / log(1.10 + frequency), frequencies of the train side
     weight_decay: WeightDecay
     # per step, of the running mean of the weights that dev judges and that is kept; 0: the weights themselves.
-    # It must forget within an epoch: 0.998 over 100 steps an epoch was useless, its running statistics fit no weights.
+    # At most 1 - 1 / (steps an epoch), to forget within an epoch: 0.998 over 100 steps an epoch was useless, its
+    # running statistics fit no weights.
     average_decay: Annotated[float, Field(ge=0, lt=1)]
     evaluate_every: Annotated[int, Field(ge=1)]  # epochs; the last epoch always counts
     best_from: Probability  # share of a phase's epochs after which the best on dev is kept

@@ -148,13 +148,13 @@ def _train_phase(
     groups = parameter_groups(model.encoder if name == "encoder" else model, recipe.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
     model.load_state_dict(state.model)
-    average = _running_mean(model, recipe.average_decay)
+    steps = max(1, len(data) // phase.batch)
+    average = _running_mean(model, recipe.average_decay, steps)
     if state.epoch:
         optimizer.load_state_dict(state.optimizer)
         if average is not None:
             average.load_state_dict(state.average)
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
-    steps = max(1, len(data) // phase.batch)
     half = recipe.precision == "bfloat16"
     run = _Run(name, phase, model, average, optimizer, data, preprocessing, weights, device, steps, half)
     data.resize(phase.size)
@@ -268,7 +268,9 @@ class _Waiting:
         return self._waited / max(1e-9, self._taken)
 
 
-def _running_mean(model: SINet, decay: float) -> AveragedModel | None:
+def _running_mean(model: SINet, decay: float, steps: int) -> AveragedModel | None:
+    """The mean forgets within the `steps` of an epoch: over a longer time its running statistics fit no weights."""
+    decay = min(decay, 1 - 1 / steps)
     if not decay:
         return None
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)

@@ -228,29 +228,37 @@ def test_an_empty_side_is_an_error(
         train(samples[:train_count], dev[:dev_count], tiny_recipe(), tmp_path, CPU)
 
 
+@pytest.mark.parametrize(("asked", "decay"), [(0.25, 0.25), (0.98, 0.5)])
 def test_the_running_mean_is_kept_and_judged(
-    samples: list[Sample], dev: list[Sample], tmp_path: Path
+    samples: list[Sample],
+    dev: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: float,
+    decay: float,
 ) -> None:
-    """One step an epoch at a constant rate: after the second it is 0.75 of the first weights, 0.25 of the second."""
+    """Two steps an epoch, so that 0.98 becomes 0.5: a longer mean would reach past the epoch."""
+    seen: list[dict[str, torch.Tensor]] = []
+    update = training.AveragedModel.update_parameters
+
+    def noted(self: training.AveragedModel, model: torch.nn.Module) -> None:
+        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+        update(self, model)
+
+    monkeypatch.setattr(training.AveragedModel, "update_parameters", noted)
     phase = tiny_recipe().phases.full.model_dump()
-    constant = {"kind": "steps", "milestones": [9], "factor": 0.5, "warmup": 0}
-    states, results = [], []
-    for epochs in (1, 2):
-        phases = {
-            "encoder": {**phase, "epochs": 0},
-            "full": {**phase, "epochs": epochs, "batch": 10, "schedule": constant},
-        }
-        recipe = tiny_recipe(phases=phases, average_decay=0.75, best_from=1.0)
-        results.append(train(samples, dev, recipe, tmp_path / str(epochs), CPU))
-        state = load_state(tmp_path / str(epochs))
-        assert state is not None
-        states.append(state.model)
-    for key, first in states[0].items():
-        if first.is_floating_point():
-            mean = 0.75 * first + 0.25 * states[1][key]
-            assert torch.allclose(results[1].model.state_dict()[key], mean, atol=1e-6), key
-    judged = evaluate_dev(results[1].model, read_dev(dev, 64), results[1].preprocessing)
-    assert judged[0] == results[1].dev_foreground_iou
+    phases = {"encoder": {**phase, "epochs": 0}, "full": {**phase, "epochs": 2, "batch": 5}}
+    result = train(
+        samples, dev, tiny_recipe(phases=phases, average_decay=asked, best_from=1.0), tmp_path, CPU
+    )
+    assert len(seen) == 4
+    for key, mean in seen[0].items():
+        if mean.is_floating_point():
+            for one in seen[1:]:
+                mean = decay * mean + (1 - decay) * one[key]
+            assert torch.allclose(result.model.state_dict()[key], mean, atol=1e-6), key
+    judged = evaluate_dev(result.model, read_dev(dev, 64), result.preprocessing)
+    assert judged[0] == result.dev_foreground_iou
 
 
 def test_without_a_running_mean_the_last_weights_are_kept(
