@@ -35,6 +35,9 @@ _FULL = (
     "file too large",
 )
 
+# What it says of an address inside a private network, whatever the key.
+_PRIVATE = ("resolves to a reserved network address", "URL was not allowed")
+
 
 class ServerError(ReviewError):
     """The server refused, failed or was not reached."""
@@ -316,8 +319,8 @@ def _body(answer: httpx.Response) -> Any:
 def _refused(what: str, url: str, status: int | None, body: Any) -> ServerError:
     detail = str(body["detail"])[:200] if isinstance(body, dict) and "detail" in body else "no detail"
     said = f"could not {what}: {url} answered {status} ({detail})"
-    if status == 403 and "url was not allowed" in detail.lower():
-        return ServerError(said)  # an address inside a private network, whatever the key
+    if status == 403 and any(words in detail for words in _PRIVATE):
+        return ServerError(said)
     if status in (401, 403):
         return ServerError(
             f"{said}; the key in LABEL_STUDIO_API_KEY is wrong, expired or revoked, or may not do this: make a "

@@ -227,8 +227,7 @@ def test_a_bucket_has_one_source_storage(there: list[BucketStorage], written: li
     [
         (
             403,
-            "The provided URL was not allowed. URLs must use http:// or https://, and must not resolve to local or "
-            "private network addresses when SSRF protection applies.",
+            "URL resolves to a reserved network address (block: 127.0.0.0/8)",
         ),
         (
             500,
