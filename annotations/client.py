@@ -7,7 +7,7 @@ Errors carry the status code and the server's `detail`: an ApiError's text can h
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +33,9 @@ _FULL = (
     "quota exceeded",
     "file too large",
 )
+
+# What it says of an address inside a private network, whatever the key.
+_PRIVATE = ("resolves to a reserved network address", "URL was not allowed")
 
 
 class ServerError(ReviewError):
@@ -61,6 +64,28 @@ class TaskHead:
     version: str
     touched: bool  # it has an annotation, a skip or a draft
     predictions: int
+
+
+@dataclass(frozen=True)
+class BucketAccess:
+    """A folder of a bucket and the keys to it, as a server is told them."""
+
+    bucket: str
+    prefix: str  # the folder, without a slash at its ends; "" for the bucket itself
+    region: str  # "" for the server's default
+    endpoint: str  # "" for Amazon's own
+    key_id: str = field(repr=False)
+    secret: str = field(repr=False)
+    token: str = field(repr=False)  # of keys for a while; "" for lasting ones
+
+
+@dataclass(frozen=True)
+class BucketStorage:
+    """A source storage of a project, as far as it can be recognised; a server tells nobody its keys."""
+
+    id: int
+    title: str
+    bucket: str
 
 
 class Client:
@@ -121,6 +146,40 @@ class Client:
                 project=project.id, title="pictures", path=path, use_blob_urls=True
             )
 
+    def bucket_storages(self, project: Project) -> list[BucketStorage]:
+        """The project's source storages in buckets."""
+        with self._asking("list the source storages"):
+            found = self._sdk.import_storage.s3.list(project=project.id)
+        return [BucketStorage(int(one.id), str(one.title), str(one.bucket)) for one in found]
+
+    def write_bucket_storage(
+        self, project: Project, title: str, access: BucketAccess, storage: int | None = None
+    ) -> None:
+        """Let the project show a bucket's files: a new storage, or all of an earlier one anew.
+
+        The server looks into the folder first, and refuses one that it cannot read or that is empty. Nothing is
+        imported from there, and the files come through the server (no `presign`), for who is logged in.
+        """
+        told = {
+            "title": title,
+            "bucket": access.bucket,
+            "prefix": access.prefix,
+            "region_name": access.region,
+            "s3endpoint": access.endpoint,
+            "aws_access_key_id": access.key_id,
+            "aws_secret_access_key": access.secret,
+            "aws_session_token": access.token,
+            "use_blob_urls": True,
+            "presign": False,
+            "synchronizable": False,
+        }
+        storages = self._sdk.import_storage.s3
+        with self._asking("add the source storage" if storage is None else "renew the source storage"):
+            if storage is None:
+                storages.create(project=project.id, **told)
+            else:
+                storages.update(id=storage, project=project.id, **told)
+
     def uploads(self, project: Project) -> dict[str, str]:
         """The files that this key's user uploaded into the project: address by the name that they were given."""
         with self._asking("list the uploaded files"):
@@ -159,9 +218,10 @@ class Client:
                 raise
 
     def task(self, task: int) -> dict[str, Any]:
-        """One task's `data` and `predictions`, as the server gives them."""
+        """One task's `data` and `predictions`, as they were sent: with s3:// addresses where it has some."""
+        as_sent: Any = {"additional_query_parameters": {"resolve_uri": "false"}}
         with self._asking(f"read task {task}"):
-            found = self._sdk.tasks.get(id=str(task))
+            found = self._sdk.tasks.get(id=str(task), request_options=as_sent)
             predictions = [
                 one if isinstance(one, dict) else one.model_dump(mode="json")
                 for one in found.predictions or ()
@@ -258,6 +318,8 @@ def _body(answer: httpx.Response) -> Any:
 def _refused(what: str, url: str, status: int | None, body: Any) -> ServerError:
     detail = str(body["detail"])[:200] if isinstance(body, dict) and "detail" in body else "no detail"
     said = f"could not {what}: {url} answered {status} ({detail})"
+    if status == 403 and any(words in detail for words in _PRIVATE):
+        return ServerError(said)
     if status in (401, 403):
         return ServerError(
             f"{said}; the key in LABEL_STUDIO_API_KEY is wrong, expired or revoked, or may not do this: make a "

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from annotations.bucket import SCHEME, open_bucket, show
 from annotations.client import Client, Project, on_this_machine
 from annotations.errors import ReviewError
 from annotations.import_files import Task, publish, read_tasks, served, with_addresses
@@ -15,7 +16,7 @@ from annotations.installation import Installation
 from annotations.push import Sent, find_project, missing, push, without_masks
 from annotations.settings import PROJECT, PUSH, REVIEW_DATA, SECOND_LOOK, SHELF, Settings, read_settings
 from annotations.tasks import LABEL_CONFIG
-from annotations.upload import SHELF_CONFIG, UPLOAD, upload
+from annotations.upload import SHELF_CONFIG, UPLOAD, Shelf, upload
 
 API_KEY = "LABEL_STUDIO_API_KEY"
 
@@ -115,11 +116,17 @@ def _shown(session: Session, project: Project, tasks: list[Task], source: Path) 
     if session.own_server:
         publish(tasks, source, session.installation.pictures)
         return served
-    if session.settings.picture_root != UPLOAD:
+    root = session.settings.picture_root
+    if root == UPLOAD:
+        absent = missing(tasks, session.client.heads(project))
+        shelf = find_project(session.client, SHELF, SHELF_CONFIG)
+        uploaded = upload(Shelf(session.client, shelf), absent, source)
+    elif root.startswith(SCHEME) and tasks:
+        bucket = open_bucket(root)
+        uploaded = upload(bucket, tasks, source)  # of all: the bucket's name may now lead to another storage
+        show(session.client, project, bucket)
+    else:
         return lambda task: {}
-    absent = missing(tasks, session.client.heads(project))
-    shelf = find_project(session.client, SHELF, SHELF_CONFIG)
-    uploaded = upload(session.client, shelf, absent, source)
     return lambda task: uploaded.get(task["data"]["version"], {})
 
 

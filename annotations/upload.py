@@ -1,13 +1,16 @@
-"""Put what tasks show on a server that reads no folder of ours: by upload, each file once.
+"""Put what tasks show on a server that reads no folder of ours, each file once.
 
-Label Studio takes files only into a project whose interface shows a single picture, so that they lie in a project of
-their own, which has no tasks. A file's name holds the task's version, so that no file is ever replaced, and the list
-of that project's files on the server says which are there: whatever breaks off an upload, the next one goes on from it.
+A file's name holds the task's version, so that no file is ever replaced, and the list of the files that are there says
+which are missing: whatever breaks off an upload, the next one goes on from it. The place is a bucket, or Label Studio
+itself, which takes files only into a project whose interface shows a single picture, so that they lie in a project of
+their own, which has no tasks.
 """
 
 import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tqdm import tqdm
 
@@ -19,10 +22,44 @@ UPLOAD = "upload"  # label_studio.picture_root of a server that gets the picture
 SHELF_CONFIG = '<View><Image name="picture" value="$picture"/></View>'  # of the project that holds the files
 
 
-def upload(client: Client, shelf: Project, tasks: Iterable[Task], source: Path) -> dict[str, dict[str, str]]:
-    """Upload what the tasks show from SOURCE (data/push/images); the server's addresses of it, by version and kind.
+class Place(Protocol):
+    """Where uploaded files lie."""
 
-    `tasks` are those that the server lacks; the files go into the project `shelf`, whose interface is SHELF_CONFIG.
+    @property
+    def where(self) -> str:
+        """Its address, for a message."""
+
+    def files(self) -> dict[str, str]:
+        """What is there: the address that tasks name it by, by file name."""
+
+    def put(self, name: str, content: bytes) -> None:
+        """Add a file."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A project of Label Studio that holds files, with SHELF_CONFIG as its interface."""
+
+    client: Client
+    project: Project
+
+    @property
+    def where(self) -> str:
+        """The server."""
+        return self.client.url
+
+    def files(self) -> dict[str, str]:
+        """What this key's user uploaded: address by name."""
+        return self.client.uploads(self.project)
+
+    def put(self, name: str, content: bytes) -> None:
+        """Upload a file."""
+        self.client.upload(self.project, name, content)
+
+
+def upload(place: Place, tasks: Iterable[Task], source: Path) -> dict[str, dict[str, str]]:
+    """Upload what the tasks show from SOURCE (data/push/images); the addresses of it there, by version and kind.
+
     ReviewError where a file is missing here or did not arrive there.
     """
     wanted: dict[str, Path] = {}
@@ -32,15 +69,15 @@ def upload(client: Client, shelf: Project, tasks: Iterable[Task], source: Path) 
         names = {kind: _uploaded_name(task, kind, file) for kind, file in files.items()}
         named[task["data"]["version"]] = names
         wanted |= {names[kind]: file for kind, file in files.items()}
-    absent = sorted(wanted.keys() - client.uploads(shelf).keys())
+    absent = sorted(wanted.keys() - place.files().keys())
     for name in tqdm(absent, desc="upload", unit="file", disable=not absent):
-        client.upload(shelf, name, wanted[name].read_bytes())
-    there = client.uploads(shelf)
+        place.put(name, wanted[name].read_bytes())
+    there = place.files()
     lost = sorted(wanted.keys() - there.keys())
     if lost:
         raise ReviewError(
-            f"{len(lost)} of {len(wanted)} pictures did not arrive at {client.url} ({lost[0]} ...); run push again: it "
-            "sends only what is missing"
+            f"{len(lost)} of {len(wanted)} pictures did not arrive at {place.where} ({lost[0]} ...); run push again: "
+            "it sends only what is missing"
         )
     return {version: {kind: there[name] for kind, name in names.items()} for version, names in named.items()}
 
