@@ -194,7 +194,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 def _hint(folder: Path, params: LabelStudioParams) -> str:
     shown = f"must show {folder}/images at {params.picture_root}"
-    if params.picture_root == "upload":
+    if params.picture_root == "upload" or params.picture_root.startswith("s3://"):
         shown = "gets their pictures with them"
     return (
         f"`make review` sends them to a Label Studio on this machine, `python -m annotations push` to the one at "
