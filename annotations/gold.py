@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from annotations.agreement import Mask, inner_boundary, mask_iou
 
@@ -58,11 +59,11 @@ def _growing(mask: Mask, place: Point, kind: Kind) -> Iterator[Mask]:
 
 
 def _wider(mask: Mask, place: Point, reach: int) -> Mask:
-    return np.asarray(cv2.dilate(mask, _disc(reach)), np.uint8)
+    return (_distance(1 - mask) <= reach).astype(np.uint8)
 
 
 def _narrower(mask: Mask, place: Point, reach: int) -> Mask:
-    return np.asarray(cv2.erode(mask, _disc(reach)), np.uint8)
+    return (_distance(mask) > reach).astype(np.uint8)
 
 
 def _missing(mask: Mask, place: Point, reach: int) -> Mask:
@@ -73,8 +74,12 @@ def _added(mask: Mask, place: Point, reach: int) -> Mask:
     return mask | _spot(mask, place, reach)
 
 
-def _disc(reach: int) -> Mask:
-    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1)), np.uint8)
+def _distance(mask: Mask) -> NDArray[np.float32]:
+    """Pixels from each pixel of the mask to the nearest outside it; what is beyond the picture counts for neither.
+
+    A disc of a hundred pixels that goes over a picture takes seconds, and this a millisecond whatever the reach.
+    """
+    return np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
 
 
 def _spot(mask: Mask, place: Point, reach: int) -> Mask:

@@ -1,10 +1,12 @@
 """Gold tasks: the damage shows, is the same every time, and is not the same everywhere."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations import gold
 from annotations.agreement import AGREE_IOU, mask_iou
 from annotations.gold import DAMAGED_IOU, WORST_IOU, damaged
 from tests.annotations.drawn import person
@@ -38,6 +40,25 @@ def test_the_smallest_and_largest_masks(rows: int):
     for number in range(8):
         wrong = damaged(mask, f"{number:016x}")
         assert wrong.any() and mask_iou(wrong, mask) <= DAMAGED_IOU
+
+
+@pytest.mark.parametrize("ground", [20, 200])
+def test_a_mask_that_fills_nearly_all_of_a_photograph(ground: int):
+    """It cannot grow until that shows: every reach is tried, which took minutes with discs that went over it."""
+    mask = np.ones((800, 600), np.uint8)
+    mask[:ground, :ground] = 0
+    for number in range(4):
+        wrong = damaged(mask, f"{number:016x}")
+        assert WORST_IOU <= mask_iou(wrong, mask) <= DAMAGED_IOU
+
+
+@pytest.mark.parametrize("reach", [1, 2, 5])
+def test_wider_and_narrower_are_a_disc_that_goes_along_the_outline(reach: int):
+    mask = person(3)[1]
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    disc = (x * x + y * y <= reach * reach).astype(np.uint8)
+    assert np.array_equal(gold._wider(mask, (0, 0), reach), cv2.dilate(mask, disc))
+    assert np.array_equal(gold._narrower(mask, (0, 0), reach), cv2.erode(mask, disc))
 
 
 def test_nobody_cannot_be_damaged():
