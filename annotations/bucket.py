@@ -15,10 +15,10 @@ from urllib.parse import urlsplit
 
 from annotations.client import BucketAccess, Client, Project
 from annotations.errors import ReviewError
+from annotations.settings import BUCKET
 
 log = logging.getLogger("annotations")
 
-SCHEME = "s3://"  # of a label_studio.picture_root in a bucket
 TITLE = "SINet portraits"  # of the source storage that push adds to the project, and renews
 
 _ENDPOINT = "AWS_ENDPOINT_URL"
@@ -42,7 +42,7 @@ class Bucket:
         with self._asking("list"):
             found = pages.paginate(Bucket=self.access.bucket, Prefix=folder, Delimiter="/")
             keys = [str(one["Key"]) for page in found for one in page.get("Contents", ())]
-        return {key.removeprefix(folder): f"{SCHEME}{self.access.bucket}/{key}" for key in keys}
+        return {key.removeprefix(folder): f"{BUCKET}{self.access.bucket}/{key}" for key in keys}
 
     def put(self, name: str, content: bytes) -> None:
         """Put a file into the folder."""
@@ -70,7 +70,7 @@ def open_bucket(address: str) -> Bucket:
         raise ReviewError(
             f"pictures in {address} need boto3, which is not installed; run `python -m pip install -e '.[s3]'`"
         ) from None
-    bucket, _, prefix = address.removeprefix(SCHEME).partition("/")
+    bucket, _, prefix = address.removeprefix(BUCKET).partition("/")
     with _asking(f"reach {address}", bucket, f"the address in {_ENDPOINT}"):
         session = boto3.Session()
         region = session.region_name or os.environ.get("AWS_REGION") or ""

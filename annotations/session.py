@@ -8,15 +8,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from annotations.bucket import SCHEME, open_bucket, show
+from annotations.bucket import open_bucket, show
 from annotations.client import Client, Project, on_this_machine
 from annotations.errors import ReviewError
 from annotations.import_files import Task, publish, read_tasks, served, with_addresses
 from annotations.installation import Installation
 from annotations.push import Sent, find_project, missing, push, without_masks
-from annotations.settings import PROJECT, PUSH, REVIEW_DATA, SECOND_LOOK, SHELF, Settings, read_settings
+from annotations.settings import (
+    BUCKET,
+    PROJECT,
+    PUSH,
+    REVIEW_DATA,
+    SECOND_LOOK,
+    SHELF,
+    UPLOAD,
+    Settings,
+    read_settings,
+)
 from annotations.tasks import LABEL_CONFIG
-from annotations.upload import SHELF_CONFIG, UPLOAD, Shelf, upload
+from annotations.upload import SHELF_CONFIG, Shelf, upload
 
 API_KEY = "LABEL_STUDIO_API_KEY"
 
@@ -121,7 +131,7 @@ def _shown(session: Session, project: Project, tasks: list[Task], source: Path) 
         absent = missing(tasks, session.client.heads(project))
         shelf = find_project(session.client, SHELF, SHELF_CONFIG)
         uploaded = upload(Shelf(session.client, shelf), absent, source)
-    elif root.startswith(SCHEME) and tasks:
+    elif root.startswith(BUCKET) and tasks:
         bucket = open_bucket(root)
         uploaded = upload(bucket, tasks, source)  # of all: the bucket's name may now lead to another storage
         show(session.client, project, bucket)

@@ -17,6 +17,14 @@ ENVIRONMENT = Path(".cache/label-studio-venv")  # `make label-studio` makes it
 PROJECT = "SINet portraits"
 SHELF = "SINet portraits: uploaded pictures"  # a project without tasks, which holds what was uploaded
 
+UPLOAD = "upload"  # label_studio.picture_root of a server that gets the pictures from us
+BUCKET = "s3://"  # how a picture_root in a bucket begins
+
+
+def brings_pictures(picture_root: str) -> bool:
+    """Whether push puts the pictures where the server shows them; else that is for others to do."""
+    return picture_root == UPLOAD or picture_root.startswith(BUCKET)
+
 
 @dataclass(frozen=True)
 class Settings:

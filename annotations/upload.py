@@ -18,7 +18,6 @@ from annotations.client import Client, Project
 from annotations.errors import ReviewError
 from annotations.import_files import Task, files_of, picture_name
 
-UPLOAD = "upload"  # label_studio.picture_root of a server that gets the pictures from us
 SHELF_CONFIG = '<View><Image name="picture" value="$picture"/></View>'  # of the project that holds the files
 
 

@@ -21,6 +21,7 @@ import pandas as pd
 
 from annotations.gold import damaged
 from annotations.quality import Purpose
+from annotations.settings import brings_pictures
 from annotations.tasks import (
     GUIDELINES,
     LABEL_CONFIG,
@@ -194,7 +195,7 @@ def _write(path: Path, content: bytes) -> Path:
 
 def _hint(folder: Path, params: LabelStudioParams) -> str:
     shown = f"must show {folder}/images at {params.picture_root}"
-    if params.picture_root == "upload" or params.picture_root.startswith("s3://"):
+    if brings_pictures(params.picture_root):
         shown = "gets their pictures with them"
     return (
         f"`make review` sends them to a Label Studio on this machine, `python -m annotations push` to the one at "
