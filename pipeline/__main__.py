@@ -9,6 +9,9 @@ from pipeline import configure as configuring
 from pipeline.errors import PipelineError
 from sinet.benchmark.command import Size
 
+Images = Annotated[int, typer.Option(min=1, help="image steps of each run")]
+Seeds = Annotated[int, typer.Option(min=1, help="runs of each line")]
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 benchmarks = typer.Typer(no_args_is_help=True, help="Measure what the README claims, on this machine.")
 app.add_typer(benchmarks, name="benchmark")
@@ -64,9 +67,9 @@ def benchmark_ingest(
 
 @benchmarks.command("mixes")
 def benchmark_mixes(
-    images: Annotated[int, typer.Option(min=1, help="image steps of each run")] = 20_000,
+    images: Images = 20_000,
     size: Size = 128,
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each mix")] = 3,
+    seeds: Seeds = 3,
 ) -> None:
     """SINet on growing mixes of human, crop, reviewed and pseudo masks of data/dataset, at an equal budget."""
     from pipeline.benchmark import mixes
@@ -76,9 +79,9 @@ def benchmark_mixes(
 
 @benchmarks.command("ablations")
 def benchmark_ablations(
-    images: Annotated[int, typer.Option(min=1, help="image steps of each run")] = 20_000,
+    images: Images = 20_000,
     size: Size = 128,
-    seeds: Annotated[int, typer.Option(min=1, help="runs of each variant")] = 3,
+    seeds: Seeds = 3,
 ) -> None:
     """SINet without its gate, its low-level branch, its boundary loss: what each is worth, at an equal budget."""
     from pipeline.benchmark import ablations

@@ -4,7 +4,6 @@
 measured on the dev side; the test side is not opened. Nothing is kept.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,16 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.benchmark.runs import budgeted, figures, heading, row
+from pipeline.benchmark.runs import budgeted, figures, heading, report
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import DATASET
 from pipeline.records import read_records
-from pipeline.train import samples_of
+from pipeline.train import samples_of, seen
 from sinet.model import SINet
 from sinet.recipe import TrainRecipe
-
-log = logging.getLogger("pipeline")
 
 MEAN, BEHIND = 0.98, 0.3  # of average_decay and augment.background, where the recipe has none
 
@@ -72,21 +69,18 @@ def variants(recipe: TrainRecipe) -> Sequence[Variant]:
 
 def main(images: int, size: int, seeds: int) -> None:
     """Print the table: a row a variant, each metric in percent as mean ± standard deviation over the seeds."""
-    records, params = read_records(DATASET), load_params()
-    seen = records[records["side"].isin(["train", "dev"])]
-    pictures = int((seen["side"] == "train").sum())
-    dev = samples_of(seen, "dev")
+    records, params = seen(read_records(DATASET)), load_params()
+    pictures = int((records["side"] == "train").sum())
+    dev = samples_of(records, "dev")
     if not pictures or not dev:
         raise PipelineError("expected a train and a dev side in data/dataset; run `dvc repro merge`")
     print(f"{images:,} image steps at {size} pixels, {seeds} seeds; on {len(dev)} dev pictures, in percent")
     print(heading("variant", "runs"), flush=True)
+    recipes = [budgeted(params.train, images, size, seed, pictures) for seed in range(1, seeds + 1)]
     for variant in variants(params.train):
-        runs = []
-        for seed in range(1, seeds + 1):
-            recipe = variant.change(budgeted(params.train, images, size, seed, pictures))
-            runs.append(figures(seen, recipe, dev, params.evaluate, variant.architecture))
-            log.info("%s, seed %d: foreground IoU %.4f", variant.name, seed, runs[-1]["foreground_iou"])
-        print(row(variant.name, len(runs), runs), flush=True)
+        changed = map(variant.change, recipes)
+        runs = (figures(records, recipe, dev, params.evaluate, variant.architecture) for recipe in changed)
+        report(variant.name, seeds, runs)
 
 
 def _augment(recipe: TrainRecipe, **changes: Any) -> TrainRecipe:

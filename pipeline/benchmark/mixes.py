@@ -4,19 +4,16 @@
 too) and params.yaml, and measures each run on the test side once. Nothing is kept.
 """
 
-import logging
 from collections.abc import Iterator
 
 import pandas as pd
 
-from pipeline.benchmark.runs import budgeted, figures, heading, row
+from pipeline.benchmark.runs import budgeted, figures, heading, report
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import DATASET
 from pipeline.records import read_records
 from pipeline.train import samples_of
-
-log = logging.getLogger("pipeline")
 
 KINDS = ("human", "crop", "reviewed", "pseudo")  # from the surest masks to the least sure ones
 
@@ -30,12 +27,10 @@ def main(images: int, size: int, seeds: int) -> None:
     print(f"{images:,} image steps at {size} pixels, {seeds} seeds; on {len(test)} test pictures, in percent")
     print(heading("trained on", "pictures"), flush=True)
     for name, chosen in mixes(records):
-        runs, pictures = [], int((chosen["side"] == "train").sum())
-        for seed in range(1, seeds + 1):
-            recipe = budgeted(params.train, images, size, seed, pictures)
-            runs.append(figures(chosen, recipe, test, params.evaluate))
-            log.info("%s, seed %d: foreground IoU %.4f", name, seed, runs[-1]["foreground_iou"])
-        print(row(name, pictures, runs), flush=True)
+        pictures = int((chosen["side"] == "train").sum())
+        recipes = (budgeted(params.train, images, size, seed, pictures) for seed in range(1, seeds + 1))
+        runs = (figures(chosen, recipe, test, params.evaluate) for recipe in recipes)
+        report(name, pictures, runs)
 
 
 def mixes(records: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

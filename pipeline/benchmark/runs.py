@@ -1,8 +1,9 @@
 """Many short training runs at an equal budget of image steps, and the table of what they reached."""
 
+import logging
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,10 @@ from sinet.evaluate import evaluate
 from sinet.model import SINet
 from sinet.predict import Predictor
 from sinet.recipe import EvaluateRecipe, Phases, TrainRecipe
+
+log = logging.getLogger("pipeline")
+
+Figures = dict[str, float | int]  # the four metrics, 0..1, and how many pictures
 
 METRICS = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
 _NAME, _COUNT, _CELL = 34, 9, 23  # widths of the columns
@@ -47,14 +52,23 @@ def figures(
     judged_on: Sequence[Sample],
     measure: EvaluateRecipe,
     architecture: type[SINet] = SINet,
-) -> dict[str, float | int]:
+) -> Figures:
     """The four metrics, 0..1, of one training run on the samples `judged_on`."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         trained = train(records, recipe, Path(folder), architecture)
     return evaluate(Predictor(trained.model, trained.preprocessing), judged_on, measure).figures()
 
 
-def row(name: str, count: int, runs: Sequence[dict[str, float | int]]) -> str:
+def report(name: str, count: int, runs: Iterable[Figures]) -> None:
+    """Print one line of the table, of runs with the seeds 1, 2, ...; `count` stands beside the name."""
+    done = []
+    for seed, found in enumerate(runs, start=1):
+        log.info("%s, seed %d: foreground IoU %.4f", name, seed, found["foreground_iou"])
+        done.append(found)
+    print(row(name, count, done), flush=True)
+
+
+def row(name: str, count: int, runs: Sequence[Figures]) -> str:
     """One line of the table: each metric in percent as mean ± standard deviation over the runs."""
     cells = []
     for metric in METRICS:
