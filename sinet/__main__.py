@@ -119,11 +119,8 @@ def evaluate(
 
     with _told("evaluate", evaluating.EvaluateError, WeightsError):
         lines = None if listed is None else _lines(listed)
-        if images is None and predicted is not None and weights is None:
-            judged = predicted
-        elif images is not None and predicted is None:
-            judged = images
-        else:
+        judged = images or predicted
+        if judged is None or (predicted is not None and (images is not None or weights is not None)):
             raise evaluating.EvaluateError("expected --images (with --weights, or without), or --predicted")
         samples, unmatched = evaluating.pair(judged, masks, lines)
         for line in unmatched:
@@ -199,7 +196,7 @@ def export(
     """
     from sinet import export as exporting
     from sinet import export_int8, export_openvino
-    from sinet.comparison import comparison_pictures
+    from sinet.comparison import MOST, comparison_pictures
     from sinet.files import InputError
     from sinet.images import ImageError
     from sinet.predict import Predictor
@@ -210,16 +207,16 @@ def export(
             raise InputError("--int8 needs --pictures to calibrate on, and is without the preprocessing")
         if int8 is not None and int8.resolve() == out.resolve():
             raise InputError(f"--int8 writes a second file; give it another name than {out}")
-        images = comparison_pictures(pictures)
+        images = comparison_pictures(pictures, None if int8 is None else export_int8.PICTURES)
+        compared = images[:MOST]
         model, card = load(weights)
         predictor = Predictor(model, card.preprocessing)
         exporting.export_onnx(out, model, card, OPSET, with_preprocessing)
-        _compared(out, exporting.difference(out, predictor, images), len(images))
+        _compared(out, exporting.difference(out, predictor, compared), len(compared))
         if openvino is not None:
             export_openvino.export_openvino(out, openvino, card)
-            _compared(openvino, export_openvino.difference(openvino, predictor, images), len(images))
+            _compared(openvino, export_openvino.difference(openvino, predictor, compared), len(compared))
         if int8 is not None:
-            images = comparison_pictures(pictures, export_int8.PICTURES)
             export_int8.export_int8(out, int8, predictor, images)
             iou = export_int8.agreement(int8, predictor, images)
             print(

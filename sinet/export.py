@@ -53,7 +53,7 @@ def export_onnx(
     if with_preprocessing:
         network = WithPreprocessing(model, card.preprocessing)
         example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), _quiet("torch.onnx"):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), quiet("torch.onnx"):
         warnings.simplefilter("ignore")  # of torch about its own internals
         program = torch.onnx.export(
             network.eval(),
@@ -119,7 +119,8 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 
 @contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
+def quiet(name: str) -> Iterator[None]:
+    """Let the logger of this name, "" for the root, say nothing but errors meanwhile."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
