@@ -16,6 +16,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from pipeline.errors import PipelineError
+from sinet.progress import bar_interval
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,7 +57,7 @@ def map_images(
         desc=desc,
         unit="img",
         file=sys.stderr,
-        mininterval=0.5 if sys.stderr.isatty() else 15,
+        mininterval=bar_interval(),
     )
     with bar, _environment(_ONE_THREAD):
         for result in _results(function, items, workers, initializer, initargs):

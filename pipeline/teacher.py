@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -35,11 +34,13 @@ from pipeline.records import dataset_hash, read_records
 from pipeline.stage import run, write_metrics, write_text
 from pipeline.store import Store
 from sinet import metrics
+from sinet.average import running_mean
 from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
 from sinet.data import PortraitDataset, Sample
 from sinet.device import choose_device, loader_workers, use_all_cores
 from sinet.images import read_image, read_mask
 from sinet.preprocess import Preprocessing, squash_mask
+from sinet.progress import bar_interval
 from sinet.schedule import rate_factor
 
 log = logging.getLogger("pipeline")
@@ -113,21 +114,21 @@ def train_teacher(
     use_all_cores()
     device = choose_device()
     card = _card(params)
-    run_ = _Run(params, card, encoder_weights, device)
     train = PortraitDataset(_samples(records, "train"), params.size, params.augment, params.seed)
+    steps = max(1, len(train) // params.batch)
+    run_ = _Run(params, card, encoder_weights, device, steps)
     train.preload("teacher: train")
     dev = load_dev(_samples(records, "dev"), params.size)
     folder = checkpoint_folder(records, params, encoder_weights, checkpoints)
     state = load_state(folder) or run_.first_state()
     run_.restore(state)
-    steps = max(1, len(train) // run_.batch)
     bar = tqdm(
         total=params.epochs * steps,
         initial=state.epoch * steps,
         desc="teacher",
         unit="step",
         file=sys.stderr,
-        mininterval=0.5 if sys.stderr.isatty() else 15,
+        mininterval=bar_interval(),
     )
     with bar:
         while state.epoch < params.epochs and state.epoch - state.best_epoch < params.patience:
@@ -233,7 +234,12 @@ class _Run:
     """Network, its running mean and optimizer of one training."""
 
     def __init__(
-        self, params: TeacherParams, card: deeplab.TeacherCard, weights: Path | None, device: torch.device
+        self,
+        params: TeacherParams,
+        card: deeplab.TeacherCard,
+        weights: Path | None,
+        device: torch.device,
+        steps: int,
     ) -> None:
         torch.manual_seed(params.seed)
         model = deeplab.build(card)
@@ -242,8 +248,7 @@ class _Run:
         self.params, self.card, self.device, self.batch = params, card, device, params.batch
         self.model = model.to(device)
         to_channels_last(self.model)
-        mean = get_ema_multi_avg_fn(params.average_decay)
-        self.average = AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True)
+        self.average = running_mean(self.model, params.average_decay, steps)
         self.optimizer = torch.optim.AdamW(
             _groups(self.model, params.weight_decay), lr=params.learning_rate, fused=True
         )

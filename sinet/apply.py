@@ -13,14 +13,14 @@ from sinet.compose import Background, compose, mask_of
 from sinet.files import Job
 from sinet.images import Array, ImageError, decode_image, encode_png, read_bytes
 from sinet.predict import Predictor
+from sinet.progress import bar_interval
 from sinet.video import VideoError
 
 
 def apply(predictor: Predictor, jobs: Sequence[Job], background: Background | None) -> list[str]:
     """Work on all jobs with a progress bar on stderr; returns a sentence for each one that failed."""
     failures = []
-    interval = 0.1 if sys.stderr.isatty() else 15
-    for job in tqdm(jobs, desc="predict", unit="file", file=sys.stderr, mininterval=interval):
+    for job in tqdm(jobs, desc="predict", unit="file", file=sys.stderr, mininterval=bar_interval(0.1)):
         try:
             _apply_one(predictor, job, background)
         except (ImageError, VideoError) as error:

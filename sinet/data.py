@@ -17,6 +17,7 @@ from tqdm import tqdm
 from sinet.augment import augment, squash
 from sinet.background import before_another_background
 from sinet.images import Array, read_image, read_mask
+from sinet.progress import bar_interval
 from sinet.recipe import AugmentRecipe
 
 log = logging.getLogger("sinet")
@@ -108,7 +109,7 @@ class PortraitDataset(Dataset[Item]):
             desc=desc,
             unit="img",
             file=sys.stderr,
-            mininterval=1 if sys.stderr.isatty() else 15,
+            mininterval=bar_interval(1),
         )
         for index in bar:
             self._picture(index)

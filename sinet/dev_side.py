@@ -11,10 +11,11 @@ from torch.nn.functional import cross_entropy, interpolate
 from tqdm import tqdm
 
 from sinet.data import Sample
-from sinet.device import bar_interval, network_input
+from sinet.device import network_input
 from sinet.images import Array, read_image, read_mask
 from sinet.metrics import count_pixels, foreground_iou, tabulate
 from sinet.preprocess import Preprocessing, squash_image, squash_mask
+from sinet.progress import bar_interval
 
 METRIC_SIZE = 224  # pixels: the foreground IoU is always that of the paper's protocol
 

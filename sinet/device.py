@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import sys
 
 import cv2
 import torch
@@ -27,11 +26,6 @@ def network_input(images: Tensor, preprocessing: Preprocessing, device: torch.de
     # Measured on a CPU: 1.2 times as many images a second.
     layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
     return x.contiguous(memory_format=layout)
-
-
-def bar_interval() -> float:
-    """Seconds between two states of a progress bar: in a log each is a line of its own."""
-    return 0.5 if sys.stderr.isatty() else 15
 
 
 def cores() -> int:

@@ -32,6 +32,7 @@ from sinet.metrics import (
 )
 from sinet.predict import Probability, enlarge
 from sinet.preprocess import squash_mask
+from sinet.progress import bar_interval
 from sinet.recipe import EvaluateRecipe
 
 MASK_THRESHOLD = 127  # grey levels; above it is person
@@ -116,8 +117,7 @@ def _evaluate(
         raise EvaluateError("expected at least one picture with its mask, found none")
     rows: list[Counts] = []
     native: list[Pixels] = []
-    interval = 0.5 if sys.stderr.isatty() else 15
-    for sample in tqdm(samples, desc="evaluate", unit="img", file=sys.stderr, mininterval=interval):
+    for sample in tqdm(samples, desc="evaluate", unit="img", file=sys.stderr, mininterval=bar_interval()):
         image, mask = read_pair(sample, reader)
         small, full = count_picture(probability(image), mask, recipe)
         rows.append(small)

@@ -57,14 +57,12 @@ def pointwise(x: Tensor, weight: Tensor) -> Tensor:
 
 def norm_act(x: Tensor, norm: nn.BatchNorm2d, slope: Tensor) -> Tensor:
     """PReLU of BatchNorm; keeps x alone."""
-    out: Tensor = _NormAct.apply(x, norm, norm.weight, norm.bias, slope)  # type: ignore[no-untyped-call]
-    return out
+    return _applied(_NormAct, x, norm, norm.weight, norm.bias, slope)
 
 
 def norm_act_pointwise(x: Tensor, norm: nn.BatchNorm2d, slope: Tensor, weight: Tensor) -> Tensor:
     """A 1x1 convolution (`weight` out x in) of PReLU of BatchNorm; keeps x alone."""
-    out: Tensor = _NormActPointwise.apply(x, norm, norm.weight, norm.bias, slope, weight)  # type: ignore[no-untyped-call]
-    return out
+    return _applied(_NormActPointwise, x, norm, norm.weight, norm.bias, slope, weight)
 
 
 def join(
@@ -76,7 +74,12 @@ def join(
 ) -> Tensor:
     """PReLU of BatchNorm of (both parts, each normalised, concatenated, plus the residual)."""
     learnt = [p for n in (*norms, norm) for p in (n.weight, n.bias)]
-    out: Tensor = _Join.apply(*parts, residual, norms, norm, *learnt, slope)  # type: ignore[no-untyped-call]
+    return _applied(_Join, *parts, residual, norms, norm, *learnt, slope)
+
+
+def _applied(function: Any, *arguments: Any) -> Tensor:
+    """The result of an autograd function, whose `apply` torch leaves untyped."""
+    out: Tensor = function.apply(*arguments)
     return out
 
 
@@ -89,7 +92,7 @@ class _NormAct(torch.autograd.Function):
         statistics = _measure(x, norm)
         ctx.eps = norm.eps
         ctx.save_for_backward(x, gamma, beta, slope, *statistics)
-        return _prelu(_normalised(x, gamma, beta, statistics), slope)
+        return functional.prelu(_normalised(x, gamma, beta, statistics), slope)
 
     @staticmethod
     @once_differentiable
@@ -118,7 +121,7 @@ class _NormActPointwise(torch.autograd.Function):
         statistics = _measure(x, norm)
         ctx.eps = norm.eps
         ctx.save_for_backward(x, gamma, beta, slope, weight, *statistics)
-        active = _prelu(_normalised(x, gamma, beta, statistics), slope)
+        active = functional.prelu(_normalised(x, gamma, beta, statistics), slope)
         return _planes(torch.mm(_rows(active), weight.t()), x)
 
     @staticmethod
@@ -128,7 +131,7 @@ class _NormActPointwise(torch.autograd.Function):
         statistics = Statistics(*measured)
         rows = _rows(gradient)
         normal = _normalised(x, gamma, beta, statistics)
-        to_weight = torch.mm(rows.t(), _rows(_prelu(normal, slope)))
+        to_weight = torch.mm(rows.t(), _rows(functional.prelu(normal, slope)))
         below, to_slope = _prelu_backward(_planes(torch.mm(rows, weight), x), normal, slope)
         to_x, to_gamma, to_beta = _norm_backward(below, x, gamma, statistics, ctx.eps)
         return to_x, None, to_gamma, to_beta, to_slope, to_weight
@@ -159,7 +162,7 @@ class _Join(torch.autograd.Function):
         whole = _measure(sums, norm)
         ctx.has_residual, ctx.eps = residual is not None, [n.eps for n in (*norms, norm)]
         ctx.save_for_backward(*parts, sums, *learnt, *measured[0], *measured[1], *whole)
-        return _prelu(_normalised(sums, gamma, beta, whole), slope)
+        return functional.prelu(_normalised(sums, gamma, beta, whole), slope)
 
     @staticmethod
     @once_differentiable
@@ -223,10 +226,6 @@ def _norm_backward(
         gradient, x, gamma, None, None, *statistics, True, eps, [True] * 3
     )
     return found
-
-
-def _prelu(x: Tensor, slope: Tensor) -> Tensor:
-    return functional.prelu(x, slope)
 
 
 def _prelu_backward(gradient: Tensor, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:

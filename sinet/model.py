@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sinet import fused_training
-from sinet.prelu import PReLU
 
 STRIDE = 32  # 8 of the encoder times the largest pooling of an S2 block
 GROUPS = 2  # of the S2 module's pointwise convolution, and of the channel shuffle behind it
@@ -149,7 +148,7 @@ class S2Block(nn.Module):
         super().__init__()
         self.pool = branch.pool
         self.conv = nn.Sequential(_depthwise(channels, branch.kernel), _batch_norm(channels))
-        self.act_conv1x1 = nn.Sequential(PReLU(channels), nn.Conv2d(channels, channels, 1, bias=False))
+        self.act_conv1x1 = nn.Sequential(nn.PReLU(channels), nn.Conv2d(channels, channels, 1, bias=False))
         self.bn = _batch_norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -181,7 +180,7 @@ class SqueezeDownsample(nn.Module):
             nn.Conv2d(channels_in, channels_out, 1, bias=False),
         )
         self.bn = _batch_norm(channels_out)
-        self.act = PReLU(channels_out)
+        self.act = nn.PReLU(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         parts: list[Any] = list(self.conv)
@@ -189,9 +188,9 @@ class SqueezeDownsample(nn.Module):
         x = attention(depthwise(x))
         if fused_training.fits(x, self.bn):
             x = fused_training.pointwise(x, pointwise.weight[:, :, 0, 0])
-            return fused_training.norm_act(x, self.bn, self.act.weight)
-        activated: Tensor = self.act(self.bn(pointwise(x)))
-        return activated
+        else:
+            x = pointwise(x)
+        return _norm_act(x, self.bn, self.act)
 
 
 class ChannelAttention(nn.Module):
@@ -202,7 +201,7 @@ class ChannelAttention(nn.Module):
         layers: list[nn.Module] = []
         widths = (channels, *hidden, channels)
         for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), PReLU(after)]
+            layers += [nn.Linear(before, after), nn.PReLU(after)]
         self.dense = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -217,14 +216,10 @@ class ConvNormAct(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding=kernel // 2, bias=False)
         self.bn = _batch_norm(channels_out)
-        self.act = PReLU(channels_out)
+        self.act = nn.PReLU(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
-        if fused_training.fits(x, self.bn):
-            return fused_training.norm_act(x, self.bn, self.act.weight)
-        activated: Tensor = self.act(self.bn(x))
-        return activated
+        return _norm_act(self.conv(x), self.bn, self.act)
 
 
 class NormAct(nn.Module):
@@ -233,13 +228,10 @@ class NormAct(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.bn = _batch_norm(channels)
-        self.act = PReLU(channels)
+        self.act = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        if fused_training.fits(x, self.bn):
-            return fused_training.norm_act(x, self.bn, self.act.weight)
-        activated: Tensor = self.act(self.bn(x))
-        return activated
+        return _norm_act(x, self.bn, self.act)
 
 
 class Pointwise(nn.Module):
@@ -271,6 +263,13 @@ def _batch_norm(channels: int) -> nn.BatchNorm2d:
 
 def _depthwise(channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, kernel, stride, padding=kernel // 2, groups=channels, bias=False)
+
+
+def _norm_act(x: Tensor, norm: nn.BatchNorm2d, act: nn.PReLU) -> Tensor:
+    if fused_training.fits(x, norm):
+        return fused_training.norm_act(x, norm, act.weight)
+    activated: Tensor = act(norm(x))
+    return activated
 
 
 def _shuffle(x: Tensor) -> Tensor:

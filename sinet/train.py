@@ -19,18 +19,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from sinet.average import running_mean
 from sinet.checkpoint import State, load_state, save_state
 from sinet.data import PortraitDataset, Sample
-from sinet.dev import DevSet, evaluate_dev, read_dev
-from sinet.device import bar_interval, loader_workers, network_input
+from sinet.dev_side import DevSet, evaluate_dev, read_dev
+from sinet.device import loader_workers, network_input
 from sinet.loss import class_weights, portrait_loss
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing
+from sinet.progress import bar_interval
 from sinet.recipe import Phase, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
 
@@ -61,6 +63,29 @@ class Trained:
     dev_loss: float
 
 
+class _Waiting:
+    """How much of an epoch's steps was spent waiting for pictures."""
+
+    def __init__(self) -> None:
+        self._waited = self._taken = 0.0
+
+    def counted(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
+        """The same batches, with the time that each let wait."""
+        start, self._waited = time.monotonic(), 0.0
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            now = time.monotonic()
+            self._waited, self._taken = self._waited + now - asked, now - start
+            if batch is None:
+                return
+            yield batch
+
+    def share(self) -> float:
+        """0..1 of the time from the first batch asked for to the end; what comes after, as dev, does not count."""
+        return self._waited / max(1e-9, self._taken)
+
+
 @dataclass(frozen=True)
 class _Run:
     """What stays the same through a phase."""
@@ -76,16 +101,12 @@ class _Run:
     device: torch.device
     steps: int  # an epoch
     half: bool  # bfloat16
-    waiting: "_Waiting" = field(default_factory=lambda: _Waiting())
+    waiting: _Waiting = field(default_factory=_Waiting)
 
     @property
     def judged(self) -> SINet:
         """What dev judges and what is kept: the running mean where there is one."""
         return self.model if self.average is None else cast(SINet, self.average.module)
-
-    def part(self, model: SINet) -> nn.Module:
-        """What this phase trains of a model: its encoder, or all of it."""
-        return model.encoder if self.name == "encoder" else model
 
 
 def train(
@@ -145,11 +166,12 @@ def _train_phase(
     """Bring `state` to the end of the phase, with a checkpoint after every epoch."""
     phase: Phase = getattr(recipe.phases, name)
     device = next(model.parameters()).device
-    groups = parameter_groups(model.encoder if name == "encoder" else model, recipe.weight_decay)
+    groups = parameter_groups(_part(name, model), recipe.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
     model.load_state_dict(state.model)
     steps = max(1, len(data) // phase.batch)
-    average = _running_mean(model, recipe.average_decay, steps)
+    decay = recipe.average_decay
+    average = running_mean(model, decay, steps) if decay else None
     if state.epoch:
         optimizer.load_state_dict(state.optimizer)
         if average is not None:
@@ -167,7 +189,7 @@ def _train_phase(
             row |= {"dev_foreground_iou": None, "dev_loss": None}
             last = epoch + 1 == phase.epochs
             if last or (epoch + 1) % recipe.evaluate_every == 0:
-                iou, row["dev_loss"] = evaluate_dev(run.part(run.judged), dev, preprocessing)
+                iou, row["dev_loss"] = evaluate_dev(_part(name, run.judged), dev, preprocessing)
                 row["dev_foreground_iou"] = iou
                 text = (
                     "%s %d/%d: loss %.4f, dev foreground IoU %.4f, %.0f %% of the time waiting for pictures"
@@ -185,7 +207,7 @@ def _train_phase(
 
 def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
     """One pass over the train side: means of the loss's terms, and the learning rate of the last step."""
-    network = run.part(run.model).train()
+    network = _part(run.name, run.model).train()
     sums = dict.fromkeys(TERMS, 0.0)
     rate = 0.0
     batches = run.waiting.counted(_batches(run.data, run.phase.batch, run.device))
@@ -245,35 +267,9 @@ def _label(masks: Tensor, logits: Tensor) -> Tensor:
     return masks.long()
 
 
-class _Waiting:
-    """How much of an epoch's steps was spent waiting for pictures."""
-
-    def __init__(self) -> None:
-        self._waited = self._taken = 0.0
-
-    def counted(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
-        """The same batches, with the time that each let wait."""
-        start, self._waited = time.monotonic(), 0.0
-        while True:
-            asked = time.monotonic()
-            batch = next(batches, None)
-            now = time.monotonic()
-            self._waited, self._taken = self._waited + now - asked, now - start
-            if batch is None:
-                return
-            yield batch
-
-    def share(self) -> float:
-        """0..1 of the time from the first batch asked for to the end; what comes after, as dev, does not count."""
-        return self._waited / max(1e-9, self._taken)
-
-
-def _running_mean(model: SINet, decay: float, steps: int) -> AveragedModel | None:
-    """The mean forgets within the `steps` of an epoch: over a longer time its running statistics fit no weights."""
-    decay = min(decay, 1 - 1 / steps)
-    if not decay:
-        return None
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+def _part(phase: str, model: SINet) -> nn.Module:
+    """What a phase trains of a model: its encoder, or all of it."""
+    return model.encoder if phase == "encoder" else model
 
 
 def _initial_model(seed: int, architecture: type[SINet] = SINet) -> SINet:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from sinet.compose import Background, compose, mask_of
 from sinet.images import Array
 from sinet.predict import Predictor
+from sinet.progress import bar_interval
 
 DEFAULT_RATE = 25.0  # frames a second, where the source does not say
 
@@ -144,7 +145,7 @@ def convert(
             total=clip.frames or None,
             unit="frame",
             file=sys.stderr,
-            mininterval=0.1 if sys.stderr.isatty() else 15,
+            mininterval=bar_interval(0.1),
             leave=False,
         )
         for frame in bar:

@@ -3,14 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from sinet.benchmark.timing import Row, Work, cpu_times, table
 from sinet.fused_training import plain_modules
 from sinet.loss import portrait_loss
 from sinet.model import SINet
-from sinet.prelu import PReLU
 from sinet.recipe import WeightDecay
 from sinet.train import parameter_groups
 
@@ -41,7 +40,7 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
 
     `x` N x 3 x H x W float32, `target` N x H x W int64 {0, 1}. Each call trains one step further.
     """
-    model = _with_torch_prelu(SINet()).train()
+    model = SINet().train()
     groups = [
         {"params": [parameter], "weight_decay": group["weight_decay"]}
         for group in parameter_groups(model, DECAY)
@@ -87,12 +86,3 @@ def plain_loss(logits: Tensor, target: Tensor, boundary_weight: float, kernel: i
     return functional.cross_entropy(logits, target) + boundary_weight * functional.cross_entropy(
         logits, on_band
     )
-
-
-def _with_torch_prelu(module: nn.Module) -> nn.Module:
-    for name, child in module.named_children():
-        if isinstance(child, PReLU):
-            setattr(module, name, nn.PReLU(child.num_parameters))
-        else:
-            _with_torch_prelu(child)
-    return module

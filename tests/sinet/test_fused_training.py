@@ -19,7 +19,7 @@ MODULES: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 }
 for first, second in dict.fromkeys(LEVEL3):
     name = f"S2 of {first.kernel}/{first.pool} and {second.kernel}/{second.pool}"
-    MODULES[name] = (8, lambda first=first, second=second: S2Module(8, 8, (first, second), residual=True))  # type: ignore[misc]
+    MODULES[name] = (8, lambda first=first, second=second: S2Module(8, 8, (first, second), residual=True))
 
 
 @pytest.mark.parametrize("name", MODULES)

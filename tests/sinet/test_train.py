@@ -19,7 +19,7 @@ from pydantic import TypeAdapter, ValidationError
 import sinet.train as training
 from sinet.checkpoint import State, load_state, save_state
 from sinet.data import Sample
-from sinet.dev import evaluate_dev, read_dev
+from sinet.dev_side import evaluate_dev, read_dev
 from sinet.device import choose_device, cores, loader_workers, use_all_cores
 from sinet.model import SINet
 from sinet.recipe import Schedule, TrainRecipe, WeightDecay
