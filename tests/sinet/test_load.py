@@ -82,5 +82,5 @@ def test_the_shipped_weights_find_drawn_people_and_say_how_they_came_about(root:
         scores.append(int((found & drawn.mask).sum()) / int((found | drawn.mask).sum()))
     assert np.median(scores) > 0.8
     _, card = load_weights(sinet.SHIPPED)
-    assert card.classes == 2 and card.preprocessing.size == 224
+    assert card.classes == 2 and card.preprocessing.size == 256
     assert card.dataset[:16] in (root / "sinet" / "weights" / "README.md").read_text()
