@@ -18,9 +18,12 @@ from pipeline.paths import DATASET
 from pipeline.records import read_records
 from pipeline.train import samples_of, seen
 from sinet.model import SINet
-from sinet.recipe import TrainRecipe
+from sinet.recipe import Range, TrainRecipe
 
 MEAN, BEHIND = 0.98, 0.3  # of average_decay and augment.background, where the recipe has none
+# Of augment.rotation, scale and translation: the article's ranges, and those that the teacher's profiles take.
+WIDE: dict[str, Range] = {"rotation": (-45, 45), "scale": (0.5, 1.5), "translation": (-0.25, 0.25)}
+NARROW: dict[str, Range] = {"rotation": (-15, 15), "scale": (0.75, 1.3), "translation": (-0.1, 0.1)}
 
 
 class OpenGate(SINet):
@@ -51,6 +54,7 @@ class Variant:
 def variants(recipe: TrainRecipe) -> Sequence[Variant]:
     """The recipe as it stands, and without one thing at a time; with it where the recipe does without."""
     mean, behind = recipe.average_decay, recipe.augment.background
+    narrow = all(getattr(recipe.augment, key) == value for key, value in NARROW.items())
     return (
         Variant("as params.yaml says"),
         Variant("gate always 1", architecture=OpenGate),
@@ -63,6 +67,10 @@ def variants(recipe: TrainRecipe) -> Sequence[Variant]:
         Variant(
             "no other backgrounds" if behind else f"other backgrounds {BEHIND}",
             lambda recipe: _augment(recipe, background=0.0 if behind else BEHIND),
+        ),
+        Variant(
+            "wide warps" if narrow else "narrow warps",
+            lambda recipe: _augment(recipe, **(WIDE if narrow else NARROW)),
         ),
     )
 

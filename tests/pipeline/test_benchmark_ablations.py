@@ -88,11 +88,14 @@ def test_each_variant_changes_one_thing() -> None:
     both = {"average_decay": 0.9, "augment": {**tiny_recipe().augment.model_dump(), "background": 0.5}}
     for recipe in (tiny_recipe(average_decay=0.0), tiny_recipe(**both)):
         changes = {v.name: _changes(recipe, v.change(recipe)) for v in ablations.variants(recipe)}
-        first, gate, detail, loss, mean, behind = changes.values()
+        first, gate, detail, loss, mean, behind, warps = changes.values()
         assert first == gate == detail == {}
         assert loss == {"phases.full.boundary_weight": 0.0}
         assert mean == {"average_decay": 0.98 if recipe.average_decay == 0 else 0.0}
         assert behind == {"augment.background": 0.3 if recipe.augment.background == 0 else 0.0}
+        assert set(warps) == {"augment.rotation", "augment.scale", "augment.translation"}
+        back = {v.name: v for v in ablations.variants(ablations.variants(recipe)[-1].change(recipe))}
+        assert {"narrow warps", "wide warps"} & set(changes) and not set(back) >= set(changes)
 
 
 def _changes(before: TrainRecipe, after: TrainRecipe) -> dict[str, Any]:
