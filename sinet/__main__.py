@@ -207,10 +207,11 @@ def export(
             raise InputError("--int8 needs --pictures to calibrate on, and is without the preprocessing")
         if int8 is not None and int8.resolve() == out.resolve():
             raise InputError(f"--int8 writes a second file; give it another name than {out}")
-        images = comparison_pictures(pictures, None if int8 is None else export_int8.PICTURES)
-        compared = images[:MOST]
         model, card = load(weights)
         predictor = Predictor(model, card.preprocessing)
+        most = MOST if int8 is None else export_int8.PICTURES
+        images = comparison_pictures(pictures, card.preprocessing.size, most)
+        compared = images[:MOST]
         exporting.export_onnx(out, model, card, OPSET, with_preprocessing)
         _compared(out, exporting.difference(out, predictor, compared), len(compared))
         if openvino is not None:

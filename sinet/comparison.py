@@ -6,27 +6,29 @@ import numpy as np
 
 from sinet.files import InputError, find, is_video
 from sinet.images import Array, ImageError, read_image
+from sinet.preprocess import squash_image
 
 MOST = 16  # pictures; each is compared pixel by pixel, so more prove little
 
 
-def comparison_pictures(named: Path | None, most: int | None = None) -> list[Array]:
-    """Up to `most` (16) pictures (H, W, 3) uint8 RGB of a file or folder; without one, a portrait from matplotlib.
+def comparison_pictures(named: Path | None, size: int, most: int = MOST) -> list[Array]:
+    """Up to `most` pictures of a file or folder, as the network sees them: (size, size, 3) uint8 RGB, squashed.
 
-    That one counts twice, mirrored as well. InputError where there is none, or one cannot be used.
+    Without a name a portrait from matplotlib, which counts twice, mirrored as well. InputError where there is none, or
+    one cannot be used.
     """
     if named is None:
-        portrait = read_image(_portrait())
+        portrait = _read(_portrait(), size)
         return [portrait, np.ascontiguousarray(portrait[:, ::-1])]
-    files = [path for path in find([named])[0] if not is_video(path)][: most or MOST]
+    files = [path for path in find([named])[0] if not is_video(path)][:most]
     if not files:
         raise InputError(f"expected pictures to compare with torch on in {named}, found only videos")
-    return [_read(path) for path in files]
+    return [_read(path, size) for path in files]
 
 
-def _read(path: Path) -> Array:
+def _read(path: Path, size: int) -> Array:
     try:
-        return read_image(path)
+        return squash_image(read_image(path), size)
     except ImageError as error:
         raise InputError(f"{path} cannot be used: {error}") from error
 

@@ -12,14 +12,15 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from sinet import comparison, export, export_int8, export_openvino
+from sinet import export, export_int8, export_openvino
 from sinet.__main__ import app
 from sinet.comparison import comparison_pictures
 from sinet.export import ExportError
 from sinet.files import InputError
-from sinet.images import encode_png
+from sinet.images import encode_png, read_image
 from sinet.onnx_file import OnnxPredictor
 from sinet.predict import Predictor
+from sinet.preprocess import squash_image
 from sinet.weights import WeightsError
 from tests.sinet.films import film
 from tests.sinet.portraits import CARD, portrait, write_portraits, write_weights
@@ -98,7 +99,10 @@ def test_8_bit_integers_are_calibrated_on_pictures(
     assert off.mean() < 0.05
     again = tmp_path / "again.onnx"
     export_int8.export_int8(
-        tmp_path / "m.onnx", again, predictor, comparison_pictures(tmp_path / "images", 64)
+        tmp_path / "m.onnx",
+        again,
+        predictor,
+        comparison_pictures(tmp_path / "images", CARD.preprocessing.size),
     )
     assert again.read_bytes() == small.read_bytes()
 
@@ -168,28 +172,28 @@ def test_an_openvino_file_ends_in_xml(exported: Path, tmp_path: Path) -> None:
         export_openvino.export_openvino(exported, tmp_path / "m.onnx", CARD)
 
 
-def test_pictures_to_compare_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    portraits = comparison_pictures(None)
-    assert len(portraits) == 2 and min(portraits[0].shape[:2]) > 400
+def test_pictures_to_compare_on(tmp_path: Path) -> None:
+    portraits = comparison_pictures(None, 96)
+    assert len(portraits) == 2 and portraits[0].shape == (96, 96, 3) and portraits[0].std() > 20
     assert np.array_equal(portraits[0], portraits[1][:, ::-1])
-    monkeypatch.setattr(comparison, "MOST", 2)
     write_portraits(tmp_path, 3)
-    assert len(comparison_pictures(tmp_path / "images")) == 2
-    assert len(comparison_pictures(tmp_path / "images" / "00001.png")) == 1
+    assert len(comparison_pictures(tmp_path / "images", 64, most=2)) == 2
+    (alone,) = comparison_pictures(tmp_path / "images" / "00001.png", 64)
+    assert np.array_equal(alone, squash_image(read_image(tmp_path / "images" / "00001.png"), 64))
 
 
 def test_nothing_to_compare_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="found none"):
-        comparison_pictures(tmp_path)
+        comparison_pictures(tmp_path, 64)
     film(tmp_path / "film.mp4")
     with pytest.raises(InputError, match="found only videos"):
-        comparison_pictures(tmp_path)
+        comparison_pictures(tmp_path, 64)
     (tmp_path / "a.png").write_bytes(encode_png(portrait(1)[0])[:60])
     with pytest.raises(InputError, match=r"a\.png cannot be used"):
-        comparison_pictures(tmp_path)
+        comparison_pictures(tmp_path, 64)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match="name pictures with --pictures"):
-        comparison_pictures(None)
+        comparison_pictures(None, 64)
 
 
 @pytest.mark.parametrize(
