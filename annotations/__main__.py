@@ -56,7 +56,7 @@ def status(
     """Say what waits, what was said, how long a review takes and what more of them would bring."""
     from annotations.exported import read_export
     from annotations.judgements import judgements
-    from annotations.pull import read_judged
+    from annotations.pull import read_judged, read_locked
     from annotations.session import open_session, sources, the_project
     from annotations.settle import settle
     from annotations.status import describe, describe_quality
@@ -64,7 +64,8 @@ def status(
     session = open_session()
     project = the_project(session)
     reading = read_export(session.client.export(project))
-    print("\n".join(describe(reading, settle(reading), session.settings.random_share)))
+    settled = settle(reading, read_locked(session.settings.lock))
+    print("\n".join(describe(reading, settled, session.settings.random_share)))
     print("\n".join(["at the last pull:", *describe_quality(judgements(read_judged(session.settings.lock)))]))
     if not check:
         return

@@ -36,9 +36,10 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     saved = save_export(session.installation.exports, content, datetime.now(UTC))
     log.info("saved the server's export as %s", saved)
     reading = read_export(content)
-    settled = settle(reading)
     lock = session.settings.lock
-    drift = update(read_locked(lock), reading, settled, keep, forget)
+    locked = read_locked(lock)
+    settled = settle(reading, [entry for entry in locked if entry.key not in forget])
+    drift = update(locked, reading, settled, keep, forget)
     judged = collect(read_judged(lock), reading, partial(proposal, session.client), forget)
     if drift.lost:
         raise ReviewError(_loss(drift.lost, saved))

@@ -9,17 +9,21 @@
   to a second round, never to whoever was last.
 - A skip and a draft are no review.
 - Both tasks of a crop that two reviewers judge are one subject; a gold task is none, as it is about the reviewer.
+- A second look may be asked on another server than the first: there the locked review is one more voice, and it is
+  not missed, as it was never given there.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from annotations.agreement import AGREE_IOU, mask_iou
 from annotations.brush import Array
 from annotations.errors import ReviewError
-from annotations.exported import Reading, Review
+from annotations.exported import Outcome, Reading, Review, Subject
 from annotations.lock import LockEntry, Verdict
+from annotations.packed import PackedMask
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,21 @@ class Drift:
     updated: list[str]
     unchanged: list[str]
     held: list[str]  # in conflict now; the earlier review stays until the second round
-    elsewhere: list[str]  # this server has no task or (with keep) no review of it; the earlier review stays
+    elsewhere: list[str]  # first asked elsewhere, or (with keep) without a review here; the earlier one stays
     forgotten: list[str]
     lost: list[str]  # would be lost: the server had the task and has the review no more
 
 
-def settle(reading: Reading) -> Settled:
-    """Entries and conflicts of all reviewed crops."""
+def settle(reading: Reading, earlier: Iterable[LockEntry] = ()) -> Settled:
+    """Entries and conflicts of all reviewed crops; `earlier` is the lock, for second looks at others' reviews."""
     by_key: dict[str, list[Review]] = defaultdict(list)
     for review in reading.reviews:
         if review.subject.purpose != "gold":
             by_key[review.subject.key].append(review)
+    first_asked = _first_asked(reading)
+    for entry in earlier:
+        if entry.key in by_key and entry.key not in first_asked:
+            by_key[entry.key].append(_locked_word(entry, by_key[entry.key][0].subject))
     entries: dict[str, LockEntry] = {}
     conflicts: dict[str, Conflict] = {}
     for key, reviews in sorted(by_key.items()):
@@ -113,7 +121,7 @@ def update(
     """The lock after a pull. `keep`: what would be lost stays; `forget`: keys to drop for good."""
     dropped = set(forget)
     known = {entry.key: entry for entry in earlier if entry.key not in dropped}
-    on_server = {subject.key for subject in reading.subjects if subject.purpose != "gold"}
+    first_asked = _first_asked(reading)
     drift = Drift([], [], [], [], [], [], sorted({entry.key for entry in earlier} & dropped), [])
     for key in sorted((known.keys() | settled.entries.keys()) - dropped):
         before, now = known.get(key), settled.entries.get(key)
@@ -127,11 +135,37 @@ def update(
             drift.unchanged.append(key)
         elif key in settled.conflicts:
             drift.held.append(key)
-        elif key not in on_server or keep:
+        elif key not in first_asked or keep:
             drift.elsewhere.append(key)
         else:
             drift.lost.append(key)
     return drift
+
+
+def _first_asked(reading: Reading) -> set[str]:
+    """Keys that this server asked about before anybody had judged them; a second look is asked of a locked review."""
+    return {subject.key for subject in reading.subjects if subject.purpose not in ("gold", "student")}
+
+
+def _locked_word(entry: LockEntry, subject: Subject) -> Review:
+    """A locked review as one of the voices about `subject`, its second look."""
+    outcome: Outcome = "keep"
+    if entry.verdict == "reject" or entry.verdict == "unsure":
+        outcome = entry.verdict
+    return Review(
+        subject=subject,
+        annotation=0,  # before all of this server's
+        reviewer=entry.reviewer,
+        at=datetime.fromisoformat(entry.reviewed_at).astimezone(UTC),
+        outcome=outcome,
+        said=entry.verdict,
+        kept=None if entry.mask is None else PackedMask.of(entry.mask_array()),
+        shown=None,
+        changed=entry.verdict == "fix",
+        reasons=entry.reasons,
+        why="",
+        seconds=None,
+    )
 
 
 def _still_there(entry: LockEntry, settled: Settled) -> bool:

@@ -187,7 +187,7 @@ def test_an_export_reads_alike_however_it_is_spaced(numbers: list[int], indent: 
 
 def pulled(earlier: list[LockEntry], *tasks: dict[str, Any], **options: Any) -> Drift:
     reading = read_export(export(*tasks))
-    return update(earlier, reading, settle(reading), **options)
+    return update(earlier, reading, settle(reading, earlier), **options)
 
 
 def locked(number: int, annotation: dict[str, Any]) -> LockEntry:
@@ -216,6 +216,25 @@ def test_a_second_look_is_a_further_word_on_its_crop():
     again["annotations"] = [said("reject", by=2, number=2, minute=9)]
     by_another = pulled([before], task(1, said("accept")), {**again, "id": 2})
     assert by_another.held == [key(1)] and by_another.entries == [before], "goes to a second round"
+
+
+@pytest.mark.parametrize(
+    ("answers", "fate"),
+    [
+        pytest.param([], "elsewhere", id="not answered yet"),
+        pytest.param([said("accept", by=2)], "unchanged", id="another agrees"),
+        pytest.param([said("reject", by=2)], "held", id="another does not: a second round"),
+        pytest.param([said("reject", by=2), said("reject", by=3, number=2)], "updated", id="two of three"),
+        pytest.param([said("fix", FAR, minute=9)], "updated", id="one's own last word"),
+    ],
+)
+def test_a_second_look_at_a_review_of_another_server(answers: list[dict[str, Any]], fate: str):
+    before = locked(1, said("fix", NEAR))
+    again = task(1, *answers, version="v2")
+    again["data"]["seal"] = seal("student", "v2")
+    drift = pulled([before], again)
+    assert getattr(drift, fate) == [key(1)] and not drift.lost
+    assert (drift.entries == [before]) == (fate != "updated")
 
 
 def test_reviews_of_another_server_stay():
