@@ -82,6 +82,7 @@ def _push_and_show(installation: Installation, show: Callable[[str], None], upda
         f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed.\n"
         f"\n  Review at   {running.url}/projects/{project.id}/data\n"
         f"  E-mail      {made.email}\n  Password    {made.password}\n"
+        "\nThere, `Label All Tasks` shows one after the other, what matters most first.\n"
     )
 
 
