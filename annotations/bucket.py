@@ -46,7 +46,7 @@ class Bucket:
 
     def put(self, name: str, content: bytes) -> None:
         """Put a file into the folder."""
-        kind = "image/jpeg" if name.endswith(".jpg") else "text/plain; charset=utf-8"
+        kind = "image/jpeg" if name.endswith(".jpg") else "text/html; charset=utf-8"
         with self._asking("write"):
             self._client.put_object(
                 Bucket=self.access.bucket, Key=self._key(name), Body=content, ContentType=kind

@@ -20,7 +20,6 @@ from annotations.purpose import seal
 from annotations.quality import Purpose
 
 LABEL_CONFIG = Path(__file__).with_name("label_config.xml")
-GUIDELINES = Path(__file__).with_name("guidelines.md")
 
 # Names of tags in label_config.xml.
 IMAGE, OUTLINE, CUTOUT = "image", "outline", "cutout"

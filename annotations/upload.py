@@ -85,5 +85,5 @@ def _uploaded_name(task: Task, kind: str, file: Path) -> str:
     if not file.is_file():
         raise ReviewError(f"expected the picture {file}, found none; run `dvc repro --force push`")
     if kind == "guidelines":  # one for all tasks, until its text changes
-        return f"guidelines-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.txt"
+        return f"guidelines-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}{file.suffix}"
     return picture_name(task["data"]["version"], kind)

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from annotations import guidelines
 from annotations.gold import damaged
 from annotations.quality import Purpose
 from annotations.settings import brings_pictures
 from annotations.tasks import (
-    GUIDELINES,
     LABEL_CONFIG,
     Candidate,
     Pictures,
@@ -47,7 +47,6 @@ from sinet.images import Array, ImageError, read_image, read_mask
 log = logging.getLogger("pipeline")
 
 _VERSION = 1
-_GUIDELINES_NAME = "guidelines.txt"  # plain text: a browser shows it, where it would save a .md
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def write_push(
     shutil.rmtree(folder, ignore_errors=True)
     pictures = folder / "images"
     pictures.mkdir(parents=True)
-    _write(pictures / _GUIDELINES_NAME, GUIDELINES.read_bytes())
+    _write(pictures / guidelines.PAGE_NAME, guidelines.page())
     files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
     make = partial(_make_task, folder=pictures, root=params.picture_root, store=store)
     tasks = map_images(make, items, desc="push")
@@ -148,7 +147,7 @@ def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, A
         image=f"{root}/{stem}-image.jpg",
         outline=f"{root}/{stem}-outline.jpg",
         cutout=f"{root}/{stem}-cutout.jpg",
-        guidelines=f"{root}/{_GUIDELINES_NAME}",
+        guidelines=f"{root}/{guidelines.PAGE_NAME}",
     )
     version = task_version(item.candidate, mask, LABEL_CONFIG.read_text(), item.purpose)
     truth = right if item.purpose == "gold" else None

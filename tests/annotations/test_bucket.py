@@ -315,7 +315,7 @@ def test_push_puts_the_pictures_there_once_and_the_server_shows_them(
         assert {answer.status_code for answer in answers.values()} == {200}
         shown = decode_image(answers["image"].content)
         assert np.abs(shown.astype(int) - originals[data["id"]]).mean() < 5
-        assert answers["guidelines"].headers["content-type"] == "text/plain; charset=utf-8"
+        assert answers["guidelines"].headers["content-type"] == "text/html; charset=utf-8"
         assert "What is person" in answers["guidelines"].text
     for answers in fetched(team, log_in=False):
         assert {answer.status_code for answer in answers.values()} == {401}, "not for all"

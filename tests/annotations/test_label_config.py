@@ -2,6 +2,8 @@
 
 import copy
 import re
+import runpy
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -9,9 +11,9 @@ import numpy as np
 import pytest
 from label_studio_sdk.label_interface import LabelInterface
 
+from annotations.guidelines import EXAMPLES, TEXT, page
 from annotations.lock import VERDICTS
 from annotations.tasks import (
-    GUIDELINES,
     LABEL_CONFIG,
     MASK,
     REASONS,
@@ -101,7 +103,23 @@ def test_controls_stand_above_the_pictures(tree: ElementTree.Element):
 
 
 def test_the_guidelines_explain_every_answer_and_reason(tree: ElementTree.Element):
-    text = GUIDELINES.read_text()
+    text = TEXT.read_text()
     for name in choices(tree, VERDICT) + choices(tree, REASONS):
         assert re.search(rf"^{name} ", text, re.MULTILINE), name
-    assert max(map(len, text.splitlines())) <= 120  # shown as plain text
+    assert max(map(len, text.splitlines())) <= 120  # shown as it is written
+
+
+def test_the_guidelines_page_holds_text_and_drawings_and_fetches_nothing(root: Path):
+    shown = page().decode()
+    drawn = runpy.run_path(str(root / "docs" / "draw_guidelines.py"))
+    assert EXAMPLES.read_text() == drawn["draw"](), (
+        "run `python docs/draw_guidelines.py` after a change of it"
+    )
+    for title in ("hair", "hands", "held objects", "glasses", "second people", "motion blur"):
+        assert f">{title}</text>" in shown, title
+    assert "What is person" in shown and "![" not in shown
+    ElementTree.parse(EXAMPLES)
+    addresses = re.findall(r"https?://[^'\"]+", shown)
+    assert "<script" not in shown and addresses == ["http://www.w3.org/2000/svg"], (
+        "the name of SVG, which nobody opens"
+    )

@@ -77,7 +77,7 @@ def test_pictures_and_guidelines_are_served_after_data_push_is_gone(installation
                 assert shown[name].shape == original.shape
             assert np.abs(shown["image"] - original).mean() < 5
         answer = http.get(session.client.url + task["data"]["guidelines"])
-    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/plain")
+    assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/html")
     assert "What is person" in answer.text
 
 

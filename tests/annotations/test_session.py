@@ -105,7 +105,7 @@ def test_second_looks_are_sent_where_there_are_any(params: Path):
 
 def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     root = "/data/local-files/?d=data/push/images"
-    names = ("k-image.jpg", "k-outline.jpg", "k-cutout.jpg", "guidelines.txt")
+    names = ("k-image.jpg", "k-outline.jpg", "k-cutout.jpg", "guidelines.html")
     (tmp_path / "images").mkdir()
     for name in names:
         (tmp_path / "images" / name).write_text(name)
@@ -114,12 +114,12 @@ def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     published = with_addresses(written, served(written))
     assert published["data"]["image"] == f"/data/local-files/?d=pictures/{'v' * 16}-image.jpg"
     assert (tmp_path / "served" / f"{'v' * 16}-cutout.jpg").read_text() == "k-cutout.jpg"
-    assert published["data"]["guidelines"] == "/data/local-files/?d=pictures/guidelines.txt"
+    assert published["data"]["guidelines"] == "/data/local-files/?d=pictures/guidelines.html"
     assert "data/push" not in str(published["data"])
-    (tmp_path / "images" / "guidelines.txt").write_text("newer")
+    (tmp_path / "images" / "guidelines.html").write_text("newer")
     (tmp_path / "images" / "k-image.jpg").write_text("of another mask")
     publish([written], tmp_path / "images", tmp_path / "served")
-    assert (tmp_path / "served" / "guidelines.txt").read_text() == "newer"
+    assert (tmp_path / "served" / "guidelines.html").read_text() == "newer"
     assert (tmp_path / "served" / f"{'v' * 16}-image.jpg").read_text() == "k-image.jpg"
     (tmp_path / "images" / "k-outline.jpg").unlink()
     with pytest.raises(ReviewError, match="expected the picture"):

@@ -75,7 +75,7 @@ def test_every_queued_picture_is_one_task_with_its_mask_and_pictures(records: pd
         for name in ("image", "outline", "cutout"):
             assert data[name] == f"{ROOT_ADDRESS}/{data['key']}-{name}.jpg"
             assert read_image(Path(f"data/push/images/{data['key']}-{name}.jpg")).shape == (*mask.shape, 3)
-        assert data["guidelines"] == f"{ROOT_ADDRESS}/guidelines.txt"
+        assert data["guidelines"] == f"{ROOT_ADDRESS}/guidelines.html"
     assert len(list(Path("data/push/images").iterdir())) == 6 * 3 + 1
 
 
