@@ -35,6 +35,11 @@ class Curator:
         page.press("[name=password]", "Enter")
         page.wait_for_url(lambda address: "/user/login" not in address)
 
+    @property
+    def picture(self) -> Any:
+        """What is edited: it comes after outline and cut-out."""
+        return self.page.locator("img[alt=image]").last
+
     def open(self, task: int) -> None:
         self.page.goto(f"{self.url}/projects/{self.project}/data?task={task}")
         self.page.wait_for_selector('[data-testid="bottombar-submit-button"]')
@@ -48,9 +53,7 @@ class Curator:
     def drag(self, tool: str, start: tuple[int, int], end: tuple[int, int]) -> None:
         """A straight stroke between two pixels (x, y) of the picture."""
         self.page.click(f'[aria-label="{tool}"]')
-        # After outline and cut-out comes the picture to edit; the editor zooms it a little beyond its canvas.
-        picture = self.page.locator("img[alt=image]").last
-        box = picture.bounding_box()
+        box = self.picture.bounding_box()
         places = [
             (box["x"] + x * box["width"] / WIDTH, box["y"] + y * box["height"] / HEIGHT)
             for x, y in (start, end)
@@ -75,10 +78,16 @@ def test_a_curator_reviews_four_masks(
 
     curator.open(accepted.id)
     page.screenshot(path=shots / "accept.png")
+    whole, seen = curator.picture.bounding_box(), curator.picture.locator("..").bounding_box()
+    assert all(abs(whole[side] - seen[side]) < 2 for side in ("x", "y", "width", "height")), (
+        "none of it is cut off"
+    )
     with page.expect_popup() as opened:
         page.locator("a", has_text="guidelines").click()
     opened.value.wait_for_load_state()
     assert "What is person" in opened.value.inner_text("body")
+    assert opened.value.locator("svg").first.bounding_box()["width"] > 900, "the drawn examples"
+    opened.value.screenshot(path=shots / "guidelines.png", full_page=True)
     opened.value.close()
     page.keyboard.press("a")
     curator.submit()
