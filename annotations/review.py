@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from annotations.client import healthy, on_this_machine
 from annotations.errors import ReviewError
 from annotations.installation import START_SECONDS, Installation, Running, free_port
-from annotations.session import open_session, send
+from annotations.session import open_session, send, the_project
 from annotations.settings import PUSH, REVIEW_DATA, read_settings, server_python
 
 log = logging.getLogger("annotations")
@@ -34,9 +34,9 @@ def review(
             f"label_studio.url is {settings.url}, which is not this machine: `python -m annotations push` sends the "
             "queue there, and curators log in there"
         )
-    if not (PUSH / "receipt.json").is_file():
-        raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
     installation = Installation(folder)
+    if not _written() and not any(installation.database.glob("*.sqlite3")):
+        raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
     installation.prepare()
     with (folder / "review.lock").open("w") as lock:
         if not _locked(lock) or installation.running() is not None:
@@ -76,14 +76,27 @@ def _run(installation: Installation, port: int, show: Callable[[str], None], upd
 
 def _push_and_show(installation: Installation, show: Callable[[str], None], update_config: bool) -> None:
     running = _wait_for_start(installation)
-    project, sent = send(open_session(installation.folder), update_config)
+    session = open_session(installation.folder)
+    if _written():
+        project, sent = send(session, update_config)
+        show(
+            f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed."
+        )
+    else:  # restored on a machine where the recipe has not run
+        project = the_project(session)
+        there = len(session.client.heads(project))
+        show(f"Nothing new is sent, as {PUSH} holds no import files; the project has {there} tasks.")
     made = installation.secrets()
     show(
-        f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed.\n"
         f"\n  Review at   {running.url}/projects/{project.id}/data\n"
         f"  E-mail      {made.email}\n  Password    {made.password}\n"
         "\nThere, `Label All Tasks` shows one after the other, what matters most first.\n"
     )
+
+
+def _written() -> bool:
+    """Whether stage push has written what is to be sent."""
+    return (PUSH / "receipt.json").is_file()
 
 
 def _wait_for_start(installation: Installation) -> Running:

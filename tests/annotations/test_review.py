@@ -118,13 +118,15 @@ def test_a_half_done_review_is_stopped_backed_up_and_carried_on_elsewhere(
     assert again.process.wait(60) == 0
 
     elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(here, elsewhere, ignore=shutil.ignore_patterns("review-data", "reviews"))
+    shutil.copytree(here, elsewhere, ignore=shutil.ignore_patterns("review-data", "reviews", "data"))
     annotations(elsewhere, "restore", str(tmp_path / "review.tar.gz"))
     third = Reviewing(elsewhere)
     try:
-        assert "6 tasks are in the project, 0 of them new" in third.text()
+        assert "Nothing new is sent" in third.text() and "the project has 6 tasks" in third.text()
         assert "reviews holds 3 reviews" in annotations(elsewhere, "pull")
         assert read_lock(elsewhere / "reviews") == read_lock(here / "reviews")
+        shutil.copytree(here / "data", elsewhere / "data")
+        assert "6 were there, 0 sent" in annotations(elsewhere, "push")
         damaged_is_found(elsewhere, monkeypatch)
     finally:
         third.interrupt()
