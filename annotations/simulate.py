@@ -99,10 +99,10 @@ def describe(results: Sequence[Simulation], bad_below: float) -> list[str]:
         if not one.found:
             lines.append("  without a good and a bad one there is nothing to order")
             continue
-        lines.append(f"  {'reviewed first':<28}" + "".join(f"{front:>22.0%}" for front in FRONTS))
+        lines.append(f"  {'reviewed first':<28}" + "".join(f"{front:>27.0%}" for front in FRONTS))
         for name in _ORDERS:
             cells = [
-                f"{f.share:.1%} ({f.low:.1%} to {f.high:.1%})".rjust(22) for f in one.found if f.order == name
+                f"{f.share:.1%} ({f.low:.1%} to {f.high:.1%})".rjust(27) for f in one.found if f.order == name
             ]
             lines.append(f"  {name:<28}" + "".join(cells))
         share, low, high = one.gained

@@ -1,5 +1,6 @@
 """What an order of the queue finds, on tables whose answer is known."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,4 +106,5 @@ def test_the_command_prints_a_row_an_order(tmp_path: Path):
     assert "own: 10 of 40 masks are bad (IoU with the right one below 0.9), in 40 clusters" in done.output
     for row in ("random", "uncertainty ", "uncertainty, shared (queue)"):
         assert row in done.output
+    assert not re.search(r"%\)\d", done.output), "the cells of a row stand apart"
     assert "80.0% (" in done.output  # eight of the ten bad ones are the first eight
