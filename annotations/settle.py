@@ -10,7 +10,8 @@
 - A skip and a draft are no review.
 - Both tasks of a crop that two reviewers judge are one subject; a gold task is none, as it is about the reviewer.
 - A second look may be asked on another server than the first: there the locked review is one more voice, and it is
-  not missed, as it was never given there.
+  not missed, as it was never given there. It is nobody's earlier word: a reviewer is a number on a server, and the
+  same number on another one may be somebody else.
 """
 
 from collections import defaultdict
@@ -24,6 +25,8 @@ from annotations.errors import ReviewError
 from annotations.exported import Outcome, Reading, Review, Subject
 from annotations.lock import LockEntry, Verdict
 from annotations.packed import PackedMask
+
+LOCKED = 0  # in place of the annotation's number: a review of the lock, before all of the server's
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,10 @@ def settle(reading: Reading, earlier: Iterable[LockEntry] = ()) -> Settled:
     first_asked = _first_asked(reading)
     for entry in earlier:
         if entry.key in by_key and entry.key not in first_asked:
-            by_key[entry.key].append(_locked_word(entry, by_key[entry.key][0].subject))
+            here = by_key[entry.key]
+            locked = _locked_word(entry, here[0].subject)
+            if (locked.reviewer, locked.at) not in {(review.reviewer, review.at) for review in here}:
+                here.append(locked)
     entries: dict[str, LockEntry] = {}
     conflicts: dict[str, Conflict] = {}
     for key, reviews in sorted(by_key.items()):
@@ -105,7 +111,7 @@ def decide(reviews: Sequence[Review]) -> LockEntry | str:
     best = max(firm, key=lambda vote: (len(_agreeing(vote, firm)), _likeness(vote, firm), -vote.annotation))
     agreeing = _agreeing(best, firm)
     if 2 * len(agreeing) <= len(firm):
-        return "; ".join(f"{vote.reviewer}: {vote.why or _words(vote)}" for vote in firm)
+        return "; ".join(f"{_who(vote)}: {vote.why or _words(vote)}" for vote in firm)
     if best.outcome == "reject":
         return _entry(best, "reject", reasons={reason for vote in agreeing for reason in vote.reasons})
     return _entry(best, "fix" if best.changed else "accept", mask=best.mask)
@@ -154,7 +160,7 @@ def _locked_word(entry: LockEntry, subject: Subject) -> Review:
         outcome = entry.verdict
     return Review(
         subject=subject,
-        annotation=0,  # before all of this server's
+        annotation=LOCKED,
         reviewer=entry.reviewer,
         at=datetime.fromisoformat(entry.reviewed_at).astimezone(UTC),
         outcome=outcome,
@@ -176,8 +182,12 @@ def _still_there(entry: LockEntry, settled: Settled) -> bool:
 def _last_words(reviews: Iterable[Review]) -> list[Review]:
     """The last review of each reviewer, oldest first."""
     ordered = sorted(reviews, key=lambda review: (review.at, review.annotation))
-    last = {review.reviewer: review for review in ordered}
+    last = {_who(review): review for review in ordered}
     return sorted(last.values(), key=lambda review: (review.at, review.annotation))
+
+
+def _who(review: Review) -> str:
+    return f"{review.reviewer} (the lock)" if review.annotation == LOCKED else review.reviewer
 
 
 def _agreeing(vote: Review, votes: Iterable[Review]) -> list[Review]:

@@ -225,7 +225,7 @@ def test_a_second_look_is_a_further_word_on_its_crop():
         pytest.param([said("accept", by=2)], "unchanged", id="another agrees"),
         pytest.param([said("reject", by=2)], "held", id="another does not: a second round"),
         pytest.param([said("reject", by=2), said("reject", by=3, number=2)], "updated", id="two of three"),
-        pytest.param([said("fix", FAR, minute=9)], "updated", id="one's own last word"),
+        pytest.param([said("fix", FAR, minute=9)], "held", id="the same number, and perhaps somebody else"),
     ],
 )
 def test_a_second_look_at_a_review_of_another_server(answers: list[dict[str, Any]], fate: str):
@@ -235,6 +235,12 @@ def test_a_second_look_at_a_review_of_another_server(answers: list[dict[str, Any
     drift = pulled([before], again)
     assert getattr(drift, fate) == [key(1)] and not drift.lost
     assert (drift.entries == [before]) == (fate != "updated")
+    if fate == "updated":  # the lock has one of these two reviews now, which is no third voice
+        assert pulled(drift.entries, again).unchanged == [key(1)]
+        assert settle(read_export(export(again)), drift.entries).reviewers[key(1)] == {
+            "curator-2",
+            "curator-3",
+        }
 
 
 def test_reviews_of_another_server_stay():
