@@ -18,7 +18,13 @@ from annotations.tasks import CUTOUT, IMAGE, OUTLINE
 Task = dict[str, Any]  # as Label Studio imports it: data and predictions
 
 SERVED_ROOT = "/data/local-files/?d=pictures"  # of the server that `make review` starts
+RECEIPT = "receipt.json"  # beside the files, with their hashes
 _PICTURES = (IMAGE, OUTLINE, CUTOUT)
+
+
+def written(folder: Path) -> bool:
+    """Whether a stage has written import files there."""
+    return (folder / RECEIPT).is_file()
 
 
 def read_tasks(folder: Path) -> Iterator[Task]:
@@ -26,7 +32,7 @@ def read_tasks(folder: Path) -> Iterator[Task]:
 
     ReviewError where a file is not what its receipt says; the tasks of the files before it have come by then.
     """
-    receipt = folder / "receipt.json"
+    receipt = folder / RECEIPT
     if not receipt.is_file():
         raise ReviewError(f"expected {receipt}, found none; run `dvc repro push` to make the import files")
     for name, expected in sorted(json.loads(receipt.read_text())["files"].items()):

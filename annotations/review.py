@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from annotations.client import healthy, on_this_machine
 from annotations.errors import ReviewError
+from annotations.import_files import written
 from annotations.installation import START_SECONDS, Installation, Running, free_port
 from annotations.session import open_session, send, the_project
 from annotations.settings import PUSH, REVIEW_DATA, read_settings, server_python
@@ -35,7 +36,7 @@ def review(
             "queue there, and curators log in there"
         )
     installation = Installation(folder)
-    if not _written() and not any(installation.database.glob("*.sqlite3")):
+    if not written(PUSH) and not any(installation.database.glob("*.sqlite3")):
         raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
     installation.prepare()
     with (folder / "review.lock").open("w") as lock:
@@ -77,7 +78,7 @@ def _run(installation: Installation, port: int, show: Callable[[str], None], upd
 def _push_and_show(installation: Installation, show: Callable[[str], None], update_config: bool) -> None:
     running = _wait_for_start(installation)
     session = open_session(installation.folder)
-    if _written():
+    if written(PUSH):
         project, sent = send(session, update_config)
         show(
             f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed."
@@ -92,11 +93,6 @@ def _push_and_show(installation: Installation, show: Callable[[str], None], upda
         f"  E-mail      {made.email}\n  Password    {made.password}\n"
         "\nThere, `Label All Tasks` shows one after the other, what matters most first.\n"
     )
-
-
-def _written() -> bool:
-    """Whether stage push has written what is to be sent."""
-    return (PUSH / "receipt.json").is_file()
 
 
 def _wait_for_start(installation: Installation) -> Running:

@@ -67,11 +67,12 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
         f"{len(settled.entries) + len(settled.conflicts)} reviewed: {said}, {len(settled.conflicts)} in conflict",
         _time(reading.reviews),
     ]
-    judged = {review.subject.task for review in reading.reviews}
     for purpose, words in (("second", "second opinions"), ("student", "second looks")):
-        asked = [subject.task for subject in reading.subjects if subject.purpose == purpose]
+        # By crop: an older version of the same task, and its second round, ask nothing more.
+        asked = {subject.key for subject in reading.subjects if subject.purpose == purpose}
+        given = {review.subject.key for review in reading.reviews if review.subject.purpose == purpose}
         if asked:
-            lines.append(f"{len(set(asked) - judged)} of {len(asked)} {words} still to give")
+            lines.append(f"{len(asked - given)} of {len(asked)} {words} still to give")
     found = gain(reading, settled, share)
     if found is None:
         lines.append(

@@ -125,6 +125,8 @@ def test_a_half_done_review_is_stopped_backed_up_and_carried_on_elsewhere(
         assert "Nothing new is sent" in third.text() and "the project has 6 tasks" in third.text()
         assert "reviews holds 3 reviews" in annotations(elsewhere, "pull")
         assert read_lock(elsewhere / "reviews") == read_lock(here / "reviews")
+        state = annotations(elsewhere, "status", "--check")
+        assert "cannot be seen from here" in state and "no damage found" in state
         shutil.copytree(here / "data", elsewhere / "data")
         assert "6 were there, 0 sent" in annotations(elsewhere, "push")
         damaged_is_found(elsewhere, monkeypatch)

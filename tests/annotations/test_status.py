@@ -79,7 +79,9 @@ def test_second_looks_to_give_are_counted():
     for number in (1, 2):
         look = task(number, *([said("accept", number=9)] if number == 2 else []), version=f"s{number}")
         look["data"]["seal"] = seal("student", "v")
-        tasks.append({**look, "id": 10 + number})
+        newer = task(number, version=f"t{number}")  # as after a change of the interface
+        newer["data"]["seal"] = seal("student", "v")
+        tasks += [{**look, "id": 10 + number}, {**newer, "id": 20 + number}]
     reading = read_export(export(*tasks))
     lines = describe(reading, settle(reading), 1.0)
     assert lines[0].startswith("0 waiting") and "1 of 2 second looks still to give" in lines
