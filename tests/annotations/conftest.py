@@ -102,13 +102,30 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def judge(installation: Installation, task: int, annotation: dict[str, Any]) -> None:
-    """Submit what a curator says of a task, as the editor does."""
+def judge(
+    installation: Installation, task: int, annotation: dict[str, Any], curator: httpx.Client | None = None
+) -> None:
+    """Submit what a curator says of a task, as the editor does; the one whose installation it is unless named."""
     address = f"{client_of(installation).url}/api/tasks/{task}/annotations/"
-    headers = {"Authorization": f"Token {installation.secrets().api_key}"}
     content = {"result": annotation["result"], "lead_time": 4.0}
-    answer = httpx.post(address, json=content, headers=headers, timeout=60)
+    http = curator or httpx.Client(headers={"Authorization": f"Token {installation.secrets().api_key}"})
+    answer = http.post(address, json=content, timeout=60)
     assert answer.status_code == 201, answer.text
+
+
+def invited(installation: Installation, email: str) -> httpx.Client:
+    """Another curator, who followed the invitation's link and signed up, logged in as a browser is."""
+    server = installation.running()
+    assert server is not None
+    key = {"Authorization": f"Token {installation.secrets().api_key}"}
+    link = httpx.get(f"{server.url}/api/invite", headers=key, timeout=60).json()["invite_url"]
+    http = httpx.Client(base_url=server.url, follow_redirects=True, timeout=60)
+    http.get(link)
+    form = {"email": email, "password": "a long password", "csrfmiddlewaretoken": http.cookies["csrftoken"]}
+    http.post(link, data=form).raise_for_status()
+    http.headers["X-CSRFToken"] = http.cookies["csrftoken"]
+    assert http.get("/api/current-user/whoami").json()["email"] == email
+    return http
 
 
 def client_of(installation: Installation) -> Client:

@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from annotations.brush import regions_to_mask
+from annotations.brush import Array, regions_to_mask
 from annotations.client import Client, Project, ServerError
 from annotations.errors import ReviewError
 from annotations.import_files import read_tasks
@@ -24,7 +24,7 @@ from pipeline.params import load_params
 from pipeline.push import Item, write_push
 from pipeline.store import Store
 from sinet.images import decode_image, read_image, read_mask
-from tests.annotations.conftest import client_of, judge
+from tests.annotations.conftest import client_of, invited, judge
 from tests.annotations.exports import moved, said
 
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
@@ -34,6 +34,12 @@ def sent_tasks(session: Session) -> list[dict[str, Any]]:
     """The tasks as the server has them, in the order of their import."""
     heads = session.client.heads(the_project(session))
     return [session.client.task(head.id) for head in heads]
+
+
+def shown(task: dict[str, Any]) -> Array:
+    """The mask that a task proposes."""
+    (prediction,) = task["predictions"]
+    return regions_to_mask(prediction["result"], task["data"]["height"], task["data"]["width"])
 
 
 def browser(installation: Installation) -> httpx.Client:
@@ -279,6 +285,29 @@ def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_firs
     purposes = {task.purpose for task in read_judgements(session.settings.lock)}
     assert purposes == {"review", "student"}
     assert send(session)[1].sent == 0
+
+
+def test_two_curators_agree_on_one_mask_and_not_on_another(installation: Installation, work: Path):
+    session = open_session(installation.folder)
+    project, _ = send(session)
+    first, second = session.client.heads(project)[:2]
+    mask, refused = (shown(session.client.task(head.id)) for head in (first, second))
+    other = invited(installation, "second@example.org")
+    judge(installation, first.id, said("accept", mask))
+    judge(installation, first.id, said("accept", mask), other)
+    judge(installation, second.id, said("accept", refused))
+    judge(installation, second.id, said("reject", None, reasons=("no_person",)), other)
+    drift = pull(session)
+    (entry,) = drift.entries
+    assert entry.key == first.key and entry.verdict == "accept"
+    spoke = {word.reviewer for task in read_judgements(session.settings.lock) for word in task.opinions}
+    assert len(spoke) == 2
+    _, sent = send(session)
+    assert (sent.wanted, sent.sent) == (7, 1)
+    again = session.client.heads(project)[-1]
+    assert again.key == second.key and session.client.task(again.id)["data"]["round"] == 2
+    judge(installation, again.id, said("reject", None, reasons=("no_person",)))  # the first one comes round
+    assert {entry.verdict for entry in pull(session).entries} == {"accept", "reject"}
 
 
 def test_a_damaged_import_file_is_not_sent(installation: Installation, work: Path):
