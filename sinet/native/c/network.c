@@ -194,6 +194,18 @@ INLINE void level1_row(
     }
 }
 
+static NOINLINE void level1_row_of_planes(
+    const float *const *rows, const int *channel, const float *weights, float *out, int width)
+{
+    level1_row(rows, 1, channel, weights, out, width);
+}
+
+static NOINLINE void level1_row_of_pixels(
+    const float *const *rows, const int *channel, const float *weights, float *out, int width)
+{
+    level1_row(rows, 3, channel, weights, out, width);
+}
+
 /* Level 1 and the depthwise convolution behind it: a row of level 1 lives until three of the next have used it. */
 static void entry(const struct picture *picture, const float **weights, struct scratch *s, float *total)
 {
@@ -221,9 +233,9 @@ static void entry(const struct picture *picture, const float **weights, struct s
             }
             float *out = s->level1_rows + inner % 3 * level1 + FIRST;
             if (bytes)
-                level1_row(rows, 3, channel, convolution, out, half);
+                level1_row_of_pixels(rows, channel, convolution, out, half);
             else
-                level1_row(rows, 1, channel, convolution, out, half);
+                level1_row_of_planes(rows, channel, convolution, out, half);
         }
         const float *rows[3];
         for (int i = 0; i < 3; i++)
@@ -277,14 +289,13 @@ static void norm_row(
     int width)
 {
     int channels = first_channels + second_channels;
-    const float *scale = norm, *shift = norm + channels, *slope = shift + channels;
-    for (int i = 0; i < width; i++)
-        for (int c = 0; c < channels; c += LANES) {
-            const float *from = c < first_channels ? first + i * first_channels + c
-                                                   : second + i * second_channels + c - first_channels;
-            v8 normed = load(from) * load(scale + c) + load(shift + c);
-            store(out + i * channels + c, prelu(normed, load(slope + c)));
-        }
+    for (int c = 0; c < channels; c += LANES) {
+        v8 scale = load(norm + c), shift = load(norm + channels + c), slope = load(norm + 2 * channels + c);
+        const float *from = c < first_channels ? first + c : second + c - first_channels;
+        int stride = c < first_channels ? first_channels : second_channels;
+        for (int i = 0; i < width; i++)
+            store(out + i * channels + c, prelu(load(from + i * stride) * scale + shift, slope));
+    }
 }
 
 static void downsample3(const float **weights, struct scratch *s, struct size two, struct size three)
