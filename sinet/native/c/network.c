@@ -629,3 +629,5 @@ void probability(const float *weights, const struct picture *picture, float *scr
         store(out + i, (v8)(((v8i)(1.0f - small) & likely) | ((v8i)small & ~likely)));
     }
 }
+
+END_OF_VECTORS

@@ -103,3 +103,5 @@ void tail(
             lengthen(shifted, height, wide, scratch->down + y, out + ((size_t)o * tall + y) * wide);
         }
 }
+
+END_OF_VECTORS

@@ -1,7 +1,8 @@
-/* Eight floats at a time, in the notation of GCC and Clang: a processor without such registers takes two of four.
+/* Eight floats at a time, in the notation of GCC and Clang.
 
    Include it after every system header: on x86-64 what follows is compiled for AVX2 and FMA, whatever the compiler's
-   own target is, so that a module built on one machine is as fast on another; `native_supported` asks the processor. */
+   own target is, so that a module built on one machine runs on another; `native_supported` asks the processor. A file
+   that includes it ends with END_OF_VECTORS. */
 
 #ifndef SINET_VECTORS_H
 #define SINET_VECTORS_H
@@ -11,8 +12,12 @@
 
 #if defined(__x86_64__) && defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#elif defined(__x86_64__)
+#define END_OF_VECTORS _Pragma("clang attribute pop")
+#else
+#define END_OF_VECTORS
+#if defined(__x86_64__)
 #pragma GCC target("avx2,fma")
+#endif
 #endif
 
 #define LANES 8
