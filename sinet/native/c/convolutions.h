@@ -1,4 +1,4 @@
-/* The two convolutions that SINet consists of, for one row of a picture H x W x C, C a multiple of 8.
+/* The two convolutions that SINet consists of, and its norm, for one row of a picture H x W x C, C a multiple of 8.
 
    All functions are inlined with constant numbers of channels, taps and pixels, so that their sums stay in
    registers: 12 of the 16 in a pointwise convolution, 8 in a depthwise one. */
@@ -19,7 +19,7 @@ struct finish {
 };
 
 /* `width` pixels, rounded up to a multiple of 4, from `depth` channels of x to `chunks` vectors of channels of out;
-   strides in floats, depth a multiple of 4. */
+   strides in floats. */
 INLINE void pointwise(
     const float *x, int stride, int depth, const float *weights, int chunks, float *out, int out_stride, int width,
     const struct finish *finish, const float *before)
@@ -59,13 +59,13 @@ INLINE void pointwise(
 /* The three ways in which it is used. They are functions of their own because GCC does not keep the twelve sums in
    registers where much else is inlined around them. */
 
-static NOINLINE void pointwise_only(
+NOINLINE void pointwise_only(
     const float *x, int stride, int depth, const float *weights, float *out, int out_stride, int width)
 {
     pointwise(x, stride, depth, weights, CHUNKS, out, out_stride, width, NULL, NULL);
 }
 
-static NOINLINE void pointwise_finished(
+NOINLINE void pointwise_finished(
     const float *x, int stride, int depth, const float *weights, float *out, int out_stride, int width,
     const struct finish *finish)
 {
@@ -73,7 +73,7 @@ static NOINLINE void pointwise_finished(
 }
 
 /* Adds to what stands in `out`. */
-static NOINLINE void pointwise_residual(
+NOINLINE void pointwise_residual(
     const float *x, int stride, int depth, const float *weights, float *out, int out_stride, int width,
     const struct finish *finish)
 {
@@ -125,17 +125,32 @@ INLINE void depthwise_by_two(
 {
     for (int c = 0; c < channels; c += LANES) {
         v8 taps[9], whole = {0};
-        for (int t = 0; t < 9; t++)
+        UNROLL for (int t = 0; t < 9; t++)
             taps[t] = load(weights + (c / LANES * 9 + t) * LANES);
         for (int i = 0; i < width; i++) {
             v8 sum = {0};
-            for (int row = 0; row < 3; row++)
-                for (int t = 0; t < 3; t++)
+            UNROLL for (int row = 0; row < 3; row++)
+                UNROLL for (int t = 0; t < 3; t++)
                     sum += taps[row * 3 + t] * load(rows[row] + (2 * i + t) * channels + c);
             store(out + i * channels + c, sum);
             whole += sum;
         }
         store(total + c, load(total + c) + whole);
+    }
+}
+
+/* BatchNorm and PReLU of two pictures side by side, one row. */
+INLINE void norm_row(
+    const float *first, int first_channels, const float *second, int second_channels, const float *norm, float *out,
+    int width)
+{
+    int channels = first_channels + second_channels;
+    for (int c = 0; c < channels; c += LANES) {
+        v8 scale = load(norm + c), shift = load(norm + channels + c), slope = load(norm + 2 * channels + c);
+        const float *from = c < first_channels ? first + c : second + c - first_channels;
+        int stride = c < first_channels ? first_channels : second_channels;
+        for (int i = 0; i < width; i++)
+            store(out + i * channels + c, prelu(load(from + i * stride) * scale + shift, slope));
     }
 }
 

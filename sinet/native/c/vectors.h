@@ -22,7 +22,7 @@
 
 #define LANES 8
 #define INLINE static inline __attribute__((always_inline))
-#define NOINLINE __attribute__((noinline))
+#define NOINLINE static __attribute__((noinline, unused))
 
 /* Before a loop whose number of turns is constant: without it arrays of sums would live in memory. */
 #define UNROLL _Pragma("GCC unroll 16")
