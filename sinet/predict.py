@@ -24,7 +24,7 @@ class Predictor:
 
     On a CPU `mask` and `probability` take a copy of the model that is made for it, in C (`sinet.native`) or else in
     torch (`sinet.fused`), and made anew when the model's weights change; hooks of `model` do not see these pictures.
-    A variant of SINet, a subclass, predicts by itself.
+    A variant of SINet, a subclass, predicts by itself, and so does a model made in `torch.inference_mode()`.
 
     The picture is squashed to the network's square (bilinear, aspect not kept, as in training), and the
     probability is enlarged to the picture's size (bilinear).
@@ -78,6 +78,10 @@ class Predictor:
 
     def _network(self, device: torch.device) -> nn.Module | NativeSINet:
         if device.type != "cpu" or self.model.training or type(self.model) is not SINet:
+            return self.model
+        if next(
+            self.model.parameters()
+        ).is_inference():  # made in inference mode: nobody counts what is written to it
             return self.model
         if self._copy is None or not self._copy.matches(self.model):
             with torch.inference_mode(False):
