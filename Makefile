@@ -17,10 +17,12 @@ help:  ## show this list
 
 install: .venv/.installed  ## make .venv with everything in it, in the versions of constraints.txt
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.installed: pyproject.toml constraints.txt $(wildcard sinet/native/c/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "expected Python 3.11 or newer, found " + sys.version.split()[0] + "; name another one: make install PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
+	@rm -f sinet/native/kernel.*.so
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@ls sinet/native/kernel.*.so >/dev/null 2>&1 || echo 'No C compiler or no Python.h: prediction takes torch, in four times the time (Debian: apt-get install gcc python3-dev)'
 	@touch $@
 
 repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR runs it on your pictures

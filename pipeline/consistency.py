@@ -297,7 +297,12 @@ def _used_paths(tree: ast.AST) -> Iterator[Path]:
 
 
 def _files_beside(code: Path, root: Path) -> Iterator[Path]:
-    """What a code file names as lying beside it: `Path(__file__).with_name("x")`, `Path(__file__).parent / "x"`."""
+    """What a code file names as lying beside it: `Path(__file__).with_name("x")`, `Path(__file__).parent / "x"`.
+
+    Of a package also the folder `c`, whose files its extension module is built of.
+    """
+    if code.name == "__init__.py" and (root / code.parent / "c").is_dir():
+        yield code.parent / "c"
     for node in ast.walk(ast.parse((root / code).read_text())):
         if isinstance(node, ast.Call | ast.BinOp):
             found = re.fullmatch(

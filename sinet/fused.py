@@ -46,7 +46,7 @@ class FusedSINet(nn.Module):
         self.eval().requires_grad_(False)
         self.trace_after = trace_after
         self.calls = 0
-        self._copied = _Copied(model)
+        self._copied = Copied(model)
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class FusedSINet(nn.Module):
         return self._copied.still(model)
 
 
-class _Copied:
+class Copied:
     """What a model's tensors were: where each lies and how often it was written to; looking takes 0.1 ms."""
 
     def __init__(self, model: SINet) -> None:

@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sinet import native
 from sinet.fused import FusedSINet
 from sinet.model import SINet
+from sinet.native import NativeSINet
 from sinet.preprocess import Preprocessing, squash_image
 from sinet.weights import load
 
@@ -20,8 +22,9 @@ Probability = NDArray[np.float32]
 class Predictor:
     """A model and its preprocessing; predicts on the device of the model's weights.
 
-    On a CPU `mask` and `probability` take the model's fused copy (`sinet.fused`), which is made anew when the model's
-    weights change; hooks of `model` do not see these pictures. A variant of SINet, a subclass, predicts by itself.
+    On a CPU `mask` and `probability` take a copy of the model that is made for it, in C (`sinet.native`) or else in
+    torch (`sinet.fused`), and made anew when the model's weights change; hooks of `model` do not see these pictures.
+    A variant of SINet, a subclass, predicts by itself, and so does a model made in `torch.inference_mode()`.
 
     The picture is squashed to the network's square (bilinear, aspect not kept, as in training), and the
     probability is enlarged to the picture's size (bilinear).
@@ -30,7 +33,7 @@ class Predictor:
     def __init__(self, model: SINet, preprocessing: Preprocessing) -> None:
         self.model = model.eval()
         self.preprocessing = preprocessing
-        self._fused: FusedSINet | None = None
+        self._copy: NativeSINet | FusedSINet | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictor":
@@ -47,7 +50,6 @@ class Predictor:
         """(H, W, 3) uint8 RGB to (H, W) uint8 {0, 1}: 1 where the probability is above a half."""
         return (self.probability(image) > 0.5).view(np.uint8)
 
-    @torch.inference_mode()
     def square_probability(self, image: Image) -> Probability:
         """(H, W, 3) uint8 RGB to (S, S) float32 in 0..1 at the network's own size S.
 
@@ -56,9 +58,17 @@ class Predictor:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"expected a picture (H, W, 3) uint8 RGB, found {image.shape} {image.dtype}")
         square = squash_image(image, self.preprocessing.size)
+        return self.person(square)
+
+    @torch.inference_mode()
+    def person(self, square: Image) -> Probability:
+        """The network itself: (S, S, 3) uint8 RGB to (S, S) float32 in 0..1."""
         device = next(self.model.parameters()).device
+        network = self._network(device)
+        if isinstance(network, NativeSINet):
+            return network.person(square, self.preprocessing)
         x = self.preprocessing.tensor(torch.from_numpy(square)[None].to(device))
-        person = self.logits(x).softmax(dim=1)[0, 1]
+        person = network(x).softmax(dim=1)[0, 1]
         return np.asarray(person.cpu().numpy(), np.float32)
 
     def logits(self, x: Tensor) -> Tensor:
@@ -66,13 +76,17 @@ class Predictor:
         logits: Tensor = self._network(x.device)(x)
         return logits
 
-    def _network(self, device: torch.device) -> nn.Module:
+    def _network(self, device: torch.device) -> nn.Module | NativeSINet:
         if device.type != "cpu" or self.model.training or type(self.model) is not SINet:
             return self.model
-        if self._fused is None or not self._fused.matches(self.model):
+        if next(
+            self.model.parameters()
+        ).is_inference():  # made in inference mode: nobody counts what is written to it
+            return self.model
+        if self._copy is None or not self._copy.matches(self.model):
             with torch.inference_mode(False):
-                self._fused = FusedSINet(self.model)
-        return self._fused
+                self._copy = NativeSINet(self.model) if native.runs(self.model) else FusedSINet(self.model)
+        return self._copy
 
 
 def enlarge(probability: Probability, width: int, height: int) -> Probability:

@@ -24,7 +24,7 @@ Height = Annotated[int, typer.Option(min=1, help="pixels of the photograph")]
 
 @app.command("predict")
 def predict(size: Size = 224, width: Width = 600, height: Height = 800, rounds: Rounds = 15) -> None:
-    """One picture through SINet: plain, ONNX Runtime, OpenVINO; and a photograph to its mask."""
+    """One picture through SINet: plain, in C, ONNX Runtime, OpenVINO; and a photograph to its mask."""
     from sinet.benchmark import predict as benchmark
     from sinet.benchmark.timing import one_thread
 

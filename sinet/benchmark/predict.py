@@ -1,4 +1,4 @@
-"""One picture through SINet: plain, exported, and a whole photograph from pixels to its mask."""
+"""One picture through SINet: plain, in C, exported, and a whole photograph from pixels to its mask."""
 
 import tempfile
 from pathlib import Path
@@ -9,17 +9,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sinet import native
 from sinet.benchmark.drawn import portrait
 from sinet.benchmark.timing import Row, Work, cpu_times, table
 from sinet.export import export_onnx
 from sinet.fused import FusedSINet
 from sinet.model import SINet
+from sinet.native import NativeSINet
 from sinet.onnx_file import INPUT, OUTPUT
-from sinet.predict import Predictor
+from sinet.predict import Image, Predictor, Probability
 from sinet.preprocess import STANDARD, Preprocessing
 from sinet.weights import WeightsCard
 
-PLAIN, FUSED, TRACED = "plain eager SINet", "fused", "fused, traced"
+PLAIN, NATIVE, FUSED, TRACED = "plain eager SINet", "native", "fused", "fused, traced"
 ONNX, OPENVINO = "ONNX Runtime", "OpenVINO f32"
 WHOLE, NETWORK, REST = "Predictor.mask", "  the network", "  the rest"
 OPSET = 20
@@ -41,18 +43,29 @@ def report(size: int, width: int, height: int, rounds: int) -> str:
             FUSED: lambda: fused(x),
             TRACED: lambda: traced(x),
         }
+        works |= _native(model, x)
         works |= _exported(model, preprocessing, x, Path(folder))
         works |= _whole(model, preprocessing, portrait(1, width, height)[0])
         times = cpu_times(works, rounds)
     baseline = times[PLAIN]
-    network = [Row(name, times[name]) for name in (PLAIN, FUSED, TRACED, ONNX)]
-    network.append(Row(OPENVINO, times.get(OPENVINO), "" if OPENVINO in times else "not installed"))
+    missing = {NATIVE: "not built, see the README", OPENVINO: "not installed"}
+    network = [
+        Row(name, times.get(name), "" if name in times else missing[name])
+        for name in (PLAIN, NATIVE, FUSED, TRACED, ONNX, OPENVINO)
+    ]
     whole = [Row(WHOLE, times[WHOLE]), Row(NETWORK, times[WHOLE] - times[REST]), Row(REST, times[REST])]
     return (
         table(f"Logits of one picture at {size}x{size}", network, baseline, rounds)
         + "\n\n"
         + table(f"A picture of {width}x{height} to its mask of that size", whole, baseline, rounds)
     )
+
+
+def _native(model: SINet, x: Tensor) -> dict[str, Work]:
+    if not native.runs(model):
+        return {}
+    in_c = NativeSINet(model)
+    return {NATIVE: lambda: in_c(x)}
 
 
 def _exported(model: SINet, preprocessing: Preprocessing, x: Tensor, folder: Path) -> dict[str, Work]:
@@ -80,17 +93,17 @@ def _openvino(path: Path) -> Any:
 
 
 class _WithoutNetwork(Predictor):
-    """All that a predictor does but the network, whose logits are given."""
+    """All that a predictor does but the network, whose result is given."""
 
-    def __init__(self, model: SINet, preprocessing: Preprocessing, logits: Tensor) -> None:
+    def __init__(self, model: SINet, preprocessing: Preprocessing, probability: Probability) -> None:
         super().__init__(model, preprocessing)
-        self.given = logits
+        self.given = probability
 
-    def logits(self, x: Tensor) -> Tensor:
+    def person(self, square: Image) -> Probability:
         return self.given
 
 
 def _whole(model: SINet, preprocessing: Preprocessing, image: NDArray[np.uint8]) -> dict[str, Work]:
-    logits = torch.randn(1, model.classes, preprocessing.size, preprocessing.size)
-    whole, rest = Predictor(model, preprocessing), _WithoutNetwork(model, preprocessing, logits)
+    whole = Predictor(model, preprocessing)
+    rest = _WithoutNetwork(model, preprocessing, whole.square_probability(image))
     return {WHOLE: lambda: whole.mask(image), REST: lambda: rest.mask(image)}

@@ -255,6 +255,15 @@ def test_a_source_that_is_no_dependency_is_named(stages: dict[str, Any], root: P
     ]
 
 
+def test_the_c_of_an_extension_module_is_a_dependency(
+    stages: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    stages["stages"]["evaluate"]["deps"].remove("sinet/native/c")
+    assert after(stages, root, tmp_path) == [
+        "evaluate: uses sinet/native/c, which neither deps nor outs name"
+    ]
+
+
 def test_the_committed_lock_belongs_to_the_committed_code(root: Path) -> None:
     """After a change of a stage's code, `make repro` and a commit of dvc.lock are due."""
     stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]

@@ -29,6 +29,7 @@ def test_predict_prints_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0, done.output
     for name in (
         predict_benchmark.PLAIN,
+        predict_benchmark.NATIVE,
         predict_benchmark.FUSED,
         predict_benchmark.TRACED,
         predict_benchmark.ONNX,

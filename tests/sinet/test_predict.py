@@ -68,6 +68,13 @@ def test_it_follows_the_models_weights(predictor: Predictor) -> None:
         assert np.abs(ours.probability(image) - want).max() < 1e-5
 
 
+def test_a_model_made_in_inference_mode_predicts_by_itself(predictor: Predictor) -> None:
+    with torch.inference_mode():
+        model = copy.deepcopy(predictor.model)
+    image, _ = portrait(5)
+    assert np.abs(Predictor(model, SMALL).probability(image) - predictor.probability(image)).max() < 1e-5
+
+
 def test_from_a_file(tmp_path: Path, predictor: Predictor) -> None:
     path = write_weights(tmp_path / "w.safetensors", predictor.model)
     image, _ = portrait(1)

@@ -1,0 +1,31 @@
+/* SINet with two classes, in eval mode, for one picture: what `network.c` offers. */
+
+#ifndef SINET_NETWORK_H
+#define SINET_NETWORK_H
+
+#include <stddef.h>
+
+#define CLASSES 2
+#define STRIDE 32         /* heights and widths are multiples of it */
+#define LARGEST_SIDE 8192 /* so that no size overflows */
+
+/* A picture as floats 3 x H x W, or as bytes H x W x 3 with what turns a byte into a float. */
+struct picture {
+    int height, width;
+    const float *planes;
+    const unsigned char *pixels;                /* where `planes` is NULL */
+    float mean[3], factor[3];                   /* (pixel - mean) * factor, in the order of the pixel's channels */
+    int order[3];                               /* which channel of a pixel is the network's first, second, third */
+};
+
+size_t weights_floats(void);
+
+size_t scratch_floats(int height, int width);
+
+/* Logits 2 x H x W; `scratch` holds `scratch_floats`, aligned to 64 bytes, in any state. */
+void logits(const float *weights, const struct picture *picture, float *scratch, float *out);
+
+/* H x W: how likely a pixel is of the second class. */
+void probability(const float *weights, const struct picture *picture, float *scratch, float *out);
+
+#endif
