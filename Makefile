@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export PROFILE EG1800 BAIDU CRAWL FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-fast check browser label-studio review review-stop pull review-backup review-restore
+.PHONY: help install repro test test-fast check compiler browser label-studio review review-stop pull review-backup review-restore
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -22,7 +22,7 @@ install: .venv/.installed  ## make .venv with everything in it, in the versions 
 	$(PYTHON) -m venv .venv
 	@rm -f sinet/native/kernel.*.so
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@ls sinet/native/kernel.*.so >/dev/null 2>&1 || echo 'No C compiler or no Python.h: prediction takes torch, in four times the time (Debian: apt-get install gcc python3-dev)'
+	@ls sinet/native/kernel.*.so >/dev/null 2>&1 || echo 'No C compiler or no Python.h: prediction takes torch, in about three times the time (Debian: apt-get install gcc python3-dev)'
 	@touch $@
 
 repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR runs it on your pictures
@@ -32,7 +32,7 @@ repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR r
 	@python -m pipeline explain
 	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'
 
-test: install browser label-studio  ## run all tests (about 25 minutes on 2 cores; test-fast leaves out the slow ones)
+test: compiler install browser label-studio  ## run all tests (about 25 minutes on 2 cores; test-fast leaves out the slow ones)
 	python -m pytest
 
 test-fast: install  ## leave out the slow tests and the real photographs (about 10 minutes)
@@ -65,6 +65,12 @@ label-studio: .cache/label-studio-venv/.installed
 	@touch $@
 
 # The pages are looked at in a real browser; without one those tests skip and say so (under CI they fail).
+# What the tests of prediction in C need; `make install` builds it where a compiler is there already.
+compiler:
+	@command -v cc >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev; } >/dev/null 2>&1 \
+	  || echo 'no C compiler found: the tests of prediction in C will be skipped (Debian: apt-get install gcc python3-dev)'
+
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \

@@ -105,8 +105,7 @@ def test_controls_stand_above_the_pictures(tree: ElementTree.Element):
 def test_the_guidelines_explain_every_answer_and_reason(tree: ElementTree.Element):
     text = TEXT.read_text()
     for name in choices(tree, VERDICT) + choices(tree, REASONS):
-        assert re.search(rf"^{name} ", text, re.MULTILINE), name
-    assert max(map(len, text.splitlines())) <= 120  # shown as it is written
+        assert re.search(rf"^\| {name} \|", text, re.MULTILINE), name
 
 
 def test_the_guidelines_page_holds_text_and_drawings_and_fetches_nothing(root: Path):
@@ -117,7 +116,7 @@ def test_the_guidelines_page_holds_text_and_drawings_and_fetches_nothing(root: P
     )
     for title in ("hair", "hands", "held objects", "glasses", "second people", "motion blur"):
         assert f">{title}</text>" in shown, title
-    assert "What is person" in shown and "![" not in shown
+    assert "<h2>What is person</h2>" in shown and "<td>hidden_edge</td>" in shown and "![" not in shown
     ElementTree.parse(EXAMPLES)
     addresses = re.findall(r"https?://[^'\"]+", shown)
     assert "<script" not in shown and addresses == ["http://www.w3.org/2000/svg"], (
