@@ -57,7 +57,7 @@ class NativeSINet:
         if x.ndim != 4 or x.shape[1] != 3 or x.dtype != torch.float32 or x.device.type != "cpu":
             raise ValueError(f"expected N x 3 x H x W float32 on a CPU, found {tuple(x.shape)} {x.dtype}")
         count, _, height, width = x.shape
-        logits = torch.empty(count, CLASSES, height, width)
+        logits = x.new_empty(count, CLASSES, height, width)
         scratch = self._take_scratch(height, width)
         pixels: NDArray[np.float32] = x.detach().contiguous().numpy()
         kernel.logits(self._weights, pixels, scratch, logits.numpy(), count, height, width)

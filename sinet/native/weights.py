@@ -98,7 +98,8 @@ def _block(block: S2Block, scale: Tensor, shift: Tensor) -> list[Tensor]:
     convolutions: list[Any] = [*block.conv, *block.act_conv1x1]
     depthwise, norm, act, pointwise = convolutions
     taps, bias = _folded(depthwise.weight, norm)
-    order = torch.arange(len(bias)).view(-1, GROUPS).t().flatten()  # a1 b1 a2 b2 becomes a1 a2 b1 b2
+    order = torch.arange(len(bias), device=bias.device)
+    order = order.view(-1, GROUPS).t().flatten()  # a1 b1 a2 b2 becomes a1 a2 b1 b2
     matrix, added = _folded(pointwise.weight, block.bn)
     matrix = matrix[:, order, 0, 0] * scale[:, None]
     return [

@@ -107,6 +107,20 @@ def test_where_the_pixels_lie_does_not_matter(kernel: Any, change: Callable[[Ten
     assert not got.requires_grad
 
 
+@pytest.mark.parametrize("default", ["dtype", "device"])
+def test_torchs_defaults_do_not_matter(kernel: Any, default: str) -> None:
+    model, x = drawn_model(0), picture(0, 1, 3, 32, 64)
+    want, dtype = NativeSINet(model)(x), torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64 if default == "dtype" else dtype)
+        torch.set_default_device("meta" if default == "device" else None)
+        got = NativeSINet(model)(x)
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None)
+    assert torch.equal(got, want)
+
+
 def test_a_batch_is_its_pictures(kernel: Any) -> None:
     network, x = NativeSINet(drawn_model(0)), picture(0, 3, 3, 64, 32)
     assert torch.equal(network(x), torch.cat([network(one[None]) for one in x]))
