@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sinet.fused_tail import affine
 from sinet.model import GROUPS, ChannelAttention, S2Block, S2Module, SINet, SqueezeDownsample
 
+LAYOUT = 1  # of `network.h`, which says when it changes
 CLASSES = 2
 LANES = 8
 START_PADDING = 4  # channels of level 1 that are always 0: 12 are no whole vectors
