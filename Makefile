@@ -64,13 +64,14 @@ label-studio: .cache/label-studio-venv/.installed
 	@.cache/label-studio-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< label-studio
 	@touch $@
 
-# The pages are looked at in a real browser; without one those tests skip and say so (under CI they fail).
-# What the tests of prediction in C need; `make install` builds it where a compiler is there already.
+# What the tests of prediction in C need; `make install` builds it where a compiler is there already. An installation
+# from before there was one is made again.
 compiler:
 	@command -v cc >/dev/null || { \
-	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev; } >/dev/null 2>&1 \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev && rm -f .venv/.installed; } >/dev/null 2>&1 \
 	  || echo 'no C compiler found: the tests of prediction in C will be skipped (Debian: apt-get install gcc python3-dev)'
 
+# The pages are looked at in a real browser; without one those tests skip and say so (under CI they fail).
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } >/dev/null 2>&1 \

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sinet.fused_tail import Tail, affine
+from sinet.fused_tail import Tail, affine, folded
 from sinet.model import S2Block, S2Module, SINet, SqueezeDownsample, check_size, dense
 
 LANES = 8  # channels a processor's vector holds; a multiple of it is quicker
@@ -133,7 +133,7 @@ class _Entry(nn.Module):
         super().__init__()
         block = model.encoder.level1
         self.channels = -(-block.conv.out_channels // LANES) * LANES
-        weight, bias = _folded(block.conv.weight, block.bn)
+        weight, bias = folded(block.conv.weight, block.bn)
         self.weight = _kept(_padded(weight, self.channels).contiguous(memory_format=torch.channels_last))
         self.bias = _kept(_padded(bias, self.channels))
         self.slope = _kept(_padded(block.act.weight, self.channels))
@@ -170,7 +170,7 @@ class _Squeeze(nn.Module):
             self.dense.append(_kept(weight))
             self.biases.append(_kept(_padded(linear.bias, rows)))
             self.slopes.append(_kept(_padded(act.weight, rows)))
-        weight, bias = _folded(pointwise.weight, module.bn)
+        weight, bias = folded(pointwise.weight, module.bn)
         self.weight = _kept(_padded(weight[:, :, 0, 0].t(), channels))  # in x out
         self.bias = _kept(bias)
         self.slope = _kept(module.act.weight)
@@ -233,19 +233,19 @@ class _Branch(nn.Module):
         super().__init__()
         self.pool = blocks[0].pool
         pairs: list[tuple[Any, Any]] = [(block.conv[0], block.conv[1]) for block in blocks]
-        folded = [_folded(conv.weight, bn) for conv, bn in pairs]
+        depthwise = [folded(conv.weight, bn) for conv, bn in pairs]
         inner: list[tuple[Any, Any]] = [(block.act_conv1x1[0], block.act_conv1x1[1]) for block in blocks]
-        kernel = max(weight.shape[-1] for weight, _ in folded)
+        kernel = max(weight.shape[-1] for weight, _ in depthwise)
         self.kernel = kernel
-        self.weight = _kept(torch.cat([_wider(weight, kernel) for weight, _ in folded]))
-        self.bias = _kept(torch.cat([bias for _, bias in folded]))
+        self.weight = _kept(torch.cat([_wider(weight, kernel) for weight, _ in depthwise]))
+        self.bias = _kept(torch.cat([bias for _, bias in depthwise]))
         self.slope = _kept(torch.cat([act.weight for act, _ in inner]))
         self.channels = len(self.slope)
         self.matrices = nn.ParameterList()
         self.products: list[_Product] = []
         start = 0
         for block, (_, pointwise), place, scale in zip(blocks, inner, places, scales, strict=True):
-            weight, _ = _folded(pointwise.weight, block.bn)
+            weight, _ = folded(pointwise.weight, block.bn)
             self.matrices.append(_kept((weight[:, :, 0, 0] * scale[:, None]).t()))  # in x out
             self.products.append(_Product(slice(start, start + len(scale)), place))
             start += len(scale)
@@ -286,7 +286,7 @@ class _ToPlanes(nn.Module):
 
     def __init__(self, weight: Tensor, bn: nn.BatchNorm2d) -> None:
         super().__init__()
-        weight, bias = _folded(weight, bn)
+        weight, bias = folded(weight, bn)
         self.weight, self.bias = _kept(weight[:, :, 0, 0]), _kept(bias[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -302,12 +302,6 @@ def _branches(blocks: tuple[S2Block, S2Block], scale: Tensor) -> list[_Branch]:
     if blocks[0].pool == blocks[1].pool:
         return [_Branch(blocks, places, scales)]
     return [_Branch([blocks[i]], [places[i]], [scales[i]]) for i in range(2)]
-
-
-def _folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight (out x ... ) and bias, float64, of a convolution without bias and the BatchNorm behind it."""
-    scale, shift = affine(bn)
-    return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 
 def _wider(weight: Tensor, kernel: int) -> Tensor:

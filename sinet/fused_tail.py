@@ -64,6 +64,12 @@ def affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return scale, bn.bias.double() - bn.running_mean.double() * scale
 
 
+def folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight (out x ...) and bias, float64, of a convolution without bias and the BatchNorm behind it."""
+    scale, shift = affine(bn)
+    return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
+
+
 def _blocks(length: int) -> tuple[Tensor, Tensor]:
     """Where each block's window of the input starts, and blocks x 3 x 32 x window: its rows of U, shifted, float64."""
     unit = torch.eye(length, dtype=torch.float64)[None, :, :, None]

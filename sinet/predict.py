@@ -1,6 +1,7 @@
 """From a picture of any size to its person mask at the same size."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -34,6 +35,10 @@ class Predictor:
         self.model = model.eval()
         self.preprocessing = preprocessing
         self._copy: NativeSINet | FusedSINet | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the copy, which does not fit a copied model: it is seven times the weights, or cannot be pickled."""
+        return {**self.__dict__, "_copy": None}
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictor":

@@ -50,6 +50,25 @@ def test_a_backup_file_arrives_as_it_is(checkout: Path) -> None:
     assert told(checkout, "review-backup", "FILE=it's.tar.gz")[-1] == "it's.tar.gz"
 
 
+def test_a_compiler_that_comes_with_the_tests_is_used(checkout: Path) -> None:
+    """An environment that was installed before there was one is installed again, and builds prediction in C."""
+    tools = checkout / "tools"
+    tools.mkdir()
+    for name in ("rm", "bash", "make"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    for name, script in {"id": "echo 0", "apt-get": "exit 0", "python3": 'echo "$@"'}.items():
+        (tools / name).write_text(f"#!{tools / 'bash'}\n{script}\n")
+        (tools / name).chmod(stat.S_IRWXU)
+    for name in ("pyproject.toml", "constraints.txt"):
+        (checkout / name).touch()
+    (checkout / ".venv" / ".installed").touch()
+    done = subprocess.run(
+        ["make", "-s", "compiler", "install"],
+        cwd=checkout, env={"PATH": str(tools), "TOLD": os.devnull}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "-m venv .venv" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("name", ["EG1800", "BAIDU", "CRAWL"])
 def test_folders_without_a_profile_are_refused(checkout: Path, name: str) -> None:
     done = make(checkout, "repro", f"{name}=x")

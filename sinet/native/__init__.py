@@ -1,9 +1,11 @@
 """SINet for prediction on a CPU in C: the same logits in a seventh of the time of the plain modules, on one thread.
 
 `kernel` is the extension module of the C files beside this one. It is built at installation where there is a C
-compiler; where it is missing, or the processor is none with AVX2 and FMA, `runs` is false and prediction takes
-`sinet.fused`.
+compiler; where it is missing or was built of older files, or the processor is none with AVX2 and FMA, `runs` is false
+and prediction takes `sinet.fused`.
 """
+
+import warnings
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from sinet.fused import Copied
 from sinet.model import SINet, check_size
-from sinet.native.weights import CLASSES, pack
+from sinet.native.weights import CLASSES, LAYOUT, pack
 from sinet.preprocess import Preprocessing
 
 try:
@@ -25,6 +27,7 @@ def runs(model: SINet) -> bool:
     """Whether the kernel is there and computes what this model does: two classes in float32, in eval mode, on a CPU."""
     return (
         kernel is not None
+        and _is_current()
         and kernel.supported()
         and type(model) is SINet
         and model.classes == CLASSES
@@ -32,6 +35,19 @@ def runs(model: SINet) -> bool:
         and all(parameter.dtype == torch.float32 for parameter in model.parameters())
         and all(parameter.device.type == "cpu" for parameter in model.parameters())
     )
+
+
+def _is_current() -> bool:
+    """Whether the kernel takes the weights as `pack` arranges them; an editable installation may keep an older one."""
+    if getattr(kernel, "LAYOUT", None) == LAYOUT:
+        return True
+    warnings.warn(
+        "sinet.native.kernel was built of older files than these, so that prediction takes torch, which is slower; "
+        "build it again: pip install -e .",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return False
 
 
 class NativeSINet:
@@ -57,7 +73,7 @@ class NativeSINet:
         if x.ndim != 4 or x.shape[1] != 3 or x.dtype != torch.float32 or x.device.type != "cpu":
             raise ValueError(f"expected N x 3 x H x W float32 on a CPU, found {tuple(x.shape)} {x.dtype}")
         count, _, height, width = x.shape
-        logits = torch.empty(count, CLASSES, height, width)
+        logits = x.new_empty(count, CLASSES, height, width)
         scratch = self._take_scratch(height, width)
         pixels: NDArray[np.float32] = x.detach().contiguous().numpy()
         kernel.logits(self._weights, pixels, scratch, logits.numpy(), count, height, width)

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sinet.fused_tail import affine
+from sinet.fused_tail import affine, folded
 from sinet.model import GROUPS, ChannelAttention, S2Block, S2Module, SINet, SqueezeDownsample
 
+LAYOUT = 1  # of `network.h`, which says when it changes
 CLASSES = 2
 LANES = 8
 START_PADDING = 4  # channels of level 1 that are always 0: 12 are no whole vectors
@@ -30,8 +31,8 @@ def pack(model: SINet) -> Tensor:
         *_downsample(encoder.level3_0, 0),
         *_modules(encoder.level3),
         *_norm_act(encoder.BR3.bn, encoder.BR3.act),
-        *_folded(encoder.classifier.conv.weight, model.bn_3),
-        *_folded(model.level2_C.conv.weight, model.level2_C.bn),
+        *folded(encoder.classifier.conv.weight, model.bn_3),
+        *folded(model.level2_C.conv.weight, model.level2_C.bn),
         model.level2_C.act.weight,
         *affine(model.bn_2),
     ]
@@ -42,7 +43,7 @@ def pack(model: SINet) -> Tensor:
 
 def _entry(model: SINet) -> list[Tensor]:
     block = model.encoder.level1
-    weight, bias = _folded(block.conv.weight, block.bn)
+    weight, bias = folded(block.conv.weight, block.bn)
     by_tap = weight.permute(2, 1, 3, 0)  # rows x in x columns x out
     return [_widened(part, START_PADDING) for part in (by_tap, bias, block.act.weight)]
 
@@ -50,7 +51,7 @@ def _entry(model: SINet) -> list[Tensor]:
 def _downsample(block: SqueezeDownsample, padding: int) -> list[Tensor]:
     steps: list[Any] = list(block.conv)
     depthwise, attention, pointwise = steps
-    weight, bias = _folded(pointwise.weight, block.bn)
+    weight, bias = folded(pointwise.weight, block.bn)
     return [
         _taps(_widened(depthwise.weight.permute(1, 2, 3, 0), padding)),
         *_attention(attention),
@@ -97,9 +98,10 @@ def _block(block: S2Block, scale: Tensor, shift: Tensor) -> list[Tensor]:
     """A branch and the part of the module's BatchNorm behind it."""
     convolutions: list[Any] = [*block.conv, *block.act_conv1x1]
     depthwise, norm, act, pointwise = convolutions
-    taps, bias = _folded(depthwise.weight, norm)
-    order = torch.arange(len(bias)).view(-1, GROUPS).t().flatten()  # a1 b1 a2 b2 becomes a1 a2 b1 b2
-    matrix, added = _folded(pointwise.weight, block.bn)
+    taps, bias = folded(depthwise.weight, norm)
+    order = torch.arange(len(bias), device=bias.device)
+    order = order.view(-1, GROUPS).t().flatten()  # a1 b1 a2 b2 becomes a1 a2 b1 b2
+    matrix, added = folded(pointwise.weight, block.bn)
     matrix = matrix[:, order, 0, 0] * scale[:, None]
     return [
         _taps(taps[order].permute(1, 2, 3, 0)),
@@ -112,12 +114,6 @@ def _block(block: S2Block, scale: Tensor, shift: Tensor) -> list[Tensor]:
 
 def _norm_act(bn: nn.BatchNorm2d, act: nn.PReLU) -> list[Tensor]:
     return [*affine(bn), act.weight]
-
-
-def _folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Weight (out x ...) and bias, float64, of a convolution without bias and the BatchNorm behind it."""
-    scale, shift = affine(bn)
-    return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 
 def _widened(values: Tensor, padding: int) -> Tensor:

@@ -14,6 +14,14 @@ LOCK: dict[str, Any] = {
             "deps": [{"path": "data/crop", "md5": "a"}],
             "outs": [{"path": "models/sinet.safetensors", "md5": "b"}],
         },
+        "evaluate": {
+            "deps": [{"path": "models/sinet.safetensors", "md5": "b"}],
+            "outs": [{"path": "metrics/evaluate.json", "md5": "e"}],
+        },
+        "second_look": {
+            "deps": [{"path": "models/sinet.safetensors", "md5": "b"}],
+            "outs": [{"path": "data/second_look", "md5": "s"}],
+        },
         "report": {
             "deps": [{"path": "models/sinet.safetensors", "md5": "b"}],
             "outs": [{"path": "data/report", "md5": "c"}],
@@ -35,6 +43,14 @@ def changed(**hashes: str) -> dict[str, Any]:
         (LOCK, False, ["as committed"]),
         (changed(train="z"), False, ["for train.", "begins with train", "depends on the CPU"]),
         (changed(train="z", report="y"), False, ["for train, report.", "begins with train:", "on the CPU"]),
+        (changed(evaluate="z"), False, ["begins with evaluate:", "in torch, not in C", "type of CPU"]),
+        (
+            changed(evaluate="z", second_look="y"),
+            False,
+            ["begins with evaluate and second_look:", "not in C"],
+        ),
+        (changed(train="z", second_look="y"), False, ["begins with train: training sums"]),
+        (changed(evaluate="z", crop="y"), False, ["begins with crop and evaluate:", "the sources"]),
         (changed(report="z"), False, ["for report.", "names the versions"]),
         (changed(train="z", crop="y"), False, ["begins with crop:", "the sources, the installed versions"]),
         (changed(train="z"), True, ["because params.yaml does (train)"]),

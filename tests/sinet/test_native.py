@@ -1,5 +1,6 @@
 """Prediction in C gives the plain model's logits, refuses what does not fit, and is no loss where it is not built."""
 
+import hashlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from sinet import native
 from sinet.fused import FusedSINet
 from sinet.model import SINet
 from sinet.native import NativeSINet
-from sinet.native.weights import pack
+from sinet.native.weights import LAYOUT, pack
 from sinet.predict import Predictor
 from sinet.preprocess import STANDARD, Preprocessing
 from tests.sinet.portraits import SMALL, UNEQUAL, portrait
@@ -105,6 +106,20 @@ def test_where_the_pixels_lie_does_not_matter(kernel: Any, change: Callable[[Ten
     got = network(change(x))
     assert torch.equal(got, network(x))
     assert not got.requires_grad
+
+
+@pytest.mark.parametrize("default", ["dtype", "device"])
+def test_torchs_defaults_do_not_matter(kernel: Any, default: str) -> None:
+    model, x = drawn_model(0), picture(0, 1, 3, 32, 64)
+    want, dtype = NativeSINet(model)(x), torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64 if default == "dtype" else dtype)
+        torch.set_default_device("meta" if default == "device" else None)
+        got = NativeSINet(model)(x)
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None)
+    assert torch.equal(got, want)
 
 
 def test_a_batch_is_its_pictures(kernel: Any) -> None:
@@ -240,8 +255,28 @@ def test_what_is_read_only_is_not_written(kernel: Any) -> None:
         kernel.logits(weights, x, scratch, out, 1, 32, 32)
 
 
-def test_the_kernel_knows_how_many_weights_there_are(kernel: Any) -> None:
+def test_an_address_that_holds_no_float_is_refused(kernel: Any) -> None:
+    x = torch.frombuffer(bytearray(4 * 3 * 32 * 32 + 1), dtype=torch.float32, offset=1).view(1, 3, 32, 32)
+    with pytest.raises(ValueError, match="x: expected an address that is a multiple of 4"):
+        NativeSINet(drawn_model(0))(x)
+
+
+def test_the_kernel_knows_the_weights_and_how_many_there_are(kernel: Any) -> None:
+    assert kernel.LAYOUT == LAYOUT
     assert kernel.weights_size() == len(pack(SINet().eval()))
+
+
+def test_another_arrangement_of_the_weights_has_another_number() -> None:
+    """Where this fails raise LAYOUT, here and in both files that have it: kernels of before would give wrong masks."""
+    model, start = SINet().eval(), 1
+    for name, values in model.state_dict().items():
+        if name.endswith("running_var"):
+            values.fill_(0.999)
+        elif values.is_floating_point():
+            values.copy_(torch.arange(start, start + values.numel()).view_as(values))
+            start += values.numel()
+    digest = hashlib.sha256(pack(model).numpy().tobytes()).hexdigest()
+    assert (LAYOUT, digest[:16]) == (1, "3e1ed59e3a76f57f")
 
 
 class _Variant(SINet):
@@ -282,18 +317,30 @@ def test_three_classes_are_predicted_in_torch() -> None:
     assert isinstance(predictor._copy, FusedSINet)
 
 
-class _TooOld:
-    """The kernel on a processor that cannot run it."""
+class _Unfit:
+    """A kernel that nobody may call."""
 
-    def supported(self) -> bool:
-        return False
+    def __init__(self, supported: bool, layout: int | None) -> None:
+        self.supported = lambda: supported
+        self.LAYOUT = layout
 
 
-@pytest.mark.parametrize("kernel_there", [None, _TooOld()])
+@pytest.mark.parametrize("kernel_there", [None, _Unfit(supported=False, layout=LAYOUT)])
 def test_without_it_prediction_takes_torch(monkeypatch: pytest.MonkeyPatch, kernel_there: object) -> None:
     model, (image, _) = drawn_model(0), portrait(0)
     ours = Predictor(model, SMALL).probability(image)
     monkeypatch.setattr(native, "kernel", kernel_there)
     predictor = Predictor(model, SMALL)
     assert np.abs(predictor.probability(image) - ours).max() <= 1e-5
+    assert isinstance(predictor._copy, FusedSINet)
+
+
+@pytest.mark.parametrize("layout", [None, LAYOUT - 1, LAYOUT + 1])
+def test_a_kernel_of_other_files_is_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, layout: int | None
+) -> None:
+    monkeypatch.setattr(native, "kernel", _Unfit(supported=True, layout=layout))
+    predictor = Predictor(drawn_model(0), SMALL)
+    with pytest.warns(RuntimeWarning, match=r"built of older files .* pip install -e \."):
+        predictor.mask(portrait(0)[0])
     assert isinstance(predictor._copy, FusedSINet)

@@ -1,6 +1,8 @@
 """A picture of any size in, its mask at the same size out."""
 
 import copy
+import pickle
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sinet import native, predict
+from sinet.fused import FusedSINet
 from sinet.model import SINet
 from sinet.predict import Predictor, enlarge
 from sinet.preprocess import squash_image
@@ -73,6 +77,23 @@ def test_a_model_made_in_inference_mode_predicts_by_itself(predictor: Predictor)
         model = copy.deepcopy(predictor.model)
     image, _ = portrait(5)
     assert np.abs(Predictor(model, SMALL).probability(image) - predictor.probability(image)).max() < 1e-5
+
+
+@pytest.mark.parametrize("kernel_there", [True, False])
+def test_it_can_be_sent_to_another_process_at_any_time(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, kernel_there: bool
+) -> None:
+    """Also when the copy in torch is traced, as after a hundred pictures, and without the copy's bytes."""
+    if not kernel_there:
+        monkeypatch.setattr(native, "kernel", None)
+        monkeypatch.setattr(predict, "FusedSINet", partial(FusedSINet, trace_after=1))
+    ours, (image, _) = Predictor(predictor.model, SMALL), portrait(6)
+    size = len(pickle.dumps(ours))
+    want = ours.probability(image)
+    sent = pickle.dumps(ours)
+    assert len(sent) == size
+    for same in (pickle.loads(sent), copy.deepcopy(ours)):
+        assert np.array_equal(same.probability(image), want)
 
 
 def test_from_a_file(tmp_path: Path, predictor: Predictor) -> None:

@@ -5,6 +5,10 @@
 
 #include <stddef.h>
 
+/* The arrangement of the weights: another one gets another number, here and in `sinet/native/weights.py`, so that an
+   extension that was built of older files is left out, where it would give wrong masks. */
+#define LAYOUT 1
+
 #define CLASSES 2
 #define STRIDE 32         /* heights and widths are multiples of it */
 #define LARGEST_SIDE 8192 /* so that no size overflows */

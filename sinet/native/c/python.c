@@ -20,12 +20,15 @@ static int native_supported(void)
 
 static int side(int length) { return length >= STRIDE && length <= LARGEST_SIDE && length % STRIDE == 0; }
 
-/* 1 where a buffer has so many bytes; else 0 with ValueError set. */
+/* 1 where a buffer has so many bytes, aligned for floats; else 0 with ValueError set. */
 static int holds(const Py_buffer *buffer, size_t bytes, const char *name)
 {
-    if ((size_t)buffer->len == bytes && (uintptr_t)buffer->buf % sizeof(float) == 0)
+    if ((size_t)buffer->len != bytes)
+        PyErr_Format(PyExc_ValueError, "%s: expected %zu bytes, found %zd", name, bytes, buffer->len);
+    else if ((uintptr_t)buffer->buf % sizeof(float))
+        PyErr_Format(PyExc_ValueError, "%s: expected an address that is a multiple of 4", name);
+    else
         return 1;
-    PyErr_Format(PyExc_ValueError, "%s: expected %zu bytes, found %zd", name, bytes, buffer->len);
     return 0;
 }
 
@@ -155,4 +158,10 @@ static PyMethodDef methods[] = {
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "kernel", "SINet's arithmetic, without torch.", 0, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit_kernel(void) { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit_kernel(void)
+{
+    PyObject *module = PyModule_Create(&definition);
+    if (module && PyModule_AddIntConstant(module, "LAYOUT", LAYOUT) < 0)
+        Py_CLEAR(module);
+    return module;
+}
