@@ -1,11 +1,13 @@
 """`sinet.load()`: the weights that come with the package, or one's own; a light import; the plain model inside."""
 
+import runpy
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -84,3 +86,12 @@ def test_the_shipped_weights_find_drawn_people_and_say_how_they_came_about(root:
     _, card = load_weights(sinet.SHIPPED)
     assert card.classes == 2 and card.preprocessing.size == 256
     assert card.dataset[:16] in (root / "sinet" / "weights" / "README.md").read_text()
+
+
+def test_the_curves_beside_the_card_are_those_of_its_figures(root: Path) -> None:
+    drawn = runpy.run_path(str(root / "docs" / "draw_limits.py"))
+    assert (root / "docs" / "limits.svg").read_text() == drawn["draw"](), "run `python docs/draw_limits.py`"
+    _, card = load_weights(sinet.SHIPPED)
+    epochs = pd.read_csv(root / "docs" / "limits_epochs.csv")
+    best = epochs["dev_foreground_iou"].max()
+    assert best == pytest.approx(card.metrics["dev_foreground_iou"], abs=1e-5)
