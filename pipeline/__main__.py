@@ -21,7 +21,7 @@ Folder = Annotated[Path | None, typer.Option(help="folder in this source's publi
 
 @app.command()
 def configure(
-    profile: Annotated[str, typer.Argument(help="sample, real, light, paper or official")],
+    profile: Annotated[str, typer.Argument(help="sample, real, light, tune, paper or official")],
     eg1800: Folder = None,
     baidu: Folder = None,
     crawl: Folder = None,

@@ -123,7 +123,8 @@ def show(report: Report, console: Console) -> None:
     command = report.command()
     if command:
         console.print(
-            "To run the recipe on this (PROFILE=light: a smaller teacher, half the time without a GPU):\n",
+            "To run the recipe on this (PROFILE=light: a smaller teacher, half the time without a GPU; PROFILE=tune: "
+            "as light, from the packaged weights of SINet, for few pictures):\n",
             style="bold",
         )
         console.print(f"    {command}\n", markup=False)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sinet.data import Sample
     from sinet.model import SINet
     from sinet.recipe import TrainRecipe
+    from sinet.start import Start
     from sinet.train import Trained
 
 log = logging.getLogger("pipeline")
@@ -34,11 +35,12 @@ def train(
     recipe: TrainRecipe,
     checkpoints: Path | None = None,
     architecture: type[SINet] | None = None,
+    start: Start | None = None,
 ) -> Trained:
     """Train on the records of sides train and dev; no file of another side is opened.
 
     `checkpoints` is the run's own folder, `checkpoint_folder` where none is named; `architecture` is SINet or a
-    variant of it.
+    variant of it; `start` are the first weights, random where there are none.
     """
     from sinet.device import choose_device, use_all_cores
     from sinet.images import ImageError
@@ -50,9 +52,9 @@ def train(
     device = choose_device()
     samples, dev = samples_of(records, "train"), samples_of(records, "dev")
     log.info("%d pictures to train on, %d to judge by, on %s", len(samples), len(dev), device)
-    folder = checkpoints or checkpoint_folder(records, recipe)
+    folder = checkpoints or checkpoint_folder(records, recipe, start)
     try:
-        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet)
+        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet, start)
     except TrainingError as error:
         raise PipelineError(str(error)) from error
     except ImageError as error:
@@ -80,11 +82,12 @@ def seen(records: pd.DataFrame) -> pd.DataFrame:
     return records[records["side"].isin(["train", "dev"])]
 
 
-def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe) -> Path:
-    """Where this recipe on this dataset keeps its state, and no other run."""
+def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe, start: Start | None = None) -> Path:
+    """Where this recipe on this dataset, with these first weights, keeps its state, and no other run."""
     from sinet.checkpoint import run_hash
 
-    return CACHE / "train" / run_hash(recipe.model_dump(mode="json"), dataset_hash(seen(records)))
+    values = {**recipe.model_dump(mode="json"), "first weights": start.digest if start else None}
+    return CACHE / "train" / run_hash(values, dataset_hash(seen(records)))
 
 
 def unreviewed(records: pd.DataFrame) -> int:
@@ -94,6 +97,7 @@ def unreviewed(records: pd.DataFrame) -> int:
 
 def summarise(records: pd.DataFrame, trained: Trained) -> dict[str, Any]:
     """What becomes metrics/train.json."""
+    before = trained.start_dev_foreground_iou
     return {
         "best_epoch": trained.best_epoch,
         "dev_foreground_iou": trained.dev_foreground_iou,
@@ -101,6 +105,7 @@ def summarise(records: pd.DataFrame, trained: Trained) -> dict[str, Any]:
         "epochs": len(trained.history),
         "images": {side: int((records["side"] == side).sum()) for side in ("train", "dev")},
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
+        **({} if before is None else {"start_dev_foreground_iou": before}),
         "unreviewed_pseudo_labels": unreviewed(records),
     }
 
@@ -116,22 +121,28 @@ def main() -> None:
     # without a limit, a busy machine crawls; asleep at once, an idle one takes 1.7 times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     from sinet.checkpoint import remove_state
-    from sinet.weights import WeightsCard, save
+    from sinet.start import read_start
+    from sinet.weights import WeightsCard, WeightsError, save
 
     recipe = load_params().train
+    try:
+        start = read_start(recipe)
+    except WeightsError as error:
+        raise PipelineError(str(error)) from error
     records = read_records(DATASET)
-    trained = train(records, recipe)
+    trained = train(records, recipe, start=start)
     card = WeightsCard(
         classes=trained.model.classes,
         preprocessing=trained.preprocessing,
         dataset=dataset_hash(seen(records)),
         metrics={"dev_foreground_iou": round(trained.dev_foreground_iou, 6)},
         unreviewed_pseudo_labels=unreviewed(records),
+        started_from=start.card.dataset if start else "",
     )
     save(SINET, trained.model, card)
     write_metrics("train", summarise(records, trained))
     write_curves(PLOTS / "train.csv", trained.history)
-    remove_state(checkpoint_folder(records, recipe))
+    remove_state(checkpoint_folder(records, recipe, start))
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from sinet.preprocess import Preprocessing
 from sinet.progress import bar_interval
 from sinet.recipe import Phase, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
+from sinet.start import Start
 
 log = logging.getLogger("sinet")
 
@@ -61,6 +62,7 @@ class Trained:
     best_epoch: int
     dev_foreground_iou: float
     dev_loss: float
+    start_dev_foreground_iou: float | None  # of the weights that it started from; None for random ones
 
 
 class _Waiting:
@@ -116,12 +118,13 @@ def train(
     checkpoint_dir: Path,
     device: torch.device,
     architecture: type[SINet] = SINet,
+    start: Start | None = None,
 ) -> Trained:
     """Train on `samples`, keep what is best on `dev`; goes on from a checkpoint in `checkpoint_dir`.
 
-    The folder must belong to this recipe and these samples alone (`sinet.checkpoint.run_hash`). The caller
-    removes the checkpoint when the result is safe. TrainingError where a side is empty or the loss is not a
-    number.
+    `start` are the first weights (`sinet.start.read_start`), else random ones. The folder must belong to this recipe,
+    these samples and these weights alone (`sinet.checkpoint.run_hash`). The caller removes the checkpoint when the
+    result is safe. TrainingError where a side is empty or the loss is not a number.
     """
     if len(samples) < 2 or not dev:
         raise TrainingError(
@@ -132,6 +135,11 @@ def train(
     data.preload("train side")
     judge = read_dev(dev, recipe.predict_size)
     model = _initial_model(recipe.seed, architecture).to(device)
+    before = None
+    if start is not None:
+        model.load_state_dict(start.state)
+        before, _ = evaluate_dev(model, judge, preprocessing)
+        log.info("the weights that training starts from: dev foreground IoU %.4f", before)
     state = load_state(checkpoint_dir)
     if state is None:
         state = State(PHASES[0], 0, _weights(model), {}, {}, {}, 0, 0.0, [])
@@ -143,6 +151,9 @@ def train(
         _train_phase(name, model, data, judge, preprocessing, recipe, state, checkpoint_dir)
     model.load_state_dict(state.best)
     row = next(row for row in state.history if (row["phase"], row["epoch"]) == ("full", state.best_epoch))
+    if before is not None and before > state.best_iou:
+        text = "training made the weights worse on dev, %.4f from %.4f: lower train.phases.full.learning_rate"
+        log.warning(text, state.best_iou, before)
     return Trained(
         model=model.cpu().eval(),
         preprocessing=preprocessing,
@@ -150,6 +161,7 @@ def train(
         best_epoch=state.best_epoch,
         dev_foreground_iou=state.best_iou,
         dev_loss=row["dev_loss"],
+        start_dev_foreground_iou=before,
     )
 
 

@@ -281,7 +281,7 @@ def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
     assert "Running stage" not in run(clone, "dvc", "repro").stdout
 
 
-@pytest.mark.parametrize("profile", ["real", "light", "paper", "official"])
+@pytest.mark.parametrize("profile", ["real", "light", "tune", "paper", "official"])
 def test_a_profile_on_own_folders_is_a_recipe_dvc_accepts(
     project: Path, tmp_path: Path, profile: str
 ) -> None:

@@ -38,6 +38,7 @@ def budgeted(recipe: TrainRecipe, images: int, size: int, seed: int, pictures: i
     encoder = recipe.phases.encoder.model_copy(update={"epochs": 0})
     changes = {
         "seed": seed,
+        "weights": "none",  # what stands in a row is learned in it
         "predict_size": size,
         "evaluate_every": epochs,
         "best_from": 1.0,

@@ -35,20 +35,20 @@ class WeightsCard:
         str, float
     ]  # by their names in `sinet.metrics`, with the side in front: dev_foreground_iou
     unreviewed_pseudo_labels: int  # masks trained on that no person has looked at
+    started_from: str = ""  # `dataset` of the weights that training started from; empty for random ones
 
     def to_json(self) -> str:
         """Canonical JSON: the same card gives the same text."""
-        return json.dumps(
-            {
-                "classes": self.classes,
-                "preprocessing": self.preprocessing.to_dict(),
-                "dataset": self.dataset,
-                "metrics": dict(self.metrics),
-                "unreviewed_pseudo_labels": self.unreviewed_pseudo_labels,
-            },
-            sort_keys=True,
-            allow_nan=False,
-        )
+        values = {
+            "classes": self.classes,
+            "preprocessing": self.preprocessing.to_dict(),
+            "dataset": self.dataset,
+            "metrics": dict(self.metrics),
+            "unreviewed_pseudo_labels": self.unreviewed_pseudo_labels,
+        }
+        if self.started_from:
+            values["started_from"] = self.started_from
+        return json.dumps(values, sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "WeightsCard":
@@ -61,6 +61,7 @@ class WeightsCard:
                 dataset=str(values["dataset"]),
                 metrics={str(name): float(value) for name, value in values["metrics"].items()},
                 unreviewed_pseudo_labels=int(values["unreviewed_pseudo_labels"]),
+                started_from=str(values.get("started_from", "")),
             )
         except KeyError as error:
             raise WeightsError(f"the card inside the weights file lacks {error}") from error

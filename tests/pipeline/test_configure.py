@@ -22,11 +22,11 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_the_four_profiles() -> None:
-    assert profiles() == ["sample", "light", "official", "paper", "real"]
+def test_the_profiles() -> None:
+    assert profiles() == ["sample", "light", "official", "paper", "real", "tune"]
 
 
-@pytest.mark.parametrize("profile", ["real", "light", "paper", "official"])
+@pytest.mark.parametrize("profile", ["real", "light", "tune", "paper", "official"])
 def test_a_profile_gives_checked_params_with_the_folder_in_it(
     profile: str, folder: Path, tmp_path: Path
 ) -> None:
@@ -35,7 +35,7 @@ def test_a_profile_gives_checked_params_with_the_folder_in_it(
     params = load_params(params_file)
     assert params.sources.eg1800.path == str(folder)
     assert params.sources.baidu.layout == params.sources.crawl.layout == "absent"
-    small = profile == "light"
+    small = profile in ("light", "tune")
     assert params.teacher.encoder == ("tu-tf_efficientnet_lite0" if small else "se_resnext50_32x4d")
     assert f"+  eg1800: {{layout: eg1800, path: {folder}}}" in difference
     assert configure(profile, {**NOTHING, "eg1800": folder}, params_file) == ""
@@ -60,7 +60,7 @@ def test_sample_goes_back_to_the_committed_state(folder: Path, tmp_path: Path, r
 @pytest.mark.parametrize(
     ("profile", "folders", "words"),
     [
-        ("fast", NOTHING, ["expected a profile of sample, light, official, paper, real", "'fast'"]),
+        ("fast", NOTHING, ["expected a profile of sample, light, official, paper, real, tune", "'fast'"]),
         ("real", NOTHING, ["needs pictures with masks", "EG1800=DIR", "python -m pipeline check"]),
         ("real", {**NOTHING, "crawl": Path("no/such")}, ["needs pictures with masks", "EG1800=DIR or BAIDU"]),
         (

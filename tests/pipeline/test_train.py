@@ -9,16 +9,23 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
+from ruamel.yaml import YAML
 
+import sinet
 from pipeline import train as stage
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
 from pipeline.paths import CACHE, DATASET, PLOTS, SINET
 from pipeline.records import dataset_hash, read_records
 from sinet.checkpoint import load_state
+from sinet.model import SINet
+from sinet.preprocess import Preprocessing
+from sinet.start import read_start
 from sinet.train import TrainingError
-from sinet.weights import load
+from sinet.weights import WeightsCard, load, save
 from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
+from tests.sinet.training import tiny_recipe
 
 SIDES = ["train"] * 8 + ["dev"] * 2 + ["test"] * 2
 LABELS = ["human", "human", "crop", "crop", "reviewed", "reviewed", "pseudo", "pseudo", *["human"] * 4]
@@ -200,3 +207,122 @@ def test_the_recipe_of_params_yaml_has_the_articles_ranges(root: Path) -> None:
     assert (augment.contrast, augment.sharpness) == ((0.6, 1.5), (0.8, 1.3))
     assert augment.blur_kernels == (3, 5)
     assert augment.noise_sigma == (0, 10)
+
+
+def start_from(weights: str, **train: Any) -> None:
+    """params.yaml with these first weights."""
+    content = YAML().load(Path("params.yaml"))
+    content["train"].update(weights=weights, **train)
+    YAML().dump(content, Path("params.yaml"))
+
+
+def slow_steps(learning_rate: float) -> dict[str, Any]:
+    """The tiny recipe's phases: no encoder phase, and everything at this learning rate."""
+    recipe = tiny_recipe()
+    full = recipe.phases.full.model_copy(update={"learning_rate": learning_rate}).model_dump(mode="json")
+    return {"phases": {"encoder": {**full, "epochs": 0}, "full": full}, "average_decay": 0.0}
+
+
+def first_weights(path: Path = Path("first.safetensors")) -> SINet:
+    """A file of weights in the scale of the tiny recipe, of another size, and what is in it."""
+    torch.manual_seed(5)
+    shown = Preprocessing(size=96, **tiny_recipe().input.model_dump())
+    model = SINet(classes=2).eval()
+    save(path, model, WeightsCard(2, shown, "abc123", {}, 7))
+    return model
+
+
+def test_training_starts_from_the_weights_of_a_file(project: Path) -> None:
+    first = first_weights()
+    start_from("first.safetensors", **slow_steps(1e-9))
+    stage.main()
+    found, card = load(SINET)
+    for name, value in first.named_parameters():
+        assert torch.allclose(value, found.state_dict()[name], atol=1e-6), name
+    assert card.started_from == "abc123"
+    assert card.dataset == dataset_hash(stage.seen(read_records(DATASET)))
+    assert 0 <= json.loads(Path("metrics/train.json").read_text())["start_dev_foreground_iou"] <= 1
+
+
+def test_training_without_first_weights_says_so(project: Path) -> None:
+    stage.main()
+    assert load(SINET)[1].started_from == ""
+    assert "start_dev_foreground_iou" not in json.loads(Path("metrics/train.json").read_text())
+
+
+def test_training_that_starts_from_the_packaged_weights(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    card = load(sinet.SHIPPED)[1]
+    shown = {key: value for key, value in card.preprocessing.to_dict().items() if key != "size"}
+    start_from("packaged", **slow_steps(1e-9), input=shown)
+    caplog.set_level("INFO")
+    stage.main()
+    assert "the weights that training starts from: dev foreground IoU" in caplog.text
+    assert load(SINET)[1].started_from == card.dataset
+
+
+def test_an_interrupted_run_from_first_weights_goes_on_to_the_same_weights(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_weights()
+    start_from("first.safetensors")
+    stage.main()
+    undisturbed = [path.read_bytes() for path in (SINET, Path("metrics/train.json"))]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            stage.main()
+    stage.main()
+    assert undisturbed == [path.read_bytes() for path in (SINET, Path("metrics/train.json"))]
+
+
+def test_a_checkpoint_of_other_first_weights_is_not_taken_up(project: Path) -> None:
+    records, recipe = read_records(DATASET), tiny_recipe(weights="first.safetensors")
+    folders = {stage.checkpoint_folder(records, recipe)}
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = SINet(classes=2)
+        save(
+            Path("first.safetensors"),
+            model,
+            WeightsCard(2, Preprocessing(size=64, **recipe.input.model_dump()), "", {}, 0),
+        )
+        folders.add(stage.checkpoint_folder(records, recipe, read_start(recipe)))
+    assert len(folders) == 3
+
+
+def test_training_that_makes_the_weights_worse_says_so(
+    project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sinet.train as training
+
+    first_weights()
+    start_from("first.safetensors")
+    judged = iter([0.9, *[0.1] * 9])
+    monkeypatch.setattr(training, "evaluate_dev", lambda *_: (next(judged), 1.0))
+    stage.main()
+    assert "training made the weights worse on dev, 0.1000 from 0.9000: lower" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("weights", "changes", "message"),
+    [
+        ("gone.safetensors", {}, r"expected none, packaged or a file .* found 'gone.safetensors'"),
+        ("broken.safetensors", {}, "expected a safetensors file"),
+        (
+            "first.safetensors",
+            {"order": "bgr", "scale": 0.5},
+            "first.safetensors was trained with another train.input: order rgb, found bgr; scale 1.0, found 0.5",
+        ),
+    ],
+)
+def test_first_weights_that_cannot_be_used_are_a_sentence(
+    weights: str, changes: dict[str, Any], message: str, project: Path
+) -> None:
+    first_weights()
+    Path("broken.safetensors").write_bytes(b"no weights")
+    start_from(weights, input={**tiny_recipe().input.model_dump(mode="json"), **changes})
+    with pytest.raises(PipelineError, match=message):
+        stage.main()
+    assert not SINET.exists()

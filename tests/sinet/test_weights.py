@@ -1,6 +1,7 @@
 """Weights files carry what a user must know, are refused without it, and never execute code."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert not loaded.training
     for key, value in model.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[key]), key
+
+
+def test_what_training_started_from_stays_in_the_card(tmp_path: Path) -> None:
+    assert "started_from" not in CARD.to_json(), "weights of random ones keep their bytes"
+    write_weights(tmp_path / "w", SINet(classes=2), replace(CARD, started_from="abc"))
+    assert load(tmp_path / "w")[1].started_from == "abc"
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
