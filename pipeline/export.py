@@ -15,10 +15,10 @@ from pipeline.stage import run, write_metrics
 def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams) -> dict[str, Any]:
     """Write `out`; return max_difference (of a logit), bytes, operators, pictures; raises where it differs.
 
-    A file that differs from torch by more than `params.tolerance` is removed again.
+    A file that differs from torch by more than `params.tolerance` is not kept.
     """
     # Imported here, since torch takes seconds and a wrong params.yaml should be told at once.
-    from sinet.export import ExportError, difference, export_onnx
+    from sinet.export import ExportError, check_parity, difference, export_onnx, until_compared
     from sinet.images import read_image
     from sinet.predict import Predictor
     from sinet.weights import WeightsError, load
@@ -32,16 +32,14 @@ def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams
     images = [read_image(Path(picture)) for picture in pictures]
     try:
         model, card = load(weights)
-        proto = export_onnx(out, model, card, params.opset)
-        largest = difference(out, Predictor(model, card.preprocessing), images)
-    except (WeightsError, ExportError) as error:
+        with until_compared(out) as written:
+            proto = export_onnx(written, model, card, params.opset)
+            largest = difference(written, Predictor(model, card.preprocessing), images)
+            check_parity(out, largest, params.tolerance, len(images))
+    except WeightsError as error:
         raise PipelineError(str(error)) from error
-    if largest > params.tolerance:
-        out.unlink()
-        raise PipelineError(
-            f"expected ONNX and torch to agree to {params.tolerance:g} on each logit of {len(images)} "
-            f"pictures, found a difference of {largest:.3g}; the file was removed. Try another export.opset"
-        )
+    except ExportError as error:
+        raise PipelineError(f"{error}. Try another export.opset") from error
     return {
         "max_difference": float(f"{largest:.1e}"),
         "pictures": len(images),

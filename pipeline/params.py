@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipeline.errors import PipelineError
-from pipeline.paths import PARAMS
+from pipeline.paths import PARAMS, SINET
 from sinet.recipe import AugmentRecipe, EvaluateRecipe, Schedule, TrainRecipe, check_warmup
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -312,10 +312,29 @@ def load_params(path: Path = PARAMS) -> Params:
 def parse_params(content: Any, name: str = "params.yaml") -> Params:
     """Check a parsed params.yaml."""
     try:
-        return Params.model_validate(content)
+        params = Params.model_validate(content)
     except ValidationError as error:
         lines = [_complaint(dict(one)) for one in error.errors()]
         raise PipelineError(f"{name} cannot be used:\n  " + "\n  ".join(lines)) from error
+    _check_start(params.train, name)
+    return params
+
+
+def _check_start(recipe: TrainRecipe, name: str) -> None:
+    """PipelineError where training could not start: now, since hours of other stages may come before it."""
+    from sinet.start import StartError, check_start
+
+    try:
+        if Path(recipe.weights).resolve() == SINET.resolve():
+            raise StartError(
+                f"dvc removes {SINET} before stage train runs; copy it to a folder that is no stage's and name that "
+                f"(`dvc checkout {SINET}` brings back one that is gone)"
+            )
+        check_start(recipe)
+    except StartError as error:
+        raise PipelineError(
+            f"{name} cannot be used:\n  train.weights: found {recipe.weights!r}; {error}"
+        ) from error
 
 
 def _complaint(error: dict[str, Any]) -> str:

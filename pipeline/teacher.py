@@ -37,7 +37,7 @@ from sinet import metrics
 from sinet.average import running_mean
 from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
 from sinet.data import PortraitDataset, Sample
-from sinet.device import choose_device, loader_workers, use_all_cores
+from sinet.device import DeviceError, choose_device, loader_workers, use_all_cores
 from sinet.images import read_image, read_mask
 from sinet.preprocess import Preprocessing, squash_mask
 from sinet.progress import bar_interval
@@ -112,7 +112,10 @@ def train_teacher(
     with the same weights. PipelineError names the pictures where the loss is no number.
     """
     use_all_cores()
-    device = choose_device()
+    try:
+        device = choose_device()
+    except DeviceError as error:
+        raise PipelineError(str(error)) from error
     card = _card(params)
     train = PortraitDataset(_samples(records, "train"), params.size, params.augment, params.seed)
     steps = max(1, len(train) // params.batch)

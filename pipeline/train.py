@@ -42,14 +42,17 @@ def train(
     `checkpoints` is the run's own folder, `checkpoint_folder` where none is named; `architecture` is SINet or a
     variant of it; `start` are the first weights, random where there are none.
     """
-    from sinet.device import choose_device, use_all_cores
+    from sinet.device import DeviceError, choose_device, use_all_cores
     from sinet.images import ImageError
     from sinet.model import SINet
     from sinet.train import TrainingError
     from sinet.train import train as train_sinet
 
     use_all_cores()
-    device = choose_device()
+    try:
+        device = choose_device()
+    except DeviceError as error:
+        raise PipelineError(str(error)) from error
     samples, dev = samples_of(records, "train"), samples_of(records, "dev")
     log.info("%d pictures to train on, %d to judge by, on %s", len(samples), len(dev), device)
     folder = checkpoints or checkpoint_folder(records, recipe, start)
@@ -90,12 +93,13 @@ def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe, start: Start |
     return CACHE / "train" / run_hash(values, dataset_hash(seen(records)))
 
 
-def unreviewed(records: pd.DataFrame) -> int:
-    """How many masks are trained on that no person has looked at."""
-    return int(((records["side"] == "train") & (records["label"] == "pseudo")).sum())
+def unreviewed(records: pd.DataFrame, start: Start | None = None) -> int:
+    """How many masks are trained on that no person has looked at, those behind the first weights counted too."""
+    before = 0 if start is None else start.card.unreviewed_pseudo_labels
+    return before + int(((records["side"] == "train") & (records["label"] == "pseudo")).sum())
 
 
-def summarise(records: pd.DataFrame, trained: Trained) -> dict[str, Any]:
+def summarise(records: pd.DataFrame, trained: Trained, start: Start | None = None) -> dict[str, Any]:
     """What becomes metrics/train.json."""
     before = trained.start_dev_foreground_iou
     return {
@@ -106,7 +110,7 @@ def summarise(records: pd.DataFrame, trained: Trained) -> dict[str, Any]:
         "images": {side: int((records["side"] == side).sum()) for side in ("train", "dev")},
         "parameters": sum(parameter.numel() for parameter in trained.model.parameters()),
         **({} if before is None else {"start_dev_foreground_iou": before}),
-        "unreviewed_pseudo_labels": unreviewed(records),
+        "unreviewed_pseudo_labels": unreviewed(records, start),
     }
 
 
@@ -121,14 +125,14 @@ def main() -> None:
     # without a limit, a busy machine crawls; asleep at once, an idle one takes 1.7 times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     from sinet.checkpoint import remove_state
-    from sinet.start import read_start
+    from sinet.start import StartError, read_start
     from sinet.weights import WeightsCard, WeightsError, save
 
     recipe = load_params().train
     try:
         start = read_start(recipe)
-    except WeightsError as error:
-        raise PipelineError(str(error)) from error
+    except (StartError, WeightsError) as error:
+        raise PipelineError(f"train.weights: {error}") from error
     records = read_records(DATASET)
     trained = train(records, recipe, start=start)
     card = WeightsCard(
@@ -136,11 +140,11 @@ def main() -> None:
         preprocessing=trained.preprocessing,
         dataset=dataset_hash(seen(records)),
         metrics={"dev_foreground_iou": round(trained.dev_foreground_iou, 6)},
-        unreviewed_pseudo_labels=unreviewed(records),
-        started_from=start.card.dataset if start else "",
+        unreviewed_pseudo_labels=unreviewed(records, start),
+        started_from=start.card.dataset if start else None,
     )
     save(SINET, trained.model, card)
-    write_metrics("train", summarise(records, trained))
+    write_metrics("train", summarise(records, trained, start))
     write_curves(PLOTS / "train.csv", trained.history)
     remove_state(checkpoint_folder(records, recipe, start))
 

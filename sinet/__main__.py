@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sinet.benchmark.command import app as benchmark
+from sinet.files import Existing
 from sinet.recipe import EvaluateRecipe
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def predict(
             help="write the person before this too: blur, transparent, a colour (in quotes: '#20a040'), a picture",
         ),
     ] = None,
+    existing: Annotated[
+        Existing, typer.Option(help="what to do where a file that would be written is there already")
+    ] = Existing.REFUSE,
     camera: Annotated[
         int | None, typer.Option(min=0, metavar="N", help="record from camera N, until Ctrl-C")
     ] = None,
@@ -56,14 +60,15 @@ def predict(
     OUT/STEM.png for a picture (an animation's first frame), OUT/STEM.mp4 for a video, OUT/camera0.mp4 for camera 0.
     With --background OUT/STEM.background.png or .mp4 too. Pictures of one stem keep their suffix: hopper.jpg.png.
 
-    Files of an earlier run are replaced, but none in a folder that the pictures come from, and no recording.
+    A file that is there already is not touched, unless --existing says so: skip does what an earlier run left undone.
     """
     from sinet import apply, files
-    from sinet.compose import BackgroundError, Transparent, parse_background
+    from sinet.compose import BackgroundError, Picture, Transparent, parse_background
+    from sinet.device import DeviceError
     from sinet.video import VideoError, record
     from sinet.weights import WeightsError
 
-    with _told("predict", files.InputError, BackgroundError, VideoError, WeightsError):
+    with _told("predict", files.InputError, BackgroundError, DeviceError, VideoError, WeightsError):
         if bool(named) == (camera is not None):
             raise files.InputError("expected either pictures, videos and folders, or --camera N")
         if seconds is not None and camera is None:
@@ -74,19 +79,22 @@ def predict(
             raise files.InputError(
                 "a video cannot be transparent; give --background blur, a colour or a picture"
             )
-        jobs = files.plan(sources, out, composed=behind is not None)
+        picture = Path(background) if background and isinstance(behind, Picture) else None
+        jobs = files.plan(sources, out, behind is not None, existing, picture)
         predictor = _predictor(weights)
-        files.make_folder(out)
         if camera is not None:
             mask, composed = files.camera_outputs(camera, out, composed=behind is not None)
             print(f"opening camera {camera}; Ctrl-C ends the recording", file=sys.stderr)
             count = record(camera, mask, composed, predictor, behind, seconds)
             print(f"{count} frames in {' and '.join(str(path) for path in (mask, composed) if path)}")
             return
+        files.make_folder(out)
     for other in others:
         print(f"left out, by its suffix neither picture nor video: {other}", file=sys.stderr)
     failures = apply.apply(predictor, jobs, behind)
-    print(f"{len(jobs) - len(failures)} of {len(jobs)} done, in {out}")
+    skipped = len(sources) - len(jobs)
+    before = f", {skipped} were there already" if skipped else ""
+    print(f"{len(jobs) - len(failures)} of {len(jobs)} done, in {out}{before}")
     if failures:
         raise typer.Exit(1)
 
@@ -205,40 +213,48 @@ def export(
     with _told("export", exporting.ExportError, InputError, ImageError, WeightsError):
         if int8 is not None and (pictures is None or with_preprocessing):
             raise InputError("--int8 needs --pictures to calibrate on, and is without the preprocessing")
-        if int8 is not None and int8.resolve() == out.resolve():
-            raise InputError(f"--int8 writes a second file; give it another name than {out}")
+        _check_apart(weights, out, openvino, int8)
         model, card = load(weights)
         predictor = Predictor(model, card.preprocessing)
         most = MOST if int8 is None else export_int8.PICTURES
         images = comparison_pictures(pictures, card.preprocessing.size, most)
         compared = images[:MOST]
-        exporting.export_onnx(out, model, card, OPSET, with_preprocessing)
-        _compared(out, exporting.difference(out, predictor, compared), len(compared))
+        with exporting.until_compared(out) as written:
+            exporting.export_onnx(written, model, card, OPSET, with_preprocessing)
+            apart = exporting.difference(written, predictor, compared)
+            exporting.check_parity(out, apart, TOLERANCE, len(compared))
+        _tell_parity(out, apart, len(compared))
         if openvino is not None:
-            export_openvino.export_openvino(out, openvino, card)
-            _compared(openvino, export_openvino.difference(openvino, predictor, compared), len(compared))
+            with exporting.until_compared(openvino) as written:
+                export_openvino.export_openvino(out, written, card)
+                apart = export_openvino.difference(written, predictor, compared)
+                exporting.check_parity(openvino, apart, TOLERANCE, len(compared))
+            _tell_parity(openvino, apart, len(compared))
         if int8 is not None:
-            export_int8.export_int8(out, int8, predictor, images)
-            iou = export_int8.agreement(int8, predictor, images)
+            with exporting.until_compared(int8) as written:
+                export_int8.export_int8(out, written, predictor, images)
+                iou = export_int8.agreement(written, predictor, images)
             print(
                 f"{int8}: {int8.stat().st_size:,} bytes, IoU of its masks with torch's {iou:.4f} "
                 f"({len(images)} pictures)"
             )
 
 
-def _compared(path: Path, difference: float, pictures: int) -> None:
-    """Tell how near `path` is to torch; it is removed where that is not near enough."""
-    from sinet.export import ExportError
+def _check_apart(weights: Path, *outs: Path | None) -> None:
+    """InputError where a file to write is the weights file or another one to write."""
+    from sinet.files import InputError
 
-    if difference > TOLERANCE:
-        path.unlink()
-        raise ExportError(
-            f"expected {path} and torch to agree to {TOLERANCE:g} on each logit, found a difference of "
-            f"{difference:.3g}; the file was removed"
-        )
-    print(
-        f"{path}: {path.stat().st_size:,} bytes, at most {difference:.1e} of a logit from torch ({pictures} pictures)"
-    )
+    read = {weights.resolve()}
+    for path in outs:
+        if path is not None:
+            if path.resolve() in read:
+                raise InputError(f"{path} is named twice; give each file that is written a name of its own")
+            read.add(path.resolve())
+
+
+def _tell_parity(path: Path, apart: float, pictures: int) -> None:
+    size = path.stat().st_size
+    print(f"{path}: {size:,} bytes, at most {apart:.1e} of a logit from torch ({pictures} pictures)")
 
 
 @contextmanager
@@ -248,7 +264,10 @@ def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        print(f"sinet {command}: {error}", file=sys.stderr)
+        sentence = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            sentence = f"{error.filename}: {error.strerror}"
+        print(f"sinet {command}: {sentence}", file=sys.stderr)
         raise typer.Exit(1) from error
 
 

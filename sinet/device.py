@@ -12,10 +12,19 @@ from sinet.preprocess import Preprocessing
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
+class DeviceError(ValueError):
+    """The device that was asked for is not there."""
+
+
 def choose_device() -> torch.device:
-    """The first GPU where there is one, else the CPU; SINET_DEVICE (cpu, cuda, cuda:1) overrules."""
+    """The first GPU where there is one, else the CPU; SINET_DEVICE (cpu, cuda, cuda:1) overrules, or DeviceError."""
     asked = os.environ.get("SINET_DEVICE")
     if asked:
+        try:
+            torch.empty(0, device=asked)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            reason = str(error).splitlines()[0]
+            raise DeviceError(f"SINET_DEVICE: {asked!r} cannot be used here: {reason}") from error
         return torch.device(asked)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

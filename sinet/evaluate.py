@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sinet.data import Sample
+from sinet.files import PICTURES
 from sinet.images import Array, ImageError, decode_grey, read_bytes, read_image
 from sinet.metrics import (
     Counts,
@@ -36,7 +37,6 @@ from sinet.progress import bar_interval
 from sinet.recipe import EvaluateRecipe
 
 MASK_THRESHOLD = 127  # grey levels; above it is person
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 MASK_ENDINGS = ("_mask", "-profile")  # EG1800's and Baidu's names of masks
 
 
@@ -187,7 +187,7 @@ def _by_stem(folder: Path, endings: tuple[str, ...]) -> Mapping[str, Path]:
         raise EvaluateError(f"expected a folder, found none: {folder}")
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
+        if path.suffix.lower() not in PICTURES or path.name.startswith("."):
             continue
         stem = path.stem
         for ending in endings:

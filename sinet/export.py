@@ -8,6 +8,7 @@ stands in its metadata under `sinet`.
 import contextlib
 import io
 import logging
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -46,7 +47,7 @@ class WithPreprocessing(nn.Module):
 def export_onnx(
     path: Path, model: SINet, card: WeightsCard, opset: int, with_preprocessing: bool = False
 ) -> onnx.ModelProto:
-    """Write the model as ONNX with any batch size, by way of a temporary name; returns what was written."""
+    """Write the model as ONNX with any batch size; returns what was written."""
     size = card.preprocessing.size
     network: nn.Module = model
     example = torch.zeros(2, 3, size, size)
@@ -71,15 +72,37 @@ def export_onnx(
     onnx.helper.set_model_props(proto, {CARD: card.to_json()})
     onnx.checker.check_model(proto, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(proto.SerializeToString(deterministic=True))
-    temporary.replace(path)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
     return proto
+
+
+@contextlib.contextmanager
+def until_compared(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to, which takes its place when what is done with it meanwhile raises nothing.
+
+    So a file that differs from torch never stands under the name that was asked for, and an earlier one stays. An
+    OpenVINO file's .bin goes with its .xml.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        written = Path(folder) / path.name
+        yield written
+        for one in sorted(Path(folder).iterdir()):
+            one.replace(path.parent / one.name)
 
 
 def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:
     """Largest absolute difference of a logit between the ONNX file and torch, on pictures (H, W, 3) uint8."""
     return largest_difference(OnnxPredictor(path).logits, path, predictor, images)
+
+
+def check_parity(path: Path, difference: float, tolerance: float, pictures: int) -> None:
+    """ExportError where what was exported as `path` is further from torch than `tolerance` of a logit."""
+    if difference > tolerance:
+        raise ExportError(
+            f"expected {path} and torch to agree to {tolerance:g} on each logit of {pictures} pictures, found a "
+            f"difference of {difference:.3g}; the file is not kept"
+        )
 
 
 def largest_difference(

@@ -31,14 +31,13 @@ def export_int8(onnx_file: Path, path: Path, predictor: Predictor, images: Seque
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".int8-") as folder, quiet(""):
+    with tempfile.TemporaryDirectory(prefix="int8-") as folder, quiet(""):
         # Quiet, since it warns of a step that was just taken.
-        prepared, written = Path(folder) / "prepared.onnx", Path(folder) / path.name
+        prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(onnx_file), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
-            str(written),
+            str(path),
             _Pictures(images, predictor.preprocessing),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
@@ -46,11 +45,10 @@ def export_int8(onnx_file: Path, path: Path, predictor: Predictor, images: Seque
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
-        proto = onnx.load(written)
+        proto = onnx.load(path)
         metadata = {entry.key: entry.value for entry in onnx.load(onnx_file).metadata_props}
         onnx.helper.set_model_props(proto, metadata)
-        written.write_bytes(proto.SerializeToString(deterministic=True))
-        written.replace(path)
+        path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
 class _Pictures:

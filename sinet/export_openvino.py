@@ -1,6 +1,5 @@
 """An ONNX file of SINet as an OpenVINO file, compared with torch; needs the package openvino, an optional extra."""
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +25,7 @@ def export_openvino(onnx_file: Path, path: Path, card: WeightsCard) -> None:
     openvino = _openvino()
     network = openvino.convert_model(onnx_file)
     network.set_rt_info(card.to_json(), CARD)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".openvino-") as folder:
-        written = Path(folder) / path.name
-        openvino.save_model(network, written, compress_to_fp16=False)
-        for suffix in (".bin", ".xml"):
-            written.with_suffix(suffix).replace(path.with_suffix(suffix))
+    openvino.save_model(network, path, compress_to_fp16=False)
 
 
 def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:

@@ -4,13 +4,14 @@ A picture's mask is STEM.png, a video's STEM.mp4; with a new background there is
 well. Where two files of one run would write the same, all with that stem keep their suffix: hopper.jpg.png.
 """
 
+import enum
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os.path import lexists
 from pathlib import Path
 
-from sinet.evaluate import SUFFIXES as PICTURES
-
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 VIDEOS = frozenset(
     {
         ".mp4",
@@ -32,6 +33,14 @@ VIDEOS = frozenset(
 
 class InputError(ValueError):
     """What a user named cannot be worked on; the message says what to do."""
+
+
+class Existing(enum.StrEnum):
+    """What becomes of a file that is there already under a name that is to be written."""
+
+    REFUSE = "refuse"  # nothing is done at all: it may be somebody's picture
+    SKIP = "skip"  # a source whose files are all there counts as done, the others of it are written
+    REPLACE = "replace"
 
 
 @dataclass(frozen=True)
@@ -73,11 +82,17 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     return list(files.values()), others
 
 
-def plan(sources: Sequence[Path], out: Path, composed: bool) -> list[Job]:
-    """Names for the results of `sources` in the folder `out`; no name is given twice.
+def plan(
+    sources: Sequence[Path],
+    out: Path,
+    composed: bool,
+    existing: Existing = Existing.REFUSE,
+    background: Path | None = None,
+) -> list[Job]:
+    """Names for the results of `sources` in the folder `out`, of all that is left to do; no name is given twice.
 
-    InputError where a name is taken by a file that is already there and `out` is also a folder that sources come
-    from: it may be somebody's picture. In any other folder a file of an earlier run is replaced.
+    InputError where one of them is there already and `existing` refuses that, or it is a source or the `background`
+    itself, which are never replaced.
     """
     stems = Counter((source.stem, is_video(source)) for source in sources)
     taken: set[Path] = set()
@@ -93,13 +108,21 @@ def plan(sources: Sequence[Path], out: Path, composed: bool) -> list[Job]:
         )
         taken.update(job.outputs)
         jobs.append(job)
-    if out.resolve() in {source.parent.resolve() for source in sources}:
-        present = sorted(path.name for path in taken if path.exists())
-        if present:
+    present = sorted(path for path in taken if lexists(path))
+    read = {path.resolve() for path in (*sources, *([background] if background else []))}
+    for path in present:
+        if path.resolve() in read:
             raise InputError(
-                f"{present[0]} is in {out} already, and nothing is replaced in a folder that pictures come from; "
-                "choose another --out"
+                f"{path} would be replaced, and it is one of the pictures to read; choose another --out"
             )
+    if present and existing is Existing.REFUSE:
+        more = f" (and {len(present) - 1:,} more)" if len(present) > 1 else ""
+        raise InputError(
+            f"{present[0]} is there already{more}; choose another --out, or add --existing skip to do only what is "
+            "missing, or --existing replace"
+        )
+    if existing is Existing.SKIP:
+        return [job for job in jobs if not set(job.outputs) <= set(present)]
     return jobs
 
 

@@ -1,52 +1,81 @@
 """What training starts from: random weights, those that come with the package, or a file's."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 import sinet
-from sinet.preprocess import Preprocessing
 from sinet.recipe import TrainRecipe
-from sinet.weights import WeightsCard, WeightsError, load
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sinet.weights import WeightsCard
 
 NONE, PACKAGED = "none", "packaged"
+
+
+class StartError(ValueError):
+    """`train.weights` cannot be started from; the message says what was expected and found."""
 
 
 @dataclass(frozen=True)
 class Start:
     """The first weights of a training run."""
 
-    state: Mapping[str, Tensor]  # as SINet's state dict
-    card: WeightsCard
+    state: Mapping[str, "Tensor"]  # as SINet's state dict
+    card: "WeightsCard"
     digest: str  # sha256 of the file
 
 
-def read_start(recipe: TrainRecipe) -> Start | None:
-    """What `train.weights` names, None for "none".
+def check_start(recipe: TrainRecipe) -> Path | None:
+    """The file that `train.weights` names, None for "none", as far as can be told without torch: at once.
 
-    WeightsError where the file is missing or no SINet of two classes, or wants its pixels in another scale or order
-    than `train.input`: what its first layer learned would be lost without a word.
+    StartError where there is no such file, or it wants its pixels in another scale or order than `train.input`: what
+    its first layer learned would be lost without a word. Another size is no fault, since every layer is a convolution.
     """
     if recipe.weights == NONE:
         return None
     path = sinet.SHIPPED if recipe.weights == PACKAGED else Path(recipe.weights)
     if not path.is_file():
-        raise WeightsError(
-            f"train.weights: expected {NONE}, {PACKAGED} or a file of SINet weights; found {recipe.weights!r}, and "
-            "there is no such file"
+        found = "a folder" if path.is_dir() else "no such file"
+        raise StartError(f"expected {NONE}, {PACKAGED} or a file of SINet weights, found {found}")
+    theirs = _preprocessing(path)
+    ours = recipe.input.model_dump(mode="json")
+    different = [f"{key} {theirs.get(key)}, not {ours[key]}" for key in ours if theirs.get(key) != ours[key]]
+    if different:
+        raise StartError(
+            f"these weights were trained with another train.input: {'; '.join(different)}. Set train.input to "
+            "their values"
         )
+    return path
+
+
+def read_start(recipe: TrainRecipe) -> Start | None:
+    """What `train.weights` names, None for "none"; StartError, WeightsError where it is no SINet of two classes."""
+    from sinet.weights import load
+
+    path = check_start(recipe)
+    if path is None:
+        return None
     model, card = load(path)
-    # The size may differ: every layer is a convolution, and training gets used to another one.
-    wanted = Preprocessing(size=card.preprocessing.size, **recipe.input.model_dump())
-    if card.preprocessing != wanted:
-        ours, theirs = ({**one.to_dict(), "size": None} for one in (wanted, card.preprocessing))
-        keys = [key for key in ours if ours[key] != theirs[key]]
-        raise WeightsError(
-            f"train.weights: {path.name} was trained with another train.input: "
-            + "; ".join(f"{key} {theirs[key]}, found {ours[key]}" for key in keys)
-            + ". Set train.input to the file's values"
-        )
     return Start(model.state_dict(), card, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _preprocessing(path: Path) -> Mapping[str, object]:
+    """What the card inside the file says of its input."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            card = json.loads((file.metadata() or {})["sinet"])
+        preprocessing: Mapping[str, object] = dict(card["preprocessing"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise StartError(
+            "expected a weights file of this project, which says what input it wants, found another file (`python -m "
+            "sinet convert` makes one from a checkpoint of the official code)"
+        ) from error
+    return preprocessing

@@ -35,7 +35,7 @@ from sinet.preprocess import Preprocessing
 from sinet.progress import bar_interval
 from sinet.recipe import Phase, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
-from sinet.start import Start
+from sinet.start import NONE, Start
 
 log = logging.getLogger("sinet")
 
@@ -59,7 +59,7 @@ class Trained:
     model: SINet
     preprocessing: Preprocessing
     history: list[dict[str, Any]]
-    best_epoch: int
+    best_epoch: int  # of the second phase; 0: none was better than what training started from
     dev_foreground_iou: float
     dev_loss: float
     start_dev_foreground_iou: float | None  # of the weights that it started from; None for random ones
@@ -124,8 +124,11 @@ def train(
 
     `start` are the first weights (`sinet.start.read_start`), else random ones. The folder must belong to this recipe,
     these samples and these weights alone (`sinet.checkpoint.run_hash`). The caller removes the checkpoint when the
-    result is safe. TrainingError where a side is empty or the loss is not a number.
+    result is safe. Where no epoch is better on dev than `start`, that is the result, and a warning says so.
+    TrainingError where a side is empty or the loss is not a number.
     """
+    if (recipe.weights == NONE) != (start is None):
+        raise ValueError(f"train.weights is {recipe.weights}: read it with sinet.start.read_start")
     if len(samples) < 2 or not dev:
         raise TrainingError(
             f"training needs at least 2 train and 1 dev samples, found {len(samples)} and {len(dev)}"
@@ -138,7 +141,7 @@ def train(
     before = None
     if start is not None:
         model.load_state_dict(start.state)
-        before, _ = evaluate_dev(model, judge, preprocessing)
+        before, loss_before = evaluate_dev(model, judge, preprocessing)
         log.info("the weights that training starts from: dev foreground IoU %.4f", before)
     state = load_state(checkpoint_dir)
     if state is None:
@@ -149,18 +152,23 @@ def train(
         if state.phase != name:
             state = State(name, 0, state.best or state.model, {}, {}, {}, 0, 0.0, state.history)
         _train_phase(name, model, data, judge, preprocessing, recipe, state, checkpoint_dir)
-    model.load_state_dict(state.best)
     row = next(row for row in state.history if (row["phase"], row["epoch"]) == ("full", state.best_epoch))
-    if before is not None and before > state.best_iou:
-        text = "training made the weights worse on dev, %.4f from %.4f: lower train.phases.full.learning_rate"
+    best, loss = state.best, row["dev_loss"]
+    if start is not None and before is not None and before >= state.best_iou:
+        text = (
+            "no epoch was better on dev than the weights that training started from, %.4f against %.4f, which are "
+            "kept: lower train.phases.full.learning_rate, or train longer"
+        )
         log.warning(text, state.best_iou, before)
+        best, loss, state.best_epoch, state.best_iou = dict(start.state), loss_before, 0, before
+    model.load_state_dict(best)
     return Trained(
         model=model.cpu().eval(),
         preprocessing=preprocessing,
         history=state.history,
         best_epoch=state.best_epoch,
         dev_foreground_iou=state.best_iou,
-        dev_loss=row["dev_loss"],
+        dev_loss=loss,
         start_dev_foreground_iou=before,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
@@ -35,7 +36,7 @@ class WeightsCard:
         str, float
     ]  # by their names in `sinet.metrics`, with the side in front: dev_foreground_iou
     unreviewed_pseudo_labels: int  # masks trained on that no person has looked at
-    started_from: str = ""  # `dataset` of the weights that training started from; empty for random ones
+    started_from: str | None = None  # `dataset` of the weights that training started from; None: random ones
 
     def to_json(self) -> str:
         """Canonical JSON: the same card gives the same text."""
@@ -46,7 +47,7 @@ class WeightsCard:
             "metrics": dict(self.metrics),
             "unreviewed_pseudo_labels": self.unreviewed_pseudo_labels,
         }
-        if self.started_from:
+        if self.started_from is not None:
             values["started_from"] = self.started_from
         return json.dumps(values, sort_keys=True, allow_nan=False)
 
@@ -61,7 +62,7 @@ class WeightsCard:
                 dataset=str(values["dataset"]),
                 metrics={str(name): float(value) for name, value in values["metrics"].items()},
                 unreviewed_pseudo_labels=int(values["unreviewed_pseudo_labels"]),
-                started_from=str(values.get("started_from", "")),
+                started_from=values.get("started_from"),
             )
         except KeyError as error:
             raise WeightsError(f"the card inside the weights file lacks {error}") from error
@@ -84,7 +85,7 @@ def load(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:
     """The model in eval mode on the CPU, and its card.
 
     WeightsError where the file is missing or damaged, has no card, another number of classes than `classes`,
-    or the tensors of another network.
+    the tensors of another network, or numbers that are none.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -108,6 +109,9 @@ def load(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise WeightsError(f"the tensors in {path} are not those of SINet: {_first_line(error)}") from error
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsError(f"expected numbers in {path}, found NaN or infinity in {broken[0]}")
     return model.eval(), card
 
 

@@ -102,6 +102,7 @@ _METRICS: dict[str, dict[str, Any]] = {
         "dev_foreground_iou": 0.9487,
         "parameters": 86910,
         "images": {"train": 31720, "dev": 1773},
+        "unreviewed_pseudo_labels": 0,
     },
     "evaluate": {**FIGURES, "count": 2004},
     "export": {"max_difference": 0.000003, "pictures": 4, "bytes": 413355},

@@ -48,6 +48,7 @@ def test_a_file_that_differs_does_not_stay(records: pd.DataFrame) -> None:
     with pytest.raises(PipelineError, match="agree to 1e-30 on each logit of 2 pictures, found a difference"):
         stage.export(records, SINET, SINET_ONNX, PARAMS.model_copy(update={"tolerance": 1e-30}))
     assert not SINET_ONNX.exists()
+    assert sorted(path.name for path in SINET_ONNX.parent.iterdir()) == [SINET.name]
 
 
 def test_no_dev_pictures_is_an_error(records: pd.DataFrame) -> None:

@@ -208,7 +208,7 @@ def test_a_side_and_reasons_may_be_missing() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"unreviewed": 0}, "Every mask was drawn or accepted by a person: no unreviewed pseudo label is"),
+        ({"unreviewed": 0}, "Every mask was drawn or accepted by a person: there is no unreviewed"),
         ({"unreviewed": 1}, "1 unreviewed mask is trained on: made by the teacher and looked at by nobody"),
         ({"unreviewed": 1200}, "1,200 unreviewed masks are trained on: made by the teacher and looked at by"),
         ({"leaks": 0}, "of another side, 0 pictures left train."),
@@ -371,3 +371,16 @@ def test_colours_and_figures_are_those_of_the_gallery() -> None:
     painted = {"found": TRUE_POSITIVE, "false": FALSE_POSITIVE, "missed": FALSE_NEGATIVE}
     assert {name: f"rgb{colour}" for name, colour in painted.items()} == COLOURS
     assert set(METRIC_NAMES) == set(METRICS)
+
+
+def test_what_training_started_from_is_told() -> None:
+    counted = metrics()
+    for text in (page_markdown(counted, page()), page_html(counted, page())):
+        assert "Training started from" not in text
+        assert "in epoch 3 of the second phase" in text or text.startswith("<!")
+    counted["merge"]["unreviewed"] = 5
+    counted["train"] |= {"start_dev_foreground_iou": 0.9321, "unreviewed_pseudo_labels": 576, "best_epoch": 0}
+    for text in (page_markdown(counted, page()), page_html(counted, page())):
+        assert "with 93.21 % foreground IoU on dev" in text
+        assert "trained on, 571 unreviewed pseudo labels among them, is not in this dataset" in text
+        assert "epoch 0" not in text

@@ -105,10 +105,9 @@ def test_backgrounds(photos: Path, weights: Path, tmp_path: Path, predictor: Pre
     (tmp_path / "wall.png").write_bytes(encode_png(wall))
     image = read_image(photos / "ada.png")
     behind = predictor.probability(image) < 0.1
+    common = (photos / "ada.png", "--out", tmp_path / "out", "--weights", weights, "--existing", "replace")
     for background in ("blur", "#c83c14", tmp_path / "wall.png"):
-        done = predict(
-            photos / "ada.png", "--out", tmp_path / "out", "--weights", weights, "--background", background
-        )
+        done = predict(*common, "--background", background)
         assert done.exit_code == 0, done.output
         assert names(tmp_path / "out") == ["ada.background.png", "ada.png"]  # replaced each time
         composed = read_image(tmp_path / "out" / "ada.background.png")
@@ -138,6 +137,32 @@ def test_a_broken_picture_is_one_line_and_the_rest_is_done(
     assert lines[1] == f"{photos / 'fake.mp4'}: the file is no video that OpenCV can read, or it is damaged"
     assert lines[2] == f"{tmp_path / 'gone.png'}: the file cannot be read: No such file or directory"
     assert "3 of 6 done" in done.stdout
+
+
+def test_a_run_that_was_stopped_goes_on(photos: Path, weights: Path, tmp_path: Path) -> None:
+    out = ("--out", tmp_path / "out", "--weights", weights)
+    assert predict(photos / "ada.png", *out).exit_code == 0
+    before = (tmp_path / "out" / "ada.png").stat().st_mtime_ns
+    refused = predict(photos, *out)
+    assert refused.exit_code == 1
+    assert "ada.png is there already; choose another --out, or add --existing skip" in refused.stderr
+    assert names(tmp_path / "out") == ["ada.png"]
+    done = predict(photos, *out, "--existing", "skip")
+    assert done.exit_code == 0, done.output
+    assert "2 of 2 done" in done.stdout and "1 were there already" in done.stdout
+    assert names(tmp_path / "out") == ["ada.png", "hopper.jpg.png", "hopper.png.png"]
+    assert (tmp_path / "out" / "ada.png").stat().st_mtime_ns == before
+
+
+def test_a_device_that_is_not_there_is_one_line(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for device in ("gpu", "cuda:97"):
+        monkeypatch.setenv("SINET_DEVICE", device)
+        done = predict(photos / "ada.png", "--out", tmp_path / "out", "--weights", weights)
+        assert done.exit_code == 1
+        assert f"sinet predict: SINET_DEVICE: '{device}' cannot be used here: " in done.stderr
+        assert not (tmp_path / "out").exists()
 
 
 def test_a_result_that_cannot_be_written_is_one_line(photos: Path, weights: Path, tmp_path: Path) -> None:
@@ -207,7 +232,12 @@ MISTAKES = {
         ["ada.png", "--out", "notes.txt"],
         "expected a folder to write to, notes.txt cannot be one",
     ),
-    "own picture": (["ada.png", "--out", "."], "ada.png is in . already, and nothing is replaced"),
+    "own picture": (["ada.png", "--out", "."], "ada.png would be replaced, and it is one of the pictures to"),
+    "own background": (
+        ["hopper.jpg", "--out", ".", "--background", "hopper.png", "--existing", "replace"],
+        "hopper.png would be replaced, and it is one of the pictures to read",
+    ),
+    "somebody's picture": (["film.mp4", "--out", "films"], "films/film.mp4 is there already; choose another"),
     "no camera": (["--camera", "97"], "camera 97 cannot be opened"),
 }
 
@@ -219,6 +249,8 @@ def test_mistakes_are_told_in_one_line(
     more, message = MISTAKES[mistake]
     (photos / "empty").mkdir()
     film(photos / "film.mp4")
+    (photos / "films").mkdir()
+    film(photos / "films" / "film.mp4")
     monkeypatch.chdir(photos)
     before = (photos / "ada.png").read_bytes()
     done = predict("--out", "out", "--weights", weights, *more)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,14 +50,57 @@ def test_compared_on_a_real_portrait_or_own_pictures(ready: None, weights: Path,
         assert f"of a logit from torch ({count} pictures)" in done.stdout
 
 
-def test_a_file_that_differs_is_removed(
-    ready: None, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def not_a_number(*_: object) -> float:
+    raise ExportError("m.onnx gives logits that are no numbers")
+
+
+@pytest.mark.parametrize("before", [None, b"of an earlier run"])
+@pytest.mark.parametrize(
+    ("difference", "message"),
+    [
+        (lambda *_: 0.01, "to agree to 0.001 on each logit of 2 pictures, found a difference of 0.01"),
+        (not_a_number, "gives logits that are no numbers"),
+    ],
+)
+def test_a_file_that_differs_takes_no_place(
+    before: bytes | None,
+    difference: Callable[..., float],
+    message: str,
+    ready: None,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(export, "difference", lambda *arguments: 0.01)
+    if before:
+        (tmp_path / "m.onnx").write_bytes(before)
+    monkeypatch.setattr(export, "difference", difference)
     done = command(weights, tmp_path / "m.onnx")
     assert done.exit_code == 1
-    assert "to agree to 0.001 on each logit, found a difference of 0.01; the file was removed" in done.stderr
-    assert not (tmp_path / "m.onnx").exists()
+    assert message in done.stderr
+    assert [one.read_bytes() for one in tmp_path.iterdir()] == ([before] if before else [])
+
+
+@pytest.mark.parametrize("more", [(), ("--openvino", "m.xml"), ("--int8", "m8.onnx", "--pictures", "images")])
+def test_no_file_is_written_over_the_weights_or_another_one(
+    more: tuple[str, ...], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("w.safetensors").write_bytes(weights.read_bytes())
+    Path("link.onnx").symlink_to("w.safetensors")
+    write_portraits(tmp_path, 1)
+    for out in ("w.safetensors", "link.onnx", *more[1:2]):
+        done = command("w.safetensors", out, *more)
+        assert done.exit_code == 1
+        assert "is named twice; give each file that is written a name of its own" in done.stderr
+        assert Path("w.safetensors").read_bytes() == weights.read_bytes()
+        assert not {"m.xml", "m8.onnx"} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(ready: None, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = command(weights, tmp_path / "file" / "deep" / "m.onnx")
+    assert done.exit_code == 1
+    assert done.stderr.strip().endswith(f"sinet export: {tmp_path / 'file' / 'deep'}: Not a directory")
 
 
 def test_without_openvino_the_onnx_file_is_there_and_it_says_what_to_install(
@@ -124,7 +168,7 @@ def test_8_bit_integers_do_not_take_the_place_of_the_exact_file(weights: Path, t
     out, same = tmp_path / "m.onnx", tmp_path / "images" / ".." / "m.onnx"
     done = command(weights, out, "--int8", same, "--pictures", tmp_path / "images")
     assert done.exit_code == 1
-    assert f"--int8 writes a second file; give it another name than {out}" in done.stderr
+    assert f"{same} is named twice; give each file that is written a name of its own" in done.stderr
     assert not out.exists()
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinet.files import InputError, camera_outputs, find, make_folder, plan
+from sinet.files import Existing, InputError, camera_outputs, find, make_folder, plan
 
 OUT = Path("out")
 
@@ -93,17 +93,42 @@ def test_an_empty_folder_is_an_error(tmp_path: Path, names: list[str]) -> None:
         find([folder])
 
 
-def test_files_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:
-    touch(tmp_path / "out", "a.png")
-    assert [job.mask.name for job in plan([tmp_path / "a.jpg"], tmp_path / "out", False)] == ["a.png"]
+def test_a_file_that_is_there_is_refused_skipped_or_replaced(tmp_path: Path) -> None:
+    out = touch(tmp_path / "out", "a.png", "b.png", "b.background.png")
+    sources = [tmp_path / name for name in ("a.jpg", "b.jpg", "c.jpg")]
+
+    def planned(existing: Existing) -> list[str]:
+        return [job.source.name for job in plan(sources, out, True, existing)]
+
+    with pytest.raises(InputError, match=r"a\.png is there already \(and 2 more\).*--existing skip"):
+        planned(Existing.REFUSE)
+    assert planned(Existing.SKIP) == ["a.jpg", "c.jpg"], "of a.jpg one file is missing"
+    assert planned(Existing.REPLACE) == ["a.jpg", "b.jpg", "c.jpg"]
+    with pytest.raises(InputError, match=r"b\.background\.png is there already"):
+        plan([tmp_path / "b.background.jpg"], out, False)
+    assert len(plan([tmp_path / "d.jpg"], out, True)) == 1
 
 
-@pytest.mark.parametrize("source", ["a.png", "a.jpg"])
-def test_nothing_is_replaced_where_pictures_come_from(tmp_path: Path, source: str) -> None:
+@pytest.mark.parametrize("existing", Existing)
+@pytest.mark.parametrize("reads", ["source", "link", "background"])
+def test_what_is_read_is_never_replaced(tmp_path: Path, existing: Existing, reads: str) -> None:
     folder = touch(tmp_path / "f", "a.png")
-    assert plan([folder / "b.jpg"], folder, False)[0].mask == folder / "b.png"
-    with pytest.raises(InputError, match=r"a\.png is in .* already, and nothing is replaced"):
-        plan([folder / source], folder / ".." / "f", False)
+    other = touch(tmp_path / "g", "a.jpg")
+    (other / "a.png").symlink_to(folder / "a.png")
+    source = {"source": folder / "a.png", "link": other / "a.png", "background": other / "a.jpg"}[reads]
+    behind = folder / "a.png" if reads == "background" else None
+    with pytest.raises(InputError, match=r"a\.png would be replaced, and it is one of the pictures to read"):
+        plan([source], folder / ".." / "f", False, existing, behind)
+    (folder / "deeper").symlink_to(folder)
+    with pytest.raises(InputError, match="one of the pictures to read"):
+        plan([source], folder / "deeper", False, existing, behind)
+
+
+def test_a_broken_link_counts_as_a_file(tmp_path: Path) -> None:
+    out = touch(tmp_path / "out")
+    (out / "a.png").symlink_to("nowhere")
+    with pytest.raises(InputError, match="is there already"):
+        plan([tmp_path / "a.jpg"], out, False)
 
 
 def test_a_recording_gets_the_next_free_number(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ import sinet.train as training
 from sinet.checkpoint import State, load_state, save_state
 from sinet.data import Sample
 from sinet.dev_side import evaluate_dev, read_dev
-from sinet.device import choose_device, cores, loader_workers, use_all_cores
+from sinet.device import DeviceError, choose_device, cores, loader_workers, use_all_cores
 from sinet.model import SINet
 from sinet.recipe import Schedule, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
@@ -346,6 +346,10 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SINET_DEVICE", "cpu")
     assert choose_device() == CPU
     assert loader_workers(CPU) == 0
+    for name in ("gpu", "cuda:97"):
+        monkeypatch.setenv("SINET_DEVICE", name)
+        with pytest.raises(DeviceError, match=f"SINET_DEVICE: '{name}' cannot be used here: "):
+            choose_device()
     before = torch.get_num_threads()
     use_all_cores()
     assert torch.get_num_threads() == cores()

@@ -64,6 +64,16 @@ def test_a_card_that_lacks_something_is_refused(tmp_path: Path, missing: str) ->
         load(tmp_path / "w")
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, number: float) -> None:
+    model = SINet(classes=2)
+    with torch.no_grad():
+        dict(model.named_parameters())["encoder.level1.conv.weight"][1, 2] = number
+    write_weights(tmp_path / "w", model)
+    with pytest.raises(WeightsError, match=r"found NaN or infinity in encoder\.level1\.conv\.weight"):
+        load(tmp_path / "w")
+
+
 @pytest.mark.parametrize("card", ["", "[]", "{", '{"classes": 2, "preprocessing": {"size": 224}}'])
 def test_a_damaged_card_is_refused(tmp_path: Path, card: str) -> None:
     save_file(SINet().state_dict(), tmp_path / "w", metadata={ENTRY: card})
