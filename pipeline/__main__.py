@@ -7,6 +7,7 @@ import typer
 
 from pipeline import configure as configuring
 from pipeline.errors import PipelineError
+from pipeline.paths import SINET
 from sinet.benchmark.command import Size
 
 Images = Annotated[int, typer.Option(min=1, help="image steps of each run")]
@@ -87,6 +88,19 @@ def benchmark_ablations(
     from pipeline.benchmark import ablations
 
     ablations.main(images, size, seeds)
+
+
+@benchmarks.command("limits")
+def benchmark_limits(
+    weights: Annotated[Path, typer.Option(help="weights file")] = SINET,
+    out: Annotated[
+        Path | None, typer.Option(help="CSV of how far the wrong pixels are from the outline")
+    ] = None,
+) -> None:
+    """What limits a trained SINet: figures by side and kind of mask, and where its wrong pixels on dev lie."""
+    from pipeline.benchmark import limits
+
+    limits.main(weights, out)
 
 
 @benchmarks.command("queue")
