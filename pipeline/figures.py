@@ -37,7 +37,7 @@ def teacher_curves(table: pd.DataFrame, best_epoch: int) -> str:
 def train_curves(table: pd.DataFrame, best_epoch: int) -> str:
     """Loss terms and dev IoU of SINet by epoch (phase, epoch, segmentation, boundary, dev_foreground_iou).
 
-    `epoch` counts through both phases, `best_epoch` in the second.
+    `epoch` counts through both phases, `best_epoch` in the second; 0 is none of them.
     """
     first = int((table["phase"] == "encoder").sum())
     with _figure(2) as (figure, (loss, iou)):
@@ -46,7 +46,8 @@ def train_curves(table: pd.DataFrame, best_epoch: int) -> str:
         _titles(loss, "The two parts of SINet's loss on train", "epoch")
         measured = table.dropna(subset=["dev_foreground_iou"])
         _line(iou, measured["epoch"], measured["dev_foreground_iou"], "dev", BLUE)
-        _mark(iou, first + best_epoch, "kept")
+        if best_epoch:
+            _mark(iou, first + best_epoch, "kept")
         _titles(iou, "Foreground IoU of SINet on dev, 224×224", "epoch")
         if 0 < first < len(table):
             for axes in (loss, iou):

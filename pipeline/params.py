@@ -3,6 +3,7 @@
 Every value stands in params.yaml; the models hold no defaults, so that there is no second place for a parameter.
 """
 
+import os
 from pathlib import Path
 from re import Pattern
 from typing import Annotated, Any, Literal, Self
@@ -325,12 +326,12 @@ def _check_start(recipe: TrainRecipe, name: str) -> None:
     from sinet.start import StartError, check_start
 
     try:
-        if Path(recipe.weights).resolve() == SINET.resolve():
+        check_start(recipe)
+        if os.path.realpath(recipe.weights) == os.path.realpath(SINET):
             raise StartError(
                 f"dvc removes {SINET} before stage train runs; copy it to a folder that is no stage's and name that "
                 f"(`dvc checkout {SINET}` brings back one that is gone)"
             )
-        check_start(recipe)
     except StartError as error:
         raise PipelineError(
             f"{name} cannot be used:\n  train.weights: found {recipe.weights!r}; {error}"

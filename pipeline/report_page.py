@@ -147,7 +147,7 @@ def _page_facts(metrics: Metrics, page: Page) -> dict[str, Any]:
         **{name: metrics[name] for name in ("evaluate", "train", "teacher", "export", "queue")},
         "review_rows": review_rows(metrics["agreement"]),
         "reviewer_rows": reviewer_rows(metrics["agreement"]),
-        "start_sentence": _start(metrics["train"], metrics["merge"]),
+        "start_sentence": _start(metrics["train"], metrics["merge"], page.params["train"]["weights"]),
         "cards": _cards(evaluate, page.params["evaluate"]),
         "metric_names": METRIC_NAMES,
         "by_label": _by_label(evaluate, page.label),
@@ -206,14 +206,15 @@ def _unreviewed(merge: Mapping[str, Any]) -> str:
     )
 
 
-def _start(train: Mapping[str, Any], merge: Mapping[str, Any]) -> str:
+def _start(train: Mapping[str, Any], merge: Mapping[str, Any], weights: str) -> str:
     """What a reader must know of weights that training started from; "" where it started from none."""
     if "start_dev_foreground_iou" not in train:
         return ""
     before = train["unreviewed_pseudo_labels"] - merge["unreviewed"]
     masks = f", {_plural(before, 'unreviewed pseudo label')} among them," if before else ""
+    reached = 100 * train["start_dev_foreground_iou"]
     return (
-        f"Training started from other weights (train.weights), with {100 * train['start_dev_foreground_iou']:.2f} % "
+        f"Training started from other weights (train.weights: {weights}), with {reached:.2f} % "
         f"foreground IoU on dev. What those were trained on{masks} is not in this dataset: its terms hold for the new "
         "weights too, and where it holds pictures of this test side, the figures here are too good."
     )

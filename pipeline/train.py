@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sinet.recipe import TrainRecipe
     from sinet.start import Start
     from sinet.train import Trained
+    from sinet.weights import WeightsCard
 
 log = logging.getLogger("pipeline")
 
@@ -94,9 +96,26 @@ def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe, start: Start |
 
 
 def unreviewed(records: pd.DataFrame, start: Start | None = None) -> int:
-    """How many masks are trained on that no person has looked at, those behind the first weights counted too."""
+    """How many masks at most are trained on that no person has looked at; those behind the first weights count anew."""
     before = 0 if start is None else start.card.unreviewed_pseudo_labels
     return before + int(((records["side"] == "train") & (records["label"] == "pseudo")).sum())
+
+
+def card_of(records: pd.DataFrame, trained: Trained, start: Start | None) -> WeightsCard:
+    """What goes into the weights file; of a start that no epoch made better, what its own card says."""
+    from sinet.weights import WeightsCard
+
+    metrics = {"dev_foreground_iou": round(trained.dev_foreground_iou, 6)}
+    if start is not None and trained.best_epoch == 0:
+        return replace(start.card, preprocessing=trained.preprocessing, metrics=metrics)
+    return WeightsCard(
+        classes=trained.model.classes,
+        preprocessing=trained.preprocessing,
+        dataset=dataset_hash(seen(records)),
+        metrics=metrics,
+        unreviewed_pseudo_labels=unreviewed(records, start),
+        started_from=start.card.dataset if start else None,
+    )
 
 
 def summarise(records: pd.DataFrame, trained: Trained, start: Start | None = None) -> dict[str, Any]:
@@ -126,7 +145,7 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     from sinet.checkpoint import remove_state
     from sinet.start import StartError, read_start
-    from sinet.weights import WeightsCard, WeightsError, save
+    from sinet.weights import WeightsError, save
 
     recipe = load_params().train
     try:
@@ -135,15 +154,7 @@ def main() -> None:
         raise PipelineError(f"train.weights: {error}") from error
     records = read_records(DATASET)
     trained = train(records, recipe, start=start)
-    card = WeightsCard(
-        classes=trained.model.classes,
-        preprocessing=trained.preprocessing,
-        dataset=dataset_hash(seen(records)),
-        metrics={"dev_foreground_iou": round(trained.dev_foreground_iou, 6)},
-        unreviewed_pseudo_labels=unreviewed(records, start),
-        started_from=start.card.dataset if start else None,
-    )
-    save(SINET, trained.model, card)
+    save(SINET, trained.model, card_of(records, trained, start))
     write_metrics("train", summarise(records, trained, start))
     write_curves(PLOTS / "train.csv", trained.history)
     remove_state(checkpoint_folder(records, recipe, start))

@@ -60,7 +60,8 @@ def predict(
     OUT/STEM.png for a picture (an animation's first frame), OUT/STEM.mp4 for a video, OUT/camera0.mp4 for camera 0.
     With --background OUT/STEM.background.png or .mp4 too. Pictures of one stem keep their suffix: hopper.jpg.png.
 
-    A file that is there already is not touched, unless --existing says so: skip does what an earlier run left undone.
+    A file that is there already is not touched, unless --existing says so: skip does what an earlier run left undone,
+    by the files' names alone.
     """
     from sinet import apply, files
     from sinet.compose import BackgroundError, Picture, Transparent, parse_background
@@ -73,6 +74,11 @@ def predict(
             raise files.InputError("expected either pictures, videos and folders, or --camera N")
         if seconds is not None and camera is None:
             raise files.InputError("--seconds ends a recording and needs --camera N")
+        if camera is not None and existing is not Existing.REFUSE:
+            raise files.InputError(
+                "--existing is for pictures and videos; a recording always gets a name of its own"
+            )
+        files.check_out(named or [], out)
         sources, others = files.find(named or [])
         behind = None if background is None else parse_background(background)
         if isinstance(behind, Transparent) and (camera is not None or any(map(files.is_video, sources))):
@@ -91,9 +97,15 @@ def predict(
         files.make_folder(out)
     for other in others:
         print(f"left out, by its suffix neither picture nor video: {other}", file=sys.stderr)
-    failures = apply.apply(predictor, jobs, behind)
+    try:
+        failures = apply.apply(predictor, jobs, behind)
+    except KeyboardInterrupt:
+        print(
+            f"stopped; the same command with --existing skip does what is not yet in {out}", file=sys.stderr
+        )
+        raise typer.Exit(130) from None
     skipped = len(sources) - len(jobs)
-    before = f", {skipped} were there already" if skipped else ""
+    before = f", {skipped} there before" if skipped else ""
     print(f"{len(jobs) - len(failures)} of {len(jobs)} done, in {out}{before}")
     if failures:
         raise typer.Exit(1)
@@ -213,7 +225,9 @@ def export(
     with _told("export", exporting.ExportError, InputError, ImageError, WeightsError):
         if int8 is not None and (pictures is None or with_preprocessing):
             raise InputError("--int8 needs --pictures to calibrate on, and is without the preprocessing")
-        _check_apart(weights, out, openvino, int8)
+        if openvino is not None and openvino.suffix != ".xml":
+            raise InputError(f"expected a name that ends in .xml for the OpenVINO file, found {openvino}")
+        _check_apart(weights, pictures, out, openvino, openvino and openvino.with_suffix(".bin"), int8)
         model, card = load(weights)
         predictor = Predictor(model, card.preprocessing)
         most = MOST if int8 is None else export_int8.PICTURES
@@ -240,16 +254,16 @@ def export(
             )
 
 
-def _check_apart(weights: Path, *outs: Path | None) -> None:
-    """InputError where a file to write is the weights file or another one to write."""
-    from sinet.files import InputError
+def _check_apart(weights: Path, pictures: Path | None, *outs: Path | None) -> None:
+    """InputError where a file to write is the weights, a picture to compare on or another one to write."""
+    from sinet.files import InputError, real
 
-    read = {weights.resolve()}
-    for path in outs:
-        if path is not None:
-            if path.resolve() in read:
-                raise InputError(f"{path} is named twice; give each file that is written a name of its own")
-            read.add(path.resolve())
+    inside = [] if pictures is None else list(pictures.iterdir()) if pictures.is_dir() else [pictures]
+    taken = {real(weights): "the weights file", **{real(one): "a picture to compare on" for one in inside}}
+    for path in filter(None, outs):
+        if real(path) in taken:
+            raise InputError(f"{path} would be written over {taken[real(path)]}; give it another name")
+        taken[real(path)] = "another file that is written"
 
 
 def _tell_parity(path: Path, apart: float, pictures: int) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 from tqdm import tqdm
@@ -10,7 +11,7 @@ from tqdm import tqdm
 from sinet import video
 from sinet.colour import to_srgb
 from sinet.compose import Background, compose, mask_of
-from sinet.files import Job
+from sinet.files import TEMPORARY, Job
 from sinet.images import Array, ImageError, decode_image, encode_png, read_bytes
 from sinet.predict import Predictor
 from sinet.progress import bar_interval
@@ -46,7 +47,7 @@ def _apply_one(predictor: Predictor, job: Job, background: Background | None) ->
 
 
 def _write(path: Path, pixels: Array) -> None:
-    """A PNG, by way of a temporary name; RGBA too."""
+    """A PNG, by way of a hidden folder beside it, where no file of anybody's can be; RGBA too."""
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         done, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA))
         if not done:
@@ -55,10 +56,7 @@ def _write(path: Path, pixels: Array) -> None:
     else:
         content = encode_png(pixels)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
+    with TemporaryDirectory(dir=path.parent, prefix=TEMPORARY) as folder:
+        temporary = Path(folder) / path.name
         temporary.write_bytes(content)
         temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise

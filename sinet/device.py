@@ -21,11 +21,14 @@ def choose_device() -> torch.device:
     asked = os.environ.get("SINET_DEVICE")
     if asked:
         try:
-            torch.empty(0, device=asked)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            reason = str(error).splitlines()[0]
+            device = torch.device(asked)
+            if device.type not in ("cpu", "cuda"):
+                raise RuntimeError("expected cpu, cuda, cuda:1, ...")
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0][:200]
             raise DeviceError(f"SINET_DEVICE: {asked!r} cannot be used here: {reason}") from error
-        return torch.device(asked)
+        return device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

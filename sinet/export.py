@@ -8,6 +8,7 @@ stands in its metadata under `sinet`.
 import contextlib
 import io
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +84,9 @@ def until_compared(path: Path) -> Iterator[Path]:
     So a file that differs from torch never stands under the name that was asked for, and an earlier one stays. An
     OpenVINO file's .bin goes with its .xml.
     """
+    path = Path(os.path.realpath(path))  # a link stays one
+    if path.is_dir():
+        raise ExportError(f"expected a file to write, {path} is a folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         written = Path(folder) / path.name
@@ -128,7 +132,7 @@ def largest_difference(
             wanted = predictor.model(x).numpy()
         got = run(batch)
         if not np.isfinite(got).all():
-            raise ExportError(f"{path} gives logits that are no numbers")
+            raise ExportError(f"{path.name} gives logits that are no numbers")
         largest = max(largest, float(np.abs(got - wanted).max()))
     return largest
 

@@ -5,12 +5,13 @@ well. Where two files of one run would write the same, all with that stem keep t
 """
 
 import enum
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from os.path import lexists
 from pathlib import Path
 
+TEMPORARY = ".sinet-"  # how folders begin in which files are written before they get their names
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 VIDEOS = frozenset(
     {
@@ -39,7 +40,7 @@ class Existing(enum.StrEnum):
     """What becomes of a file that is there already under a name that is to be written."""
 
     REFUSE = "refuse"  # nothing is done at all: it may be somebody's picture
-    SKIP = "skip"  # a source whose files are all there counts as done, the others of it are written
+    SKIP = "skip"  # a source counts as done where all files of its names are there, whoever made them
     REPLACE = "replace"
 
 
@@ -73,13 +74,27 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     A folder stands for the pictures and videos directly in it, by suffix and sorted by name, hidden ones left
     out. A file that is named itself is taken whatever its suffix. InputError where a folder holds none.
     """
-    files: dict[tuple[Path, str], Path] = {}
+    files: dict[tuple[str, str], Path] = {}
     others: list[Path] = []
     for path in named:
         inside, left_out = _in_folder(path) if path.is_dir() else ([path], [])
-        files |= {(one.parent.resolve(), one.name): one for one in inside}
+        files |= {(real(one.parent), one.name): one for one in inside}
         others += left_out
     return list(files.values()), others
+
+
+def real(path: Path) -> str:
+    """The file behind all links; of a link that leads nowhere or to itself, a name that no other file has."""
+    return os.path.realpath(path)
+
+
+def check_out(named: Sequence[Path], out: Path) -> None:
+    """InputError where `out` is a folder that stands for its pictures: the next run would take masks for pictures."""
+    if any(path.is_dir() and real(path) == real(out) for path in named):
+        raise InputError(
+            f"{out} is a folder that pictures come from, whose masks would be taken for some next time; "
+            "choose another --out"
+        )
 
 
 def plan(
@@ -108,10 +123,10 @@ def plan(
         )
         taken.update(job.outputs)
         jobs.append(job)
-    present = sorted(path for path in taken if lexists(path))
-    read = {path.resolve() for path in (*sources, *([background] if background else []))}
+    present = sorted(path for path in taken if os.path.lexists(path))
+    read = {real(path) for path in (*sources, *([background] if background else []))}
     for path in present:
-        if path.resolve() in read:
+        if real(path) in read:
             raise InputError(
                 f"{path} would be replaced, and it is one of the pictures to read; choose another --out"
             )

@@ -5,7 +5,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
 
 import sinet
 from sinet.recipe import TrainRecipe
@@ -41,9 +44,14 @@ def check_start(recipe: TrainRecipe) -> Path | None:
         return None
     path = sinet.SHIPPED if recipe.weights == PACKAGED else Path(recipe.weights)
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file"
+        found = "a folder" if path.is_dir() else "no such file" if not path.exists() else "no regular file"
         raise StartError(f"expected {NONE}, {PACKAGED} or a file of SINet weights, found {found}")
-    theirs = _preprocessing(path)
+    card, broken = _card(path)
+    if card.get("classes") != 2:
+        raise StartError(f"expected weights of 2 classes, found {card.get('classes')}")
+    if broken:
+        raise StartError(f"expected numbers, found NaN or infinity in {broken}")
+    theirs = dict(card["preprocessing"])
     ours = recipe.input.model_dump(mode="json")
     different = [f"{key} {theirs.get(key)}, not {ours[key]}" for key in ours if theirs.get(key) != ours[key]]
     if different:
@@ -65,17 +73,17 @@ def read_start(recipe: TrainRecipe) -> Start | None:
     return Start(model.state_dict(), card, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-def _preprocessing(path: Path) -> Mapping[str, object]:
-    """What the card inside the file says of its input."""
-    from safetensors import SafetensorError, safe_open
-
+def _card(path: Path) -> tuple[Mapping[str, Any], str]:
+    """The card inside the file as JSON, and the name of a tensor that holds no number, "" for none."""
     try:
         with safe_open(path, framework="np") as file:
             card = json.loads((file.metadata() or {})["sinet"])
-        preprocessing: Mapping[str, object] = dict(card["preprocessing"])
+            dict(card["preprocessing"])
+            names = file.keys()
+            broken = next((name for name in names if not np.isfinite(file.get_tensor(name)).all()), "")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise StartError(
             "expected a weights file of this project, which says what input it wants, found another file (`python -m "
             "sinet convert` makes one from a checkpoint of the official code)"
         ) from error
-    return preprocessing
+    return card, broken

@@ -156,8 +156,8 @@ def train(
     best, loss = state.best, row["dev_loss"]
     if start is not None and before is not None and before >= state.best_iou:
         text = (
-            "no epoch was better on dev than the weights that training started from, %.4f against %.4f, which are "
-            "kept: lower train.phases.full.learning_rate, or train longer"
+            "no epoch that counts (train.best_from) was better on dev than the weights that training started from, "
+            "%.4f against %.4f, and these are kept: lower train.phases.full.learning_rate, or train longer"
         )
         log.warning(text, state.best_iou, before)
         best, loss, state.best_epoch, state.best_iou = dict(start.state), loss_before, 0, before

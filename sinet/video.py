@@ -10,12 +10,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
 from sinet.compose import Background, compose, mask_of
+from sinet.files import TEMPORARY
 from sinet.images import Array
 from sinet.predict import Predictor
 from sinet.progress import bar_interval
@@ -77,13 +79,15 @@ class Recording:
 
     def __init__(self, path: Path, width: int, height: int, rate: float) -> None:
         self.path = path
-        self._temporary = path.with_name(f"{path.stem}.tmp{path.suffix}")  # the suffix chooses the format
         self._size = (width, height)
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = TemporaryDirectory(dir=path.parent, prefix=TEMPORARY)
+        self._temporary = Path(self._folder.name) / path.name  # the suffix chooses the format
         with _quiet():
             code = cv2.VideoWriter.fourcc(*"mp4v")
             self._writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, code, rate, self._size)
         if not self._writer.isOpened():
+            self._folder.cleanup()
             raise VideoError(f"{path} cannot be written as a video of {width}x{height} pixels")
 
     def write(self, frame: Array, times: int = 1) -> None:
@@ -103,8 +107,7 @@ class Recording:
         self._writer.release()
         if keep:
             self._temporary.replace(self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
+        self._folder.cleanup()
 
 
 @contextmanager

@@ -128,7 +128,11 @@ def page(**more: Any) -> Page:
         "samples": [],
         "gallery": [],
         "label": "human",
-        "params": {"evaluate": {"size": 224, "boundary_kernel": 15}, "teacher": {"encoder": "resnet50"}},
+        "params": {
+            "evaluate": {"size": 224, "boundary_kernel": 15},
+            "teacher": {"encoder": "resnet50"},
+            "train": {"weights": "packaged"},
+        },
         "versions": {"Python": "3.11"},
         "picture_height": 32,
     }

@@ -158,3 +158,8 @@ def test_no_bin_below_the_lowest_value_is_empty(millionths: int) -> None:
     lowest = millionths / 10**6
     edges = histogram_edges(np.array([lowest]))
     assert edges[1] > lowest or len(edges) == 5
+
+
+def test_nothing_is_marked_where_no_epoch_is_kept() -> None:
+    assert any("kept" in word for word in words(train_curves(TRAIN, 2)))
+    assert not any("kept" in word for word in words(train_curves(TRAIN, 0)))

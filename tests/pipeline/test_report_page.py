@@ -381,6 +381,10 @@ def test_what_training_started_from_is_told() -> None:
     counted["merge"]["unreviewed"] = 5
     counted["train"] |= {"start_dev_foreground_iou": 0.9321, "unreviewed_pseudo_labels": 576, "best_epoch": 0}
     for text in (page_markdown(counted, page()), page_html(counted, page())):
-        assert "with 93.21 % foreground IoU on dev" in text
+        assert (
+            "Training started from other weights (train.weights: packaged), with 93.21 % foreground IoU on dev"
+            in text
+        )
         assert "trained on, 571 unreviewed pseudo labels among them, is not in this dataset" in text
         assert "epoch 0" not in text
+        assert ("before training: no epoch that counts was better" in text) != text.startswith("<!")

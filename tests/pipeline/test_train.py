@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 from ruamel.yaml import YAML
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import sinet
 from pipeline import train as stage
@@ -233,28 +235,42 @@ def first_weights(dataset: str = "abc123") -> SINet:
     return model
 
 
+def rising(monkeypatch: pytest.MonkeyPatch, *judged: float) -> None:
+    """Dev is judged so: the first weights, then each epoch; the loss is a tenth of that."""
+    import sinet.train as training
+
+    scores = iter(judged)
+    monkeypatch.setattr(training, "evaluate_dev", lambda *_: ((iou := next(scores)), iou / 10))
+
+
 def far(one: SINet, other: SINet) -> float:
     """The largest difference of a parameter."""
     pairs = zip(one.parameters(), other.parameters(), strict=True)
     return max((a - b).abs().max().item() for a, b in pairs)
 
 
-def test_training_starts_from_the_weights_of_a_file(project: Path) -> None:
+def test_training_starts_from_the_weights_of_a_file(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = first_weights()
     start_from("first.safetensors", **slow_steps(1e-9))
+    rising(monkeypatch, 0.5, 0.6, 0.7)
     stage.main()
     found, card = load(SINET)
     assert far(first, found) < 1e-6
     assert card.started_from == "abc123"
     assert card.dataset == dataset_hash(stage.seen(read_records(DATASET)))
     metrics = json.loads(Path("metrics/train.json").read_text())
-    assert 0 <= metrics["start_dev_foreground_iou"] <= 1
+    assert (metrics["start_dev_foreground_iou"], metrics["best_epoch"]) == (0.5, 2), (
+        "an epoch won, not the start"
+    )
     assert metrics["unreviewed_pseudo_labels"] == card.unreviewed_pseudo_labels == 9, "7 before and 2 now"
 
 
-def test_first_weights_of_no_named_dataset_are_first_weights_all_the_same(project: Path) -> None:
+def test_first_weights_of_no_named_dataset_are_first_weights_all_the_same(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first_weights(dataset="")
-    start_from("first.safetensors", **slow_steps(1e-9))
+    start_from("first.safetensors")
+    rising(monkeypatch, 0.5, 0.6, 0.7)
     stage.main()
     assert load(SINET)[1].started_from == ""
 
@@ -266,11 +282,12 @@ def test_training_without_first_weights_says_so(project: Path) -> None:
 
 
 def test_training_that_starts_from_the_packaged_weights(
-    project: Path, caplog: pytest.LogCaptureFixture
+    project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     card = load(sinet.SHIPPED)[1]
     shown = {key: value for key, value in card.preprocessing.to_dict().items() if key != "size"}
     start_from("packaged", **slow_steps(1e-9), input=shown)
+    rising(monkeypatch, 0.5, 0.6, 0.7)
     caplog.set_level("INFO")
     stage.main()
     assert "the weights that training starts from: dev foreground IoU" in caplog.text
@@ -313,24 +330,24 @@ def test_a_checkpoint_of_other_first_weights_is_not_taken_up(project: Path) -> N
     assert len(folders) == 3
 
 
-@pytest.mark.parametrize("after", [0.1, 0.95])
-def test_weights_that_training_makes_worse_are_kept(
+@pytest.mark.parametrize("after", [0.1, 0.9, 0.95])
+def test_weights_that_training_makes_no_better_are_kept(
     after: float, project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sinet.train as training
-
     first = first_weights()
     start_from("first.safetensors")
-    judged = iter([0.9, *[after] * 9])
-    monkeypatch.setattr(training, "evaluate_dev", lambda *_: (next(judged), 1.0))
+    rising(monkeypatch, 0.9, *[after] * 9)
     stage.main()
-    worse = after < 0.9
-    told = "no epoch was better on dev than the weights that training started from, 0.1000 against 0.9000"
-    assert (told in caplog.text) == worse
+    kept = after <= 0.9
+    assert ("was better on dev than the weights that training started from" in caplog.text) == kept
     metrics = json.loads(Path("metrics/train.json").read_text())
-    assert metrics["dev_foreground_iou"] == (0.9 if worse else 0.95)
-    assert (metrics["best_epoch"] == 0) == worse
-    assert (far(first, load(SINET)[0]) == 0) == worse
+    assert metrics["dev_foreground_iou"] == (0.9 if kept else 0.95)
+    assert metrics["dev_loss"] == pytest.approx(0.09 if kept else 0.095)
+    assert (metrics["best_epoch"] == 0) == kept
+    found, card = load(SINET)
+    assert (far(first, found) == 0) == kept
+    assert (card.dataset == "abc123", card.unreviewed_pseudo_labels == 7) == (kept, kept)
+    assert card.preprocessing.size == 64
 
 
 @pytest.mark.parametrize(
@@ -349,6 +366,10 @@ def test_weights_that_training_makes_worse_are_kept(
         ),
         (str(SINET), {}, "dvc removes models/sinet.safetensors before stage train runs; copy it"),
         (f"./data/../{SINET}", {}, "dvc removes models/sinet.safetensors"),
+        ("loop", {}, "found no such file"),
+        ("a\0b", {}, "found no such file"),
+        ("one_class.safetensors", {}, "expected weights of 2 classes, found 1"),
+        ("nan.safetensors", {}, r"found NaN or infinity in encoder\.level1\.conv\.weight"),
         (
             "first.safetensors",
             {"order": "bgr", "scale": 0.5},
@@ -359,18 +380,31 @@ def test_weights_that_training_makes_worse_are_kept(
 def test_first_weights_that_cannot_be_used_are_a_sentence_at_once(
     weights: str, changes: dict[str, Any], message: str, project: Path
 ) -> None:
-    first_weights()
+    first = first_weights()
+    shown = Preprocessing(size=96, **tiny_recipe().input.model_dump())
+    save(Path("one_class.safetensors"), SINet(classes=1), WeightsCard(1, shown, "", {}, 0))
+    with torch.no_grad():
+        dict(first.named_parameters())["encoder.level1.conv.weight"][1, 2] = float("nan")
+    save(Path("nan.safetensors"), first, WeightsCard(2, shown, "", {}, 0))
+    Path("loop").symlink_to("loop")
+    SINET.parent.mkdir()
+    SINET.write_bytes(Path("first.safetensors").read_bytes())
     Path("broken.safetensors").write_bytes(b"no weights")
     start_from(weights, input={**tiny_recipe().input.model_dump(mode="json"), **changes})
     with pytest.raises(PipelineError, match=message):
         load_params()  # what every stage begins with
 
 
-def test_first_weights_whose_tensors_cannot_be_used_are_a_sentence(project: Path) -> None:
-    shown = Preprocessing(size=96, **tiny_recipe().input.model_dump())
-    save(Path("first.safetensors"), SINet(classes=1), WeightsCard(1, shown, "", {}, 0))
-    start_from("first.safetensors")
-    with pytest.raises(PipelineError, match=r"train\.weights: expected weights of 2 classes"):
+def test_first_weights_of_another_network_are_a_sentence(project: Path) -> None:
+    first_weights()
+    tensors = load_file("first.safetensors")
+    tensors.popitem()
+    with safe_open("first.safetensors", framework="pt") as file:
+        save_file(tensors, "less.safetensors", metadata=file.metadata())
+    start_from("less.safetensors")
+    with pytest.raises(
+        PipelineError, match=r"train\.weights: the tensors in less.safetensors are not those of SINet"
+    ):
         stage.main()
     assert not SINET.exists()
 

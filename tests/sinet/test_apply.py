@@ -149,15 +149,41 @@ def test_a_run_that_was_stopped_goes_on(photos: Path, weights: Path, tmp_path: P
     assert names(tmp_path / "out") == ["ada.png"]
     done = predict(photos, *out, "--existing", "skip")
     assert done.exit_code == 0, done.output
-    assert "2 of 2 done" in done.stdout and "1 were there already" in done.stdout
+    assert "2 of 2 done" in done.stdout and ", 1 there before" in done.stdout
     assert names(tmp_path / "out") == ["ada.png", "hopper.jpg.png", "hopper.png.png"]
     assert (tmp_path / "out" / "ada.png").stat().st_mtime_ns == before
+
+
+def test_names_beside_the_results_are_nobodys(photos: Path, weights: Path, tmp_path: Path) -> None:
+    """What is written gets its name when it is whole; no file of a name in between is anybody's to lose."""
+    film(photos / "film.mov")
+    (tmp_path / "out").mkdir()
+    precious = ("ada.png.tmp", "film.tmp.mp4", "tmp.mp4", ".sinet-a")
+    for name in precious:
+        (tmp_path / "out" / name).write_text("precious")
+    done = predict(photos, "--out", tmp_path / "out", "--weights", weights, "--background", "blur")
+    assert done.exit_code == 0, done.output
+    assert {(tmp_path / "out" / name).read_text() for name in precious} == {"precious"}
+    assert len(names(tmp_path / "out")) == 8 + len(precious)
+
+
+def test_a_run_that_is_stopped_says_how_to_go_on(
+    photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sinet.apply.encode_png", stop)
+    done = predict(photos / "ada.png", "--out", tmp_path / "out", "--weights", weights)
+    assert done.exit_code == 130
+    assert "stopped; the same command with --existing skip does what is not yet in" in done.stderr
+    assert names(tmp_path / "out") == []
 
 
 def test_a_device_that_is_not_there_is_one_line(
     photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for device in ("gpu", "cuda:97"):
+    for device in ("gpu", "cuda:97", "meta", "mps"):
         monkeypatch.setenv("SINET_DEVICE", device)
         done = predict(photos / "ada.png", "--out", tmp_path / "out", "--weights", weights)
         assert done.exit_code == 1
@@ -168,10 +194,11 @@ def test_a_device_that_is_not_there_is_one_line(
 def test_a_result_that_cannot_be_written_is_one_line(photos: Path, weights: Path, tmp_path: Path) -> None:
     long = photos / f"{'x' * 250}.png"
     long.write_bytes(encode_png(portrait(1)[0]))
-    done = predict(long, photos / "ada.png", "--out", tmp_path / "out", "--weights", weights)
+    more = ("--out", tmp_path / "out", "--weights", weights, "--background", "blur")
+    done = predict(long, photos / "ada.png", *more)
     assert done.exit_code == 1
     assert "the result cannot be written: File name too long" in done.stderr
-    assert names(tmp_path / "out") == ["ada.png"]
+    assert names(tmp_path / "out") == ["ada.background.png", "ada.png"]
 
 
 def test_a_video_among_pictures(photos: Path, weights: Path, tmp_path: Path) -> None:
@@ -238,6 +265,8 @@ MISTAKES = {
         "hopper.png would be replaced, and it is one of the pictures to read",
     ),
     "somebody's picture": (["film.mp4", "--out", "films"], "films/film.mp4 is there already; choose another"),
+    "own folder": ([".", "--out", "films/.."], "films/.. is a folder that pictures come from, whose masks"),
+    "recording again": (["--camera", "0", "--existing", "skip"], "--existing is for pictures and videos"),
     "no camera": (["--camera", "97"], "camera 97 cannot be opened"),
 }
 

@@ -80,20 +80,47 @@ def test_a_file_that_differs_takes_no_place(
     assert [one.read_bytes() for one in tmp_path.iterdir()] == ([before] if before else [])
 
 
-@pytest.mark.parametrize("more", [(), ("--openvino", "m.xml"), ("--int8", "m8.onnx", "--pictures", "images")])
-def test_no_file_is_written_over_the_weights_or_another_one(
-    more: tuple[str, ...], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("arguments", "over"),
+    [
+        (("w.bin",), "the weights file"),
+        (("link.onnx",), "the weights file"),
+        (("m.onnx", "--openvino", "w.xml"), "the weights file"),
+        (("m.bin", "--openvino", "m.xml"), "another file that is written"),
+        (("m.xml", "--openvino", "m.xml"), "another file that is written"),
+        (("m.onnx", "--int8", "images/../m.onnx", "--pictures", "images"), "another file that is written"),
+        (("m.onnx", "--int8", "w.bin", "--pictures", "images"), "the weights file"),
+        (("images/0.png", "--pictures", "images"), "a picture to compare on"),
+        (("images/0.png", "--pictures", "images/0.png"), "a picture to compare on"),
+    ],
+)
+def test_no_file_is_written_over_one_that_is_read_or_another_one(
+    arguments: tuple[str, ...], over: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("w.safetensors").write_bytes(weights.read_bytes())
-    Path("link.onnx").symlink_to("w.safetensors")
+    Path("w.bin").write_bytes(weights.read_bytes())
+    Path("link.onnx").symlink_to("w.bin")
     write_portraits(tmp_path, 1)
-    for out in ("w.safetensors", "link.onnx", *more[1:2]):
-        done = command("w.safetensors", out, *more)
-        assert done.exit_code == 1
-        assert "is named twice; give each file that is written a name of its own" in done.stderr
-        assert Path("w.safetensors").read_bytes() == weights.read_bytes()
-        assert not {"m.xml", "m8.onnx"} & {path.name for path in tmp_path.iterdir()}
+    Path("images/0.png").write_bytes(encode_png(portrait(1)[0]))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    done = command("w.bin", *arguments)
+    assert done.exit_code == 1
+    assert f"would be written over {over}; give it another name" in done.stderr
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_link_stays_one(ready: None, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "m.onnx").symlink_to(tmp_path / "deep" / "m1.onnx")
+    assert command(weights, tmp_path / "m.onnx").exit_code == 0
+    assert (tmp_path / "m.onnx").is_symlink()
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["m1.onnx"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_line(ready: None, weights: Path, tmp_path: Path) -> None:
+    done = command(weights, tmp_path)
+    assert done.exit_code == 1
+    assert f"expected a file to write, {tmp_path} is a folder" in done.stderr
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(ready: None, weights: Path, tmp_path: Path) -> None:
@@ -161,15 +188,6 @@ def test_8_bit_integers_need_pictures_and_no_preprocessing(
     assert done.exit_code == 1
     assert "--int8 needs --pictures to calibrate on" in done.stderr
     assert not (tmp_path / "m.onnx").exists()
-
-
-def test_8_bit_integers_do_not_take_the_place_of_the_exact_file(weights: Path, tmp_path: Path) -> None:
-    write_portraits(tmp_path, 1)
-    out, same = tmp_path / "m.onnx", tmp_path / "images" / ".." / "m.onnx"
-    done = command(weights, out, "--int8", same, "--pictures", tmp_path / "images")
-    assert done.exit_code == 1
-    assert f"{same} is named twice; give each file that is written a name of its own" in done.stderr
-    assert not out.exists()
 
 
 def test_evaluate_measures_an_exported_file(

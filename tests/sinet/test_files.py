@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinet.files import Existing, InputError, camera_outputs, find, make_folder, plan
+from sinet.files import Existing, InputError, camera_outputs, check_out, find, make_folder, plan
 
 OUT = Path("out")
 
@@ -124,11 +124,21 @@ def test_what_is_read_is_never_replaced(tmp_path: Path, existing: Existing, read
         plan([source], folder / "deeper", False, existing, behind)
 
 
-def test_a_broken_link_counts_as_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["nowhere", "a.png"])
+def test_a_broken_link_counts_as_a_file(tmp_path: Path, target: str) -> None:
     out = touch(tmp_path / "out")
-    (out / "a.png").symlink_to("nowhere")
+    (out / "a.png").symlink_to(target)
     with pytest.raises(InputError, match="is there already"):
         plan([tmp_path / "a.jpg"], out, False)
+
+
+def test_no_folder_is_written_to_that_stands_for_its_pictures(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "f", "a.jpg")
+    (tmp_path / "link").symlink_to(folder)
+    check_out([folder / "a.jpg", tmp_path], folder)
+    for out in (folder, folder / ".." / "f", tmp_path / "link"):
+        with pytest.raises(InputError, match="a folder that pictures come from"):
+            check_out([tmp_path / "other.jpg", folder], out)
 
 
 def test_a_recording_gets_the_next_free_number(tmp_path: Path) -> None:
