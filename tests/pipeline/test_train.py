@@ -270,7 +270,7 @@ def test_first_weights_of_no_named_dataset_are_first_weights_all_the_same(
 ) -> None:
     first_weights(dataset="")
     start_from("first.safetensors")
-    rising(monkeypatch, 0.5, 0.6, 0.7)
+    rising(monkeypatch, 0.5, 0.6, 0.7, 0.8)
     stage.main()
     assert load(SINET)[1].started_from == ""
 
