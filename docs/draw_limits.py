@@ -2,7 +2,8 @@
 
 docs/limits_epochs.csv has a row an epoch, as plots/train.csv; docs/limits_distance.csv says, for each number of pixels
 of the protocol's 224, what share of the wrong pixels of dev lies no further from the true outline (in squares, as the
-metric's band). A test compares.
+metric's band; `python -m pipeline benchmark limits --out` writes it). The last part of the epochs, at 288 pixels, is no
+part of these weights: it showed that dev rises no longer. A test compares.
 """
 
 import io
@@ -38,9 +39,13 @@ def draw() -> str:
         iou.set_ylim(0.9, 0.97)
         iou.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         _titles(iou, "Foreground IoU on dev, 224×224", "epoch")
-        for axes in (loss, iou):
-            for start in number[epochs["part"] != epochs["part"].shift()][1:]:
+        starts = number[epochs["part"] != epochs["part"].shift()][1:]
+        for start in starts:
+            for axes in (loss, iou):
                 axes.axvline(start - 0.5, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+            iou.annotate(
+                epochs["part"][start - 1], (start + 0.5, 0.918), rotation=90, va="bottom", fontsize=8
+            )
         share.plot(distance["pixels"], distance["share"], color=BLUE)
         share.axvline(BAND, color=ORANGE, linestyle=(0, (4, 3)), label="the metric's band")
         share.set(ylim=(0, 1), xlim=(0, 30))

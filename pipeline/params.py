@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipeline.errors import PipelineError
 from pipeline.paths import PARAMS, SINET
-from sinet.recipe import AugmentRecipe, EvaluateRecipe, Schedule, TrainRecipe, check_warmup
+from sinet.recipe import NONE, AugmentRecipe, EvaluateRecipe, Schedule, TrainRecipe, check_warmup
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, strict=True)]
@@ -323,6 +323,8 @@ def parse_params(content: Any, name: str = "params.yaml") -> Params:
 
 def _check_start(recipe: TrainRecipe, name: str) -> None:
     """PipelineError where training could not start: now, since hours of other stages may come before it."""
+    if recipe.weights == NONE:  # then no stage has anything to do with the module that is imported next
+        return
     from sinet.start import StartError, check_start
 
     try:

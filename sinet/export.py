@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import os
-import tempfile
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -87,12 +87,18 @@ def until_compared(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))  # a link stays one
     if path.is_dir():
         raise ExportError(f"expected a file to write, {path} is a folder")
+    folder = path.with_name(
+        f".{path.name}.unfinished"
+    )  # always the same, so that a kill leaves nothing for long
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        written = Path(folder) / path.name
-        yield written
-        for one in sorted(Path(folder).iterdir()):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder / path.name
+        for one in sorted(folder.iterdir()):
             one.replace(path.parent / one.name)
+    finally:
+        shutil.rmtree(folder)
 
 
 def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:

@@ -8,6 +8,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Above0 = Annotated[float, Field(gt=0)]
 Range = tuple[float, float]  # low, high
+NONE, PACKAGED = "none", "packaged"  # of `train.weights`; anything else is a file
 
 
 class Recipe(BaseModel):
@@ -159,7 +160,7 @@ class TrainRecipe(Recipe):
     """Training of SINet."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-    weights: Annotated[str, Field(min_length=1)]  # at the start: none, packaged, or a file (`sinet.start`)
+    weights: Annotated[str, Field(min_length=1)]  # at the start: NONE, PACKAGED, or a file (`sinet.start`)
     predict_size: Annotated[
         int, Field(ge=32, multiple_of=32)
     ]  # pixels, the input size the weights file asks for

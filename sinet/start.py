@@ -11,14 +11,12 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 import sinet
-from sinet.recipe import TrainRecipe
+from sinet.recipe import NONE, PACKAGED, TrainRecipe
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from sinet.weights import WeightsCard
-
-NONE, PACKAGED = "none", "packaged"
 
 
 class StartError(ValueError):

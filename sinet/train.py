@@ -33,9 +33,9 @@ from sinet.loss import class_weights, portrait_loss
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing
 from sinet.progress import bar_interval
-from sinet.recipe import Phase, TrainRecipe, WeightDecay
+from sinet.recipe import NONE, Phase, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
-from sinet.start import NONE, Start
+from sinet.start import Start
 
 log = logging.getLogger("sinet")
 
