@@ -87,9 +87,8 @@ def until_compared(path: Path) -> Iterator[Path]:
     path = Path(os.path.realpath(path))  # a link stays one
     if path.is_dir():
         raise ExportError(f"expected a file to write, {path} is a folder")
-    folder = path.with_name(
-        f".{path.name}.unfinished"
-    )  # always the same, so that a kill leaves nothing for long
+    # Always the same name, so that a kill leaves nothing for long.
+    folder = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -139,9 +139,8 @@ def test_stages_open_only_what_dvc_yaml_names(project: Path, tmp_path: Path) -> 
             if not path.startswith(f"{project}/"):
                 continue
             # Written under FILE.tmp, or in a folder .FILE.tmp where the name must be right from the start.
-            inside = re.sub(
-                r"/\.([^/]+)\.tmp(/.*)?$", r"/\1", path.removeprefix(f"{project}/").removesuffix(".tmp")
-            )
+            inside = path.removeprefix(f"{project}/")
+            inside = re.sub(r"/\.([^/]+)\.tmp(/.*)?$", r"/\1", inside).removesuffix(".tmp")
             if inside.startswith((".cache/", "tests/")) or inside == "params.yaml" or "__pycache__" in inside:
                 continue
             if how == "r" and not (project / inside).is_file():
