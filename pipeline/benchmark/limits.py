@@ -20,7 +20,7 @@ from pipeline.records import read_records
 from pipeline.stage import write_text
 from pipeline.train import samples_of, seen
 from sinet.data import Sample
-from sinet.evaluate import evaluate, read_pair
+from sinet.evaluate import Predicts, evaluate, read_pair
 from sinet.loss import boundary_band
 from sinet.metrics import foreground_iou_each
 from sinet.predict import Predictor, enlarge
@@ -37,19 +37,24 @@ def main(weights: Path, out: Path | None) -> None:
     are; with `out` also a CSV of the distances: pixels, share.
     """
     records, measure = seen(read_records(DATASET)), load_params().evaluate
-    dev = samples_of(records, "dev")
-    if not dev:
+    if not (records["side"] == "dev").any():
         raise PipelineError("expected a dev side in data/dataset, found none; run `dvc repro merge`")
     try:
         predictor = Predictor.load(weights)
     except WeightsError as error:
         raise PipelineError(str(error)) from error
     print(heading("in percent", "pictures"))
-    for (side, label), part in records.groupby(["side", "label"], sort=True):
-        found = evaluate(predictor, samples_of(part, str(side)), measure)
-        print(row(f"{side}, {label}", len(part), [found.figures()]), flush=True)
-    each = foreground_iou_each(evaluate(predictor, dev, measure).table)
-    wrong = np.array([mistakes(predictor, sample, measure) for sample in dev])
+    label_of = dict(zip(records["id"], records["label"], strict=True))
+    found = {
+        side: evaluate(predictor, samples_of(records, side), measure) for side in sorted(set(records["side"]))
+    }
+    for side, evaluation in found.items():
+        labels = pd.Series([label_of[one] for one in evaluation.ids])
+        for label in sorted(set(labels)):
+            part = evaluation.select(labels == label)
+            print(row(f"{side}, {label}", len(part.ids), [part.figures()]))
+    each = foreground_iou_each(found["dev"].table)
+    wrong = np.array([mistakes(predictor, sample, measure) for sample in samples_of(records, "dev")])
     shares = wrong.sum(axis=0) / max(1, wrong[:, -1].sum())
     print(f"median picture of dev: {100 * np.median(each):.1f} % foreground IoU")
     in_worst = 100 * worst_share(each, wrong[:, -1])
@@ -64,7 +69,7 @@ def main(weights: Path, out: Path | None) -> None:
         print(f"{out}: share of the wrong pixels that lie no further from the outline than so many pixels")
 
 
-def mistakes(predictor: Predictor, sample: Sample, measure: EvaluateRecipe) -> NDArray[np.int64]:
+def mistakes(predictor: Predicts, sample: Sample, measure: EvaluateRecipe) -> NDArray[np.int64]:
     """How many wrong pixels lie within 1, 2, ... FARTHEST pixels of the true outline (in squares, as the band of
     boundary F1), and as the last number how many there are; at the protocol's size.
     """

@@ -13,7 +13,7 @@ from sinet.data import Sample
 from sinet.evaluate import evaluate
 from sinet.model import SINet
 from sinet.predict import Predictor
-from sinet.recipe import EvaluateRecipe, Phases, TrainRecipe
+from sinet.recipe import NONE, EvaluateRecipe, Phases, TrainRecipe
 
 log = logging.getLogger("pipeline")
 
@@ -38,7 +38,7 @@ def budgeted(recipe: TrainRecipe, images: int, size: int, seed: int, pictures: i
     encoder = recipe.phases.encoder.model_copy(update={"epochs": 0})
     changes = {
         "seed": seed,
-        "weights": "none",  # what stands in a row is learned in it
+        "weights": NONE,  # what stands in a row is learned in it
         "predict_size": size,
         "evaluate_every": epochs,
         "best_from": 1.0,

@@ -13,7 +13,8 @@ from pipeline.errors import PipelineError
 from pipeline.paths import DATASET, SINET
 from pipeline.records import read_records
 from sinet.data import Sample
-from sinet.images import encode_mask, encode_png
+from sinet.images import Array, encode_mask, encode_png
+from sinet.predict import Probability
 from sinet.recipe import EvaluateRecipe
 from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
 from tests.sinet.portraits import taught_model, write_weights
@@ -24,11 +25,11 @@ MEASURE = EvaluateRecipe(size=224, boundary_kernel=15, gallery=0)
 class Says:
     """A predictor that gives one answer."""
 
-    def __init__(self, answer: np.ndarray) -> None:
+    def __init__(self, answer: Array) -> None:
         self.answer = answer
 
-    def square_probability(self, _: object) -> np.ndarray:
-        return self.answer.astype(np.float32)
+    def square_probability(self, image: Array) -> Probability:
+        return np.asarray(self.answer, np.float32)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_mistakes_are_counted_by_their_distance(tmp_path: Path, beyond: int) -> 
     sample = Sample("x", tmp_path / "x.png", tmp_path / "m.png")
     sample.image.write_bytes(encode_png(np.zeros((224, 224, 3), np.uint8)))
     sample.mask.write_bytes(encode_mask(true))
-    counted = limits.mistakes(Says(found), sample, MEASURE)  # type: ignore[arg-type]
+    counted = limits.mistakes(Says(found), sample, MEASURE)
     assert counted.tolist() == [224 * min(beyond, at) for at in range(1, limits.FARTHEST + 1)] + [
         224 * beyond
     ]
