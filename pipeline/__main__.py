@@ -103,6 +103,16 @@ def benchmark_limits(
     limits.main(weights, out)
 
 
+@benchmarks.command("precision")
+def benchmark_precision(
+    out: Annotated[Path | None, typer.Option(help="folder for precision.csv and precision.svg")] = None,
+) -> None:
+    """The recipe of params.yaml in float32 and in bfloat16: loss curves, figures on dev, and time."""
+    from pipeline.benchmark import precision
+
+    precision.main(out)
+
+
 @benchmarks.command("queue")
 def benchmark_queue(
     out: Annotated[Path, typer.Option(help="table of masks for `python -m annotations simulate`")] = Path(

@@ -66,6 +66,28 @@ def train_curves(table: pd.DataFrame, best_epoch: int) -> str:
         return _svg(figure, "train")
 
 
+def precision_curves(table: pd.DataFrame) -> str:
+    """Loss and dev IoU by epoch (precision, phase, epoch, loss, dev_foreground_iou), a line a precision.
+
+    Only the phase of the whole network: the encoder's loss is on other labels.
+    """
+    full = table[table["phase"] == "full"]
+    with _figure(2) as (figure, (loss, iou)):
+        dashes = ("-", (0, (3, 2)))  # where both agree, the lower one still shows
+        for (name, part), colour, dash in zip(
+            full.groupby("precision"), (ORANGE, BLUE), dashes, strict=False
+        ):
+            measured = part.dropna(subset=["dev_foreground_iou"])
+            loss.plot(part["epoch"], part["loss"], color=colour, linestyle=dash, label=name)
+            iou.plot(
+                measured["epoch"], measured["dev_foreground_iou"], color=colour, linestyle=dash, label=name
+            )
+        _titles(loss, "Loss of SINet on train", "epoch")
+        _titles(iou, "Foreground IoU of SINet on dev, 224×224", "epoch")
+        loss.legend(frameon=False, fontsize=9)
+        return _svg(figure, "precision")
+
+
 def iou_histogram(scores: Mapping[str, Sequence[float]]) -> str:
     """How many test pictures have which foreground IoU (0..1); one colour for each label kind in `scores`."""
     values = [np.asarray(one, np.float64) for one in scores.values()]

@@ -44,7 +44,7 @@ def train(
     `checkpoints` is the run's own folder, `checkpoint_folder` where none is named; `architecture` is SINet or a
     variant of it; `start` are the first weights, random where there are none.
     """
-    from sinet.device import DeviceError, choose_device, use_all_cores
+    from sinet.device import DeviceError, choose_devices, use_all_cores
     from sinet.images import ImageError
     from sinet.model import SINet
     from sinet.train import TrainingError
@@ -52,14 +52,19 @@ def train(
 
     use_all_cores()
     try:
-        device = choose_device()
+        device, *others = choose_devices()
     except DeviceError as error:
         raise PipelineError(str(error)) from error
     samples, dev = samples_of(records, "train"), samples_of(records, "dev")
-    log.info("%d pictures to train on, %d to judge by, on %s", len(samples), len(dev), device)
+    log.info(
+        "%d pictures to train on, %d to judge by, on %s",
+        len(samples),
+        len(dev),
+        ", ".join(map(str, (device, *others))),
+    )
     folder = checkpoints or checkpoint_folder(records, recipe, start)
     try:
-        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet, start)
+        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet, start, others)
     except TrainingError as error:
         raise PipelineError(str(error)) from error
     except ImageError as error:

@@ -26,8 +26,13 @@ def before_another_background(image: Array, mask: Array, other: Array, other_mas
     if ground is None:
         return image
     ground = np.asarray(cv2.resize(ground, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-    person = np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0))
+    person = soft_mask(mask)
     return np.asarray(cv2.blendLinear(image, ground, person, 1 - person), np.uint8)
+
+
+def soft_mask(mask: Array) -> NDArray[np.float32]:
+    """(H, W) uint8 {0, 1} as shares 0..1, one pixel soft at the outline."""
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0), np.float32)
 
 
 def without_person(image: Array, mask: Array) -> Array | None:

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from sinet.augment import augment, squash
+from sinet.augment import Variant, apply, draw, squash
 from sinet.background import before_another_background
 from sinet.images import Array, read_image, read_mask
 from sinet.progress import bar_interval
@@ -72,13 +72,25 @@ class PortraitDataset(Dataset[Item]):
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Item:
-        image, mask = self._picture(index)
+        image, mask = self.picture(index)
         if self.recipe is not None:
-            rng = np.random.default_rng(_seed(self.seed, self.epoch, self.samples[index].id))
-            if self.recipe.background and rng.random() < self.recipe.background:
-                image = before_another_background(image, mask, *self._picture(self._other(rng)))
-            image, mask = augment(image, mask, self.size, self.recipe, rng)
+            other, variant = self.draw(index, *mask.shape)
+            if other is not None:
+                image = before_another_background(image, mask, *self.picture(other))
+            image, mask = apply(image, mask, self.size, variant)
         return index, torch.from_numpy(image), torch.from_numpy(mask)
+
+    def draw(self, index: int, height: int, width: int) -> tuple[int | None, Variant]:
+        """What this epoch draws for a sample that is `height` x `width` in memory.
+
+        The index of the sample whose background it gets, or None, and its variant.
+        """
+        if self.recipe is None:
+            raise ValueError("a dataset without a recipe draws nothing")
+        rng = np.random.default_rng(_seed(self.seed, self.epoch, self.samples[index].id))
+        background = self.recipe.background
+        other = self._other(rng) if background and rng.random() < background else None
+        return other, draw(width, height, self.size, self.recipe, rng)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other variants from now on; call it before the DataLoader is iterated."""
@@ -93,7 +105,7 @@ class PortraitDataset(Dataset[Item]):
 
     def class_shares(self) -> tuple[float, float]:
         """Shares of background and person among all pixels, each picture counting once."""
-        person = float(np.mean([self._picture(index)[1].mean() for index in range(len(self))]))
+        person = float(np.mean([self.picture(index)[1].mean() for index in range(len(self))]))
         return 1 - person, person
 
     def order(self) -> list[int]:
@@ -112,7 +124,7 @@ class PortraitDataset(Dataset[Item]):
             mininterval=bar_interval(1),
         )
         for index in bar:
-            self._picture(index)
+            self.picture(index)
         log.info("%s: %d in memory, %.0f MB", desc, len(self._cache), self.cached_bytes / 1e6)
 
     def _other(self, rng: np.random.Generator) -> int:
@@ -123,7 +135,8 @@ class PortraitDataset(Dataset[Item]):
         drawn = int.from_bytes(rng.bytes(_HASH_BYTES))
         return self._places[bisect.bisect(self._places, (drawn,)) % len(self._places)][1]
 
-    def _picture(self, index: int) -> tuple[Array, Array]:
+    def picture(self, index: int) -> tuple[Array, Array]:
+        """A sample as it lies in memory, from which variants are made: (h, w, 3) uint8 RGB, (h, w) uint8 {0, 1}."""
         if index in self._cache:
             image, packed = self._cache[index]
             mask = np.unpackbits(packed, count=image.shape[0] * image.shape[1]).reshape(image.shape[:2])

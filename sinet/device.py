@@ -18,18 +18,31 @@ class DeviceError(ValueError):
 
 def choose_device() -> torch.device:
     """The first GPU where there is one, else the CPU; SINET_DEVICE (cpu, cuda, cuda:1) overrules, or DeviceError."""
+    return choose_devices()[0]
+
+
+def choose_devices() -> list[torch.device]:
+    """As `choose_device`; SINET_DEVICE may name several, as cuda:0,cuda:1, on which training runs at once."""
     asked = os.environ.get("SINET_DEVICE")
-    if asked:
-        try:
-            device = torch.device(asked)
-            if device.type not in ("cpu", "cuda"):
-                raise RuntimeError("expected cpu, cuda, cuda:1, ...")
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise DeviceError(f"SINET_DEVICE: {asked!r} cannot be used here: {reason}") from error
-        return device
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not asked:
+        return [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
+    devices = [_checked(name.strip()) for name in asked.split(",")]
+    kinds = {device.type for device in devices}
+    if len(kinds) > 1 or (kinds == {"cuda"} and len(set(devices)) < len(devices)):
+        raise DeviceError(f"SINET_DEVICE: expected devices of one kind, no GPU twice; found {asked!r}")
+    return devices
+
+
+def _checked(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("expected cpu, cuda, cuda:1, ...")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise DeviceError(f"SINET_DEVICE: {name!r} cannot be used here: {reason}") from error
+    return device
 
 
 def network_input(images: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:

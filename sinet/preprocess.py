@@ -3,6 +3,7 @@
 The numbers travel inside every weights file (`sinet.weights`), so that nobody has to guess them.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -46,9 +47,12 @@ class Preprocessing:
             )
         channels = images if self.order == "rgb" else images.flip(-1)
         x = channels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
-        mean = torch.tensor(self.mean, device=x.device).view(3, 1, 1)
-        factor = (self.scale / torch.tensor(self.std, device=x.device)).view(3, 1, 1)
+        mean, factor = _on_cuda(self, x.device) if x.device.type == "cuda" else self._numbers()
         return x.sub_(mean).mul_(factor)
+
+    def _numbers(self) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return mean, self.scale / std
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -63,6 +67,13 @@ class Preprocessing:
             raise ValueError(
                 f"preprocessing: expected size, order, mean, std and scale, found {sorted(values)}"
             ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _on_cuda(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor, Tensor]:
+    # Copied once: each copy waits until the GPU has done all that it was given.
+    mean, factor = preprocessing._numbers()
+    return mean.to(device), factor.to(device)
 
 
 # Mean and standard deviation of portraits as the official code publishes them, here as RGB.

@@ -5,13 +5,15 @@ decay has three tiers. Augmented pictures, their order and the learning rate dep
 samples, (seed, epoch, id) and the step, so a run that was killed goes on from its last epoch to the result
 of an undisturbed one on the same machine (on a GPU: up to the order in which it adds). The test side is
 never seen here.
+
+A GPU is never waited for within an epoch, but every 50 steps: losses stay there until then, pictures lie
+there from the start (`sinet.batches`) and the network's passes are replayed (`sinet.cuda_graph`).
 """
 
 import logging
 import math
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,15 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sinet.average import running_mean
+from sinet.batches import Pictures, Waiting, index_batches, pictures_for
 from sinet.checkpoint import State, load_state, save_state
+from sinet.cuda_graph import replayed
 from sinet.data import PortraitDataset, Sample
 from sinet.dev_side import DevSet, evaluate_dev, read_dev
-from sinet.device import loader_workers, network_input
+from sinet.device import network_input
 from sinet.loss import class_weights, portrait_loss
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing
@@ -36,12 +39,13 @@ from sinet.progress import bar_interval
 from sinet.recipe import NONE, Phase, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
 from sinet.start import Start
+from sinet.team import Team, TeamError, team_of
 
 log = logging.getLogger("sinet")
 
 PHASES = ("encoder", "full")
-_Batch = tuple[Tensor, Tensor, Tensor]
 TERMS = ("loss", "segmentation", "boundary")
+READ_EVERY = {"cpu": 1, "cuda": 50}  # steps: reading a loss waits for all that a GPU still has to do
 
 
 class TrainingError(RuntimeError):
@@ -65,29 +69,6 @@ class Trained:
     start_dev_foreground_iou: float | None  # of the weights that it started from; None for random ones
 
 
-class _Waiting:
-    """How much of an epoch's steps was spent waiting for pictures."""
-
-    def __init__(self) -> None:
-        self._waited = self._taken = 0.0
-
-    def counted(self, batches: Iterator[_Batch]) -> Iterator[_Batch]:
-        """The same batches, with the time that each let wait."""
-        start, self._waited = time.monotonic(), 0.0
-        while True:
-            asked = time.monotonic()
-            batch = next(batches, None)
-            now = time.monotonic()
-            self._waited, self._taken = self._waited + now - asked, now - start
-            if batch is None:
-                return
-            yield batch
-
-    def share(self) -> float:
-        """0..1 of the time from the first batch asked for to the end; what comes after, as dev, does not count."""
-        return self._waited / max(1e-9, self._taken)
-
-
 @dataclass(frozen=True)
 class _Run:
     """What stays the same through a phase."""
@@ -98,12 +79,14 @@ class _Run:
     average: AveragedModel | None  # of `model`, its running mean
     optimizer: torch.optim.Optimizer
     data: PortraitDataset
+    pictures: Pictures
     preprocessing: Preprocessing
     class_weights: Tensor | None
     device: torch.device
+    team: Team
     steps: int  # an epoch
     half: bool  # bfloat16
-    waiting: _Waiting = field(default_factory=_Waiting)
+    waiting: Waiting = field(default_factory=Waiting)
 
     @property
     def judged(self) -> SINet:
@@ -119,13 +102,16 @@ def train(
     device: torch.device,
     architecture: type[SINet] = SINet,
     start: Start | None = None,
+    others: Sequence[torch.device] = (),
 ) -> Trained:
     """Train on `samples`, keep what is best on `dev`; goes on from a checkpoint in `checkpoint_dir`.
+
+    `others` are devices that train along, each with its part of every batch (`sinet.team`).
 
     `start` are the first weights (`sinet.start.read_start`), else random ones. The folder must belong to this recipe,
     these samples and these weights alone (`sinet.checkpoint.run_hash`). The caller removes the checkpoint when the
     result is safe. Where no epoch is better on dev than `start`, that is the result, and a warning says so.
-    TrainingError where a side is empty or the loss is not a number.
+    TrainingError where a side is empty, a batch is too small for the devices, or the loss is not a number.
     """
     if (recipe.weights == NONE) != (start is None):
         raise ValueError(f"train.weights is {recipe.weights}: read it with sinet.start.read_start")
@@ -133,15 +119,42 @@ def train(
         raise TrainingError(
             f"training needs at least 2 train and 1 dev samples, found {len(samples)} and {len(dev)}"
         )
+    devices = (device, *others)
+    smallest = min(len(samples), *(p.batch for p in (recipe.phases.encoder, recipe.phases.full) if p.epochs))
+    if smallest // len(devices) < 2:
+        raise TrainingError(
+            f"expected 2 pictures of each batch or more for each of {len(devices)} devices, found a batch of "
+            f"{smallest}; train on fewer devices, or enlarge the batch of train.phases"
+        )
+    arguments = (list(samples), list(dev), recipe, checkpoint_dir, architecture, start)
+    try:
+        with team_of(devices, _train, *arguments) as team:
+            return _train(*arguments, device, team)
+    except TeamError as error:
+        raise TrainingError(str(error)) from error
+
+
+def _train(
+    samples: Sequence[Sample],
+    dev: Sequence[Sample],
+    recipe: TrainRecipe,
+    checkpoint_dir: Path,
+    architecture: type[SINet],
+    start: Start | None,
+    device: torch.device,
+    team: Team,
+) -> Trained:
+    """The whole run in one of the team's processes; the leader's result counts."""
     preprocessing = Preprocessing(size=recipe.predict_size, **recipe.input.model_dump())
     data = PortraitDataset(samples, recipe.phases.full.size, recipe.augment, recipe.seed)
     data.preload("train side")
-    judge = read_dev(dev, recipe.predict_size)
+    pictures = pictures_for(data, device, team)
+    judge = _Judge(read_dev(dev, recipe.predict_size) if team.leads else None, preprocessing, team, device)
     model = _initial_model(recipe.seed, architecture).to(device)
     before = None
     if start is not None:
         model.load_state_dict(start.state)
-        before, loss_before = evaluate_dev(model, judge, preprocessing)
+        before, loss_before = judge(model)
         log.info("the weights that training starts from: dev foreground IoU %.4f", before)
     state = load_state(checkpoint_dir)
     if state is None:
@@ -151,7 +164,7 @@ def train(
     for name in PHASES[PHASES.index(state.phase) :]:
         if state.phase != name:
             state = State(name, 0, state.best or state.model, {}, {}, {}, 0, 0.0, state.history)
-        _train_phase(name, model, data, judge, preprocessing, recipe, state, checkpoint_dir)
+        _train_phase(name, model, data, pictures, judge, recipe, state, checkpoint_dir)
     row = next(row for row in state.history if (row["phase"], row["epoch"]) == ("full", state.best_epoch))
     best, loss = state.best, row["dev_loss"]
     if start is not None and before is not None and before >= state.best_iou:
@@ -173,19 +186,37 @@ def train(
     )
 
 
+@dataclass(frozen=True)
+class _Judge:
+    """Foreground IoU and loss of a network on dev, which the leader alone has read and tells the others."""
+
+    dev: DevSet | None
+    preprocessing: Preprocessing
+    team: Team
+    device: torch.device
+
+    def __call__(self, network: nn.Module) -> tuple[float, float]:
+        iou, loss = self.team.told(lambda: self._measure(network), 2, self.device)
+        return iou, loss
+
+    def _measure(self, network: nn.Module) -> tuple[float, float]:
+        assert self.dev is not None, "only the leader is asked"
+        return evaluate_dev(network, self.dev, self.preprocessing)
+
+
 def _train_phase(
     name: str,
     model: SINet,
     data: PortraitDataset,
-    dev: DevSet,
-    preprocessing: Preprocessing,
+    pictures: Pictures,
+    judge: _Judge,
     recipe: TrainRecipe,
     state: State,
     checkpoint_dir: Path,
 ) -> None:
     """Bring `state` to the end of the phase, with a checkpoint after every epoch."""
     phase: Phase = getattr(recipe.phases, name)
-    device = next(model.parameters()).device
+    device, team, preprocessing = judge.device, judge.team, judge.preprocessing
     groups = parameter_groups(_part(name, model), recipe.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
     model.load_state_dict(state.model)
@@ -198,18 +229,40 @@ def _train_phase(
             average.load_state_dict(state.average)
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
     half = recipe.precision == "bfloat16"
-    run = _Run(name, phase, model, average, optimizer, data, preprocessing, weights, device, steps, half)
+    run = _Run(
+        name,
+        phase,
+        model,
+        average,
+        optimizer,
+        data,
+        pictures,
+        preprocessing,
+        weights,
+        device,
+        team,
+        steps,
+        half,
+    )
     data.resize(phase.size)
+    network = _part(name, model)
+    count = len(team.part(range(min(phase.batch, len(data)))))
+    like = torch.zeros(count, phase.size, phase.size, 3, dtype=torch.uint8)
     epoch_images = steps * min(phase.batch, len(data))
-    with logging_redirect_tqdm(), _bar(name, phase.epochs, state.epoch, epoch_images) as bar:
+    with (
+        logging_redirect_tqdm(),
+        _bar(name, phase.epochs, state.epoch, epoch_images) as bar,
+        replayed(network, network_input(like, preprocessing, device), half),
+    ):
         for epoch in range(state.epoch, phase.epochs):
             # The second phase draws other pictures than the first.
             data.set_epoch(epoch if name == "encoder" else recipe.phases.encoder.epochs + epoch)
             row: dict[str, Any] = {"phase": name, "epoch": epoch + 1, **_epoch(run, epoch, bar)}
             row |= {"dev_foreground_iou": None, "dev_loss": None}
+            team.average([*network.buffers(), *(average.buffers() if average is not None else ())])
             last = epoch + 1 == phase.epochs
             if last or (epoch + 1) % recipe.evaluate_every == 0:
-                iou, row["dev_loss"] = evaluate_dev(_part(name, run.judged), dev, preprocessing)
+                iou, row["dev_loss"] = judge(_part(name, run.judged))
                 row["dev_foreground_iou"] = iou
                 text = (
                     "%s %d/%d: loss %.4f, dev foreground IoU %.4f, %.0f %% of the time waiting for pictures"
@@ -222,38 +275,68 @@ def _train_phase(
             state.history.append(row)
             state.epoch, state.model, state.optimizer = epoch + 1, _weights(model), optimizer.state_dict()
             state.average = {} if average is None else _weights(average)
-            save_state(checkpoint_dir, state)
+            if team.leads:
+                save_state(checkpoint_dir, state)
 
 
 def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
     """One pass over the train side: means of the loss's terms, and the learning rate of the last step."""
     network = _part(run.name, run.model).train()
-    sums = dict.fromkeys(TERMS, 0.0)
+    losses = _Losses(run, epoch)
     rate = 0.0
-    batches = run.waiting.counted(_batches(run.data, run.phase.batch, run.device))
-    for step, (index, images, masks) in enumerate(batches):
-        factor = rate_factor(run.phase.schedule, epoch * run.steps + step, run.steps, run.phase.epochs)
-        rate = run.phase.learning_rate * factor
+    phase = run.phase
+    for step, (images, masks) in enumerate(run.waiting.counted(run.pictures.batches(phase.batch))):
+        rate = phase.learning_rate * rate_factor(
+            phase.schedule, epoch * run.steps + step, run.steps, phase.epochs
+        )
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         x = network_input(images, run.preprocessing, run.device)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half):
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half, cache_enabled=False):
             logits = network(x).float()
-        target = _label(masks.to(run.device), logits)
-        phase = run.phase
+        target = _label(masks.to(run.device, non_blocking=True), logits)
         terms = portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, run.class_weights)
-        if not math.isfinite(terms["loss"].item()):
-            ids = [run.data.samples[i].id for i in index.tolist()]
-            raise TrainingError(_diverged(run.name, epoch, rate, ids))
+        losses.add(step, rate, terms)
         run.optimizer.zero_grad()
         terms["loss"].backward()
+        run.team.average_gradients(network)
         run.optimizer.step()
         if run.average is not None:
             run.average.update_parameters(run.model)
-        for term in TERMS:
-            sums[term] += terms[term].item()
-        bar.update(len(images))
-    return {**{term: value / run.steps for term, value in sums.items()}, "learning_rate": rate}
+        bar.update(min(phase.batch, len(run.data)))
+    losses.read()
+    return {**{term: value / run.steps for term, value in losses.sums.items()}, "learning_rate": rate}
+
+
+class _Losses:
+    """Sums of the loss's terms over an epoch; TrainingError names the batch of the first that is no number."""
+
+    def __init__(self, run: _Run, epoch: int) -> None:
+        self.sums = dict.fromkeys(TERMS, 0.0)
+        self._run, self._epoch = run, epoch
+        self._every = READ_EVERY[run.device.type]
+        self._unread: list[tuple[int, float, Tensor]] = []
+
+    def add(self, step: int, rate: float, terms: Mapping[str, Tensor]) -> None:
+        """Note a step's terms; now and then they are read, and the device is waited for."""
+        self._unread.append((step, rate, torch.stack([terms[term].detach() for term in TERMS])))
+        if len(self._unread) >= self._every:
+            self.read()
+
+    def read(self) -> None:
+        """Add up what was noted: each term is the mean over the team's parts of the batch."""
+        if not self._unread:
+            return
+        values = torch.stack([terms for _, _, terms in self._unread])
+        self._run.team.average([values])
+        for (step, rate, _), row in zip(self._unread, values.tolist(), strict=True):
+            if not math.isfinite(row[TERMS.index("loss")]):
+                batch = index_batches(self._run.data, self._run.phase.batch)[step]
+                ids = [self._run.data.samples[index].id for index in batch]
+                raise TrainingError(_diverged(self._run.name, self._epoch, rate, ids))
+            for term, value in zip(TERMS, row, strict=True):
+                self.sums[term] += value
+        self._unread.clear()
 
 
 def parameter_groups(network: nn.Module, decay: WeightDecay) -> list[dict[str, Any]]:
@@ -265,19 +348,6 @@ def parameter_groups(network: nn.Module, decay: WeightDecay) -> list[dict[str, A
     rest = [parameter for parameter in network.parameters() if id(parameter) not in taken]
     tiers = ((depthwise, decay.depthwise), (dense, decay.convolution), (rest, decay.rest))
     return [{"params": parameters, "weight_decay": value} for parameters, value in tiers]
-
-
-def _batches(data: PortraitDataset, batch: int, device: torch.device) -> Iterator[_Batch]:
-    # A last batch of one or two pictures would spoil batch normalisation, so it is left out.
-    loader: DataLoader[Any] = DataLoader(
-        data,  # collates its items to (index (N,), images, masks)
-        batch_size=min(batch, len(data)),
-        sampler=data.order(),
-        drop_last=True,
-        num_workers=loader_workers(device),
-        pin_memory=device.type == "cuda",
-    )
-    yield from loader
 
 
 def _label(masks: Tensor, logits: Tensor) -> Tensor:

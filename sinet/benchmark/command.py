@@ -61,3 +61,22 @@ def data(
 
     with one_thread():
         print(benchmark.report(pictures, size, width, height, rounds))
+
+
+@app.command("epochs")
+def epochs(
+    pictures: Annotated[int, typer.Option(min=36, help="of the train side; EG1800 had 1,309")] = 1309,
+    size: Size = 224,
+    epochs: Annotated[int, typer.Option(min=1, help="of each phase, beyond the first")] = 3,
+    half: Annotated[bool, typer.Option("--bfloat16", help="forward and backward in bfloat16")] = False,
+) -> None:
+    """Whole epochs of training on this machine's GPU or CPU (SINET_DEVICE), and what the article's 600 would take."""
+    from sinet.benchmark import epochs as benchmark
+    from sinet.device import DeviceError, choose_devices, use_all_cores
+
+    use_all_cores()
+    try:
+        devices = choose_devices()
+    except DeviceError as error:
+        raise typer.BadParameter(str(error)) from error
+    print(benchmark.report(pictures, size, epochs, half, devices))

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from sinet.benchmark.drawn import portrait
+from sinet.benchmark.drawn import write_samples
 from sinet.benchmark.timing import Row, Work, cpu_times, table
-from sinet.data import PortraitDataset, Sample
-from sinet.images import encode_mask, encode_png
+from sinet.data import PortraitDataset
 from sinet.model import SINet
 from sinet.recipe import AugmentRecipe, BlurKinds
 
@@ -52,7 +51,7 @@ def report(pictures: int, size: int, width: int, height: int, rounds: int) -> st
     model = SINet().eval()
     x = torch.randn(1, 3, size, size)
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
-        samples = _write(Path(folder), pictures, width, height)
+        samples = write_samples(Path(folder), pictures, width, height)
         works: dict[str, Work] = {
             name: _pass(PortraitDataset(samples, size, recipe, 0)) for name, recipe in recipes.items()
         }
@@ -78,14 +77,3 @@ def _pass(data: PortraitDataset) -> Work:
             data[index]
 
     return work
-
-
-def _write(folder: Path, pictures: int, width: int, height: int) -> list[Sample]:
-    samples = []
-    for number in range(pictures):
-        image, mask = portrait(number, width, height)
-        sample = Sample(str(number), folder / f"{number}.png", folder / f"{number}_mask.png")
-        sample.image.write_bytes(encode_png(image))
-        sample.mask.write_bytes(encode_mask(mask))
-        samples.append(sample)
-    return samples

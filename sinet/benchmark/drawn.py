@@ -1,9 +1,12 @@
 """A drawn portrait with the texture of a photograph, for timings that need pictures and no files of anyone's."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 
-from sinet.images import Array
+from sinet.data import Sample
+from sinet.images import Array, encode_mask, encode_png
 
 
 def portrait(seed: int, width: int, height: int) -> tuple[Array, Array]:
@@ -16,3 +19,16 @@ def portrait(seed: int, width: int, height: int) -> tuple[Array, Array]:
     ground, person = rng.integers(20, 110, 3), rng.integers(140, 236, 3)
     image = np.where(mask[..., None] > 0, person, ground) + rng.integers(-20, 21, (height, width, 3))
     return image.astype(np.uint8), mask
+
+
+def write_samples(folder: Path, pictures: int, width: int, height: int) -> list[Sample]:
+    """Portraits of the seeds 0, 1, ... and their masks as PNG files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = []
+    for number in range(pictures):
+        image, mask = portrait(number, width, height)
+        sample = Sample(str(number), folder / f"{number}.png", folder / f"{number}_mask.png")
+        sample.image.write_bytes(encode_png(image))
+        sample.mask.write_bytes(encode_mask(mask))
+        samples.append(sample)
+    return samples

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from sinet.__main__ import app
 from sinet.benchmark import data as data_benchmark
+from sinet.benchmark import epochs as epochs_benchmark
 from sinet.benchmark import predict as predict_benchmark
 from sinet.benchmark.drawn import portrait
 from sinet.benchmark.timing import Row, cpu_times, one_thread, processor, table
@@ -50,6 +52,43 @@ def test_train_prints_its_rows() -> None:
     assert "\nours, bfloat16 " in done.stdout
     assert "torch.compile" not in done.stdout
     assert done.stdout.count("pictures/core-s") == 3
+
+
+def test_epochs_are_those_beyond_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 s for a run of one epoch a phase and 10 for each more: 300 take 20 + 299 * 10 s."""
+    clock = iter([0.0, 20.0, 20.0, 60.0])
+    counts = []
+    monkeypatch.setattr(epochs_benchmark, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(
+        epochs_benchmark,
+        "train",
+        lambda samples, dev, recipe, *_, **__: counts.append(
+            (len(samples), len(dev), recipe.phases.full.epochs)
+        ),
+    )
+    monkeypatch.setenv("SINET_DEVICE", "cpu")
+    done = command("epochs", "--pictures", 40, "--size", 32, "--epochs", 2)
+    assert done.exit_code == 0, done.output
+    assert counts == [(40, 40, 1), (40, 40, 3)]
+    assert "mean of 2      10.00 s  8 pictures/s" in done.stdout
+    assert "a run of 1 + 1 epochs      20.00 s" in done.stdout
+    assert "300 + 300 epochs at that rate       50.2 min" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--bfloat16"]])
+def test_epochs_trains(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SINET_DEVICE", "cpu")
+    done = command("epochs", "--pictures", 36, "--size", 32, "--epochs", 1, *options)
+    assert done.exit_code == 0, done.output
+    assert f"batches of 36 and 24, {'bfloat16' if options else 'float32'}, judged on 36" in done.stdout
+    assert processor() in done.stdout
+
+
+def test_epochs_on_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SINET_DEVICE", "cuda:97")
+    done = command("epochs")
+    assert done.exit_code == 2
+    assert "SINET_DEVICE: 'cuda:97' cannot be used" in " ".join(done.output.split())
 
 
 def test_data_prints_its_rows() -> None:

@@ -17,6 +17,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 import sinet.train as training
+from sinet.batches import Waiting
 from sinet.checkpoint import State, load_state, save_state
 from sinet.data import Sample
 from sinet.dev_side import evaluate_dev, read_dev
@@ -283,15 +284,15 @@ def test_bfloat16_learns_about_the_same(samples: list[Sample], dev: list[Sample]
 def test_waiting_for_pictures_is_a_share_of_the_steps_not_of_dev(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches of 3 s each and a last look of 1 s, steps of 2 s: 10 of 16 s; the 50 s of dev do not count."""
     clock = [100.0]
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("sinet.batches.time", SimpleNamespace(monotonic=lambda: clock[0]))
 
     def batches() -> Iterator[Any]:
         for _ in range(3):
             clock[0] += 3
-            yield None, None, None
+            yield None, None
         clock[0] += 1
 
-    waiting = training._Waiting()
+    waiting = Waiting()
     for _ in range(2):
         for _ in waiting.counted(batches()):
             clock[0] += 2

@@ -1,0 +1,96 @@
+"""Whole epochs of training as a user waits for them: pictures, steps, judging on dev, checkpoints; wall time.
+
+The article's recipe, two phases of 300 epochs, is what it is reckoned up to.
+"""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sinet.benchmark.data import EVERY_STEP
+from sinet.benchmark.drawn import write_samples
+from sinet.benchmark.timing import processor
+from sinet.data import CACHE_SIDE, Sample
+from sinet.recipe import NONE, InputScale, Phase, Phases, Poly, TrainRecipe, WeightDecay
+from sinet.train import train
+
+WHOLE = 300  # epochs of each phase in the article
+DEV = 100  # pictures
+HALVES = {"affine": 0.5, "colour_jitter": 0.5, "blur": 0.5, "noise": 0.5}
+
+
+def report(pictures: int, size: int, epochs: int, half: bool, devices: Sequence[torch.device]) -> str:
+    """What `epochs` epochs of each phase take on `pictures` drawn portraits, beyond a run of one epoch of each.
+
+    A run of one epoch is measured too: in it lie the reading of pictures and what a GPU needs to get going.
+    """
+    width = CACHE_SIDE * 3 // 4
+    with tempfile.TemporaryDirectory() as folder:
+        samples = write_samples(Path(folder, "train"), pictures, width, CACHE_SIDE)
+        dev = write_samples(Path(folder, "dev"), min(DEV, pictures), width, CACHE_SIDE)
+        once, more = (
+            _seconds(samples, dev, article(size, count, half), Path(folder, str(count)), devices)
+            for count in (1, 1 + epochs)
+        )
+    each = (more - once) / epochs
+    whole = once + (WHOLE - 1) * each
+    return (
+        f"{pictures:,} pictures at {size}x{size}, batches of 36 and 24, {'bfloat16' if half else 'float32'}, judged on "
+        f"{len(dev)} after each epoch\n"
+        f"{', '.join(map(named, devices))}, wall time\n"
+        f"an epoch of each phase, mean of {epochs}  {each:9.2f} s  {2 * pictures / each:,.0f} pictures/s\n"
+        f"a run of 1 + 1 epochs  {once:9.2f} s\n"
+        f"{WHOLE} + {WHOLE} epochs at that rate  {whole / 60:9.1f} min"
+    )
+
+
+def article(size: int, epochs: int, half: bool) -> TrainRecipe:
+    """The article's recipe with `epochs` epochs a phase, every augmentation at its odds."""
+    encoder, full = (
+        Phase(
+            epochs=epochs,
+            batch=batch,
+            size=size,
+            learning_rate=7.5e-3,
+            schedule=Poly(kind="poly", power=1, warmup=0),
+            boundary_weight=0.9,
+            boundary_kernel=kernel,
+        )
+        for batch, kernel in ((36, 5), (24, 15))
+    )
+    return TrainRecipe(
+        seed=1,
+        weights=NONE,
+        predict_size=size,
+        input=InputScale(order="rgb", mean=(128, 128, 128), std=(64, 64, 64), scale=1),
+        precision="bfloat16" if half else "float32",
+        class_weights=False,
+        weight_decay=WeightDecay(depthwise=2e-4, convolution=2e-4, rest=2e-4),
+        average_decay=0,
+        evaluate_every=1,
+        best_from=0.6,
+        phases=Phases(encoder=encoder, full=full),
+        augment=EVERY_STEP.model_copy(update=HALVES),
+    )
+
+
+def named(device: torch.device) -> str:
+    """The device's own name, with cores where it is the processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {torch.get_num_threads()} threads"
+
+
+def _seconds(
+    samples: Sequence[Sample],
+    dev: Sequence[Sample],
+    recipe: TrainRecipe,
+    state: Path,
+    devices: Sequence[torch.device],
+) -> float:
+    start = time.monotonic()
+    train(samples, dev, recipe, state, devices[0], others=devices[1:])
+    return time.monotonic() - start
