@@ -34,7 +34,7 @@ from pipeline.records import dataset_hash, read_records
 from pipeline.stage import run, write_metrics, write_text
 from pipeline.store import Store
 from sinet import metrics
-from sinet.average import running_mean
+from sinet.average import RunningMean
 from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
 from sinet.data import PortraitDataset, Sample
 from sinet.device import DeviceError, choose_device, loader_workers, use_all_cores
@@ -251,7 +251,7 @@ class _Run:
         self.params, self.card, self.device, self.batch = params, card, device, params.batch
         self.model = model.to(device)
         to_channels_last(self.model)
-        self.average = running_mean(self.model, params.average_decay, steps)
+        self.average = RunningMean(self.model, params.average_decay, steps)
         self.optimizer = torch.optim.AdamW(
             _groups(self.model, params.weight_decay), lr=params.learning_rate, fused=True
         )
@@ -329,7 +329,7 @@ class _Run:
         terms["loss"].backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.params.max_gradient)
         self.optimizer.step()
-        self.average.update_parameters(self.model)
+        self.average.move(self.model)
         return {name: float(value.detach()) for name, value in terms.items()}
 
 

@@ -1,13 +1,14 @@
 """The variants of `sinet.augment` made of a whole batch with torch, where the pictures already lie on a GPU.
 
-The same numbers are drawn and the same steps follow each other, so that a picture is that of OpenCV up to a grey level
-or two (OpenCV rounds positions to 1/32 pixel) and the mask up to a pixel of the outline.
-`python -m pytest tests/sinet/test_augment_batch.py` holds both against each other. Nothing here waits for the GPU.
+The same numbers are drawn and the same steps follow each other. What differs is that OpenCV rounds positions to 1/32
+pixel: some grey levels at an outline, a tenth of one in the mean, and now and then a pixel of the mask's outline.
+`python -m pytest tests/sinet/test_augment_batch.py` holds both against each other. No step waits for the GPU.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,8 @@ def sample(images: Tensor, positions: Tensor) -> Tensor:
     """
     side = images.shape[-1]
     grid = (positions * (2 / (side - 1)) - 1).to(images.dtype)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    with torch.backends.cudnn.flags(enabled=False):  # torch's own way to sample, on every device
+        return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
 def _row(width: int, height: int, size: int, variant: Variant) -> list[float]:
@@ -112,7 +114,7 @@ def _warp(
 
 def _enhance(image: Tensor, factors: Tensor) -> Tensor:
     colour, brightness, contrast, sharpness = factors.unbind(1)
-    luma = torch.tensor(LUMA, dtype=factors.dtype).to(image.device, non_blocking=True)
+    luma = _luma(image.device)
     grey = image.mean(dim=(2, 3), dtype=factors.dtype) @ luma
     alike = torch.eye(3, dtype=factors.dtype, device=image.device)
     saturate = colour[:, None, None] * alike + (1 - colour)[:, None, None] * luma
@@ -137,10 +139,7 @@ def _blur(image: Tensor, blurs: Sequence[tuple[str, int] | None]) -> Tensor:
 
 def _blurred(image: Tensor, kind: str, kernel: int) -> Tensor:
     if kind == "median":
-        reach = kernel // 2
-        padded = functional.pad(image, [reach] * 4, mode="replicate")
-        windows = padded.unfold(2, kernel, 1).unfold(3, kernel, 1).flatten(4)
-        return windows.median(dim=-1).values
+        return _median(torch.stack(_neighbours(image, kernel, "replicate")))
     line = torch.tensor(_GAUSSIAN[kernel] if kind == "gaussian" else (1.0,) * kernel)
     weights = torch.outer(line, line) / line.sum() ** 2
     return _whole(_filter(image, weights.tolist(), "reflect"))
@@ -148,14 +147,32 @@ def _blurred(image: Tensor, kind: str, kernel: int) -> Tensor:
 
 def _filter(image: Tensor, weights: Sequence[Sequence[float]], beyond: str) -> Tensor:
     """Weighted sums of neighbours: shifted pictures added up, which is exact where a convolution may take TF32."""
-    kernel = len(weights)
+    total = torch.zeros_like(image)
+    flat = [weight for line in weights for weight in line]
+    for shifted, weight in zip(_neighbours(image, len(weights), beyond), flat, strict=True):
+        total.add_(shifted, alpha=weight)
+    return total
+
+
+def _neighbours(image: Tensor, kernel: int, beyond: str) -> list[Tensor]:
+    """The picture shifted to each place of the kernel, line by line, as views."""
     height, width = image.shape[2:]
     padded = functional.pad(image, [kernel // 2] * 4, mode=beyond)
-    total = torch.zeros_like(image)
-    for y, line in enumerate(weights):
-        for x, weight in enumerate(line):
-            total.add_(padded[:, :, y : y + height, x : x + width], alpha=weight)
-    return total
+    return [padded[:, :, y : y + height, x : x + width] for y in range(kernel) for x in range(kernel)]
+
+
+def _median(values: Tensor) -> Tensor:
+    """Of an odd number of values along the first dimension, which are sorted on the way.
+
+    By odd-even transposition, all pixels at once: torch's own median takes the pixels of a GPU one by one.
+    """
+    count = len(values)
+    for turn in range(count):
+        first, second = values[turn % 2 : count - 1 : 2], values[turn % 2 + 1 :: 2]
+        low, high = torch.minimum(first, second), torch.maximum(first, second)
+        first.copy_(low)
+        second.copy_(high)
+    return values[count // 2]
 
 
 def _add_noise(image: Tensor, noise: Tensor) -> Tensor:
@@ -167,14 +184,14 @@ def _add_noise(image: Tensor, noise: Tensor) -> Tensor:
     return _whole(image + noise[:, 0, None, None, None].to(image.dtype) * window)
 
 
+@lru_cache(maxsize=8)
 def _tile(side: int, device: torch.device) -> Tensor:
-    key = (side, device)
-    if key not in _TILES:
-        _TILES[key] = torch.from_numpy(noise_tile(side)).to(device)
-    return _TILES[key]
+    return torch.from_numpy(noise_tile(side)).to(device)
 
 
-_TILES: dict[tuple[int, torch.device], Tensor] = {}
+@lru_cache(maxsize=8)
+def _luma(device: torch.device) -> Tensor:
+    return torch.tensor(LUMA, dtype=torch.float64, device=device)
 
 
 def _whole(image: Tensor) -> Tensor:

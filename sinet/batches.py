@@ -45,12 +45,11 @@ def pictures_for(data: PortraitDataset, device: torch.device, team: Team = ALONE
     needed = ResidentPictures.bytes_needed(data)
     if needed <= ROOM * free:
         return ResidentPictures(data, device, team)
-    log.warning(
-        "%.1f GB of pictures do not fit into half of the %.1f GB that are free on %s: the CPU draws them, slowly",
-        needed / 1e9,
-        free / 1e9,
-        device,
+    text = (
+        "%.1f GB of pictures are more than %.0f %% of the %.1f GB that are free on %s, so the CPU draws them, which is "
+        "slow: free some of it, or name another GPU by SINET_DEVICE"
     )
+    log.warning(text, needed / 1e9, 100 * ROOM, free / 1e9, device)
     return DrawnPictures(data, device, team)
 
 
@@ -74,7 +73,7 @@ class DrawnPictures:
         loader: DataLoader[Any] = DataLoader(
             self._data,  # collates its items to (index (N,), images, masks)
             batch_sampler=[self._team.part(whole) for whole in index_batches(self._data, batch)],
-            num_workers=loader_workers(self._device),
+            num_workers=loader_workers(self._device, self._team.size),
             pin_memory=self._device.type == "cuda",
         )
         for _, images, masks in loader:
@@ -86,28 +85,30 @@ class ResidentPictures:
 
     def __init__(self, data: PortraitDataset, device: torch.device, team: Team = ALONE) -> None:
         self._data, self._device, self._team = data, device, team
-        pictures = [data.picture(index) for index in range(len(data))]
-        self._sizes = [(mask.shape[1], mask.shape[0]) for _, mask in pictures]
-        side = max(max(size) for size in self._sizes)
-        self._images = self._placed([image.transpose(2, 0, 1) for image, _ in pictures], side, BORDER)
-        self._masks = self._placed([mask for _, mask in pictures], side, 0)
-        self._soft = self._grounds = None
-        self._bare = [False] * len(pictures)  # without any ground to lend
-        if data.recipe is not None and data.recipe.background:
-            grounds = [without_person(*picture) for picture in pictures]
-            self._bare = [ground is None for ground in grounds]
-            shown = [
-                image if ground is None else ground
-                for ground, (image, _) in zip(grounds, pictures, strict=True)
-            ]
-            self._grounds = self._placed([ground.transpose(2, 0, 1) for ground in shown], side, BORDER)
-            soft = [np.rint(soft_mask(mask) * 255).astype(np.uint8) for _, mask in pictures]
-            self._soft = self._placed(soft, side, 0)
+        self._sizes = [(width, height) for height, width in _shapes(data)]
+        lends = bool(data.recipe is not None and data.recipe.background)
+        count, side = len(data), max(max(size) for size in self._sizes)
+        self._images = torch.full((count, 3, side, side), BORDER, dtype=torch.uint8, device=device)
+        self._masks = torch.zeros((count, side, side), dtype=torch.uint8, device=device)
+        self._grounds = torch.full_like(self._images, BORDER) if lends else None
+        self._soft = torch.zeros_like(self._masks) if lends else None
+        self._bare: set[int] = set()  # pictures without any ground to lend
+        for index in range(count):  # one by one: the CPU need not have room for all
+            image, mask = data.picture(index)
+            _place(self._images, index, image)
+            _place(self._masks, index, mask)
+            if self._grounds is not None and self._soft is not None:
+                ground = without_person(image, mask)
+                if ground is None:
+                    self._bare.add(index)
+                else:
+                    _place(self._grounds, index, ground)
+                _place(self._soft, index, np.rint(soft_mask(mask) * 255).astype(np.uint8))
 
     @staticmethod
     def bytes_needed(data: PortraitDataset) -> int:
         """On the device, between the epochs: each picture and mask in a square, twice with other backgrounds."""
-        shapes = [data.picture(index)[1].shape for index in range(len(data))]
+        shapes = _shapes(data)
         twice = 2 if data.recipe is not None and data.recipe.background else 1
         return len(shapes) * max(max(shape) for shape in shapes) ** 2 * 4 * twice
 
@@ -125,7 +126,7 @@ class ResidentPictures:
             swaps = [
                 (n, other)
                 for n, (other, _) in enumerate(drawn)
-                if other is not None and not self._bare[other]
+                if other is not None and other not in self._bare
             ]
             if swaps:
                 self._put_before(images, place, sizes, swaps)
@@ -157,16 +158,23 @@ class ResidentPictures:
         inside = (pixels < size).all(dim=-1)[:, None]
         images[rows] = torch.where(inside, mixed, image).to(torch.uint8)
 
-    def _placed(self, arrays: Sequence[NDArray[np.uint8]], side: int, beyond: int) -> Tensor:
-        """Arrays (..., h, w) in the upper left corners of squares, on the device."""
-        squares = np.full((len(arrays), *arrays[0].shape[:-2], side, side), beyond, np.uint8)
-        for square, array in zip(squares, arrays, strict=True):
-            square[..., : array.shape[-2], : array.shape[-1]] = array
-        return torch.from_numpy(squares).to(self._device)
+
+def _shapes(data: PortraitDataset) -> list[tuple[int, int]]:
+    return [data.shape(index) for index in range(len(data))]
+
+
+def _place(squares: Tensor, index: int, array: NDArray[np.uint8]) -> None:
+    """Put (h, w) or (h, w, 3) into the upper left corner of a square (S, S) or (3, S, S)."""
+    tensor = torch.from_numpy(array)
+    height, width = array.shape[:2]
+    squares[index, ..., :height, :width] = tensor if tensor.ndim == 2 else tensor.permute(2, 0, 1)
 
 
 class Waiting:
-    """How much of an epoch's steps was spent waiting for pictures."""
+    """How much of an epoch's steps went into the next pictures: drawing them, or waiting for workers that do.
+
+    Of pictures that a GPU makes it is the time to draw the numbers and to launch the work.
+    """
 
     def __init__(self) -> None:
         self._waited = self._taken = 0.0

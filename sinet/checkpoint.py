@@ -20,7 +20,7 @@ FILE = "checkpoint.pt"
 class State:
     """After `epoch` epochs of `phase`: weights as state dicts, `best` are those with `best_iou` on dev.
 
-    `average` is the state of their running mean (torch's AveragedModel), empty where none is kept.
+    `average` is the state of their running mean (`sinet.average`), empty where none is kept.
     """
 
     phase: str

@@ -3,6 +3,7 @@
 At a batch of 24 a GPU is done with each of them sooner than Python launches the next.
 """
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,8 +22,15 @@ def replayed(network: nn.Module, x: Tensor, half: bool) -> Iterator[None]:
         yield
         return
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    with torch.autocast("cuda", torch.bfloat16, enabled=half, cache_enabled=False):
+    gc.collect()  # an earlier graph must not be destroyed while this one is recorded
+    # Recorded on the current device, whatever the tensors' own: on another one the graph would be empty.
+    with (
+        torch.cuda.device(x.device),
+        torch.autocast("cuda", torch.bfloat16, enabled=half, cache_enabled=False),
+    ):
         torch.cuda.make_graphed_callables(network.train(), (x,))
+    # The parameters' gradients belong to the stream of the recording; at each step torch joins it to the one in use.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     network.load_state_dict(before)  # the passes before the recording moved the running statistics
     try:
         yield

@@ -66,6 +66,7 @@ class PortraitDataset(Dataset[Item]):
         self._cache_side = cache_side
         self._cache_bytes = cache_bytes
         self._cache: dict[int, tuple[Array, Array]] = {}
+        self._shapes: dict[int, tuple[int, int]] = {}
         self._places = sorted((_seed(sample.id), index) for index, sample in enumerate(self.samples))
 
     def __len__(self) -> int:
@@ -135,6 +136,12 @@ class PortraitDataset(Dataset[Item]):
         drawn = int.from_bytes(rng.bytes(_HASH_BYTES))
         return self._places[bisect.bisect(self._places, (drawn,)) % len(self._places)][1]
 
+    def shape(self, index: int) -> tuple[int, int]:
+        """Height and width of a sample as it lies in memory; one that was never read is."""
+        if index not in self._shapes:
+            self.picture(index)
+        return self._shapes[index]
+
     def picture(self, index: int) -> tuple[Array, Array]:
         """A sample as it lies in memory, from which variants are made: (h, w, 3) uint8 RGB, (h, w) uint8 {0, 1}."""
         if index in self._cache:
@@ -142,6 +149,7 @@ class PortraitDataset(Dataset[Item]):
             mask = np.unpackbits(packed, count=image.shape[0] * image.shape[1]).reshape(image.shape[:2])
             return image, mask
         image, mask = self._read(self.samples[index])
+        self._shapes[index] = (mask.shape[0], mask.shape[1])
         if self.cached_bytes + image.nbytes <= self._cache_bytes:
             entry = (image, np.packbits(mask))
             self._cache[index] = entry

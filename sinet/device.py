@@ -25,7 +25,7 @@ def choose_devices() -> list[torch.device]:
     """As `choose_device`; SINET_DEVICE may name several, as cuda:0,cuda:1, on which training runs at once."""
     asked = os.environ.get("SINET_DEVICE")
     if not asked:
-        return [torch.device("cuda" if torch.cuda.is_available() else "cpu")]
+        return [torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")]
     devices = [_checked(name.strip()) for name in asked.split(",")]
     kinds = {device.type for device in devices}
     if len(kinds) > 1 or (kinds == {"cuda"} and len(set(devices)) < len(devices)):
@@ -42,7 +42,7 @@ def _checked(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]
         raise DeviceError(f"SINET_DEVICE: {name!r} cannot be used here: {reason}") from error
-    return device
+    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def network_input(images: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -58,12 +58,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def loader_workers(device: torch.device) -> int:
+def loader_workers(device: torch.device, sharers: int = 1) -> int:
     """Processes that draw pictures: a GPU needs them, on the CPU they would take the cores from the network.
 
-    The pictures do not depend on their number.
+    The pictures do not depend on their number. `sharers` are the processes that have such workers.
     """
-    return min(8, cores() - 1) if device.type == "cuda" else 0
+    return min(8, (cores() - 1) // sharers) if device.type == "cuda" else 0
 
 
 def use_all_cores() -> None:

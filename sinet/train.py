@@ -21,11 +21,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from sinet.average import running_mean
+from sinet.average import RunningMean
 from sinet.batches import Pictures, Waiting, index_batches, pictures_for
 from sinet.checkpoint import State, load_state, save_state
 from sinet.cuda_graph import replayed
@@ -76,7 +75,7 @@ class _Run:
     name: str
     phase: Phase
     model: SINet
-    average: AveragedModel | None  # of `model`, its running mean
+    average: RunningMean | None  # of `model`, its running mean
     optimizer: torch.optim.Optimizer
     data: PortraitDataset
     pictures: Pictures
@@ -145,6 +144,8 @@ def _train(
     team: Team,
 ) -> Trained:
     """The whole run in one of the team's processes; the leader's result counts."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # also what has no device of its own, as pinned memory, is for this one
     preprocessing = Preprocessing(size=recipe.predict_size, **recipe.input.model_dump())
     data = PortraitDataset(samples, recipe.phases.full.size, recipe.augment, recipe.seed)
     data.preload("train side")
@@ -216,13 +217,15 @@ def _train_phase(
 ) -> None:
     """Bring `state` to the end of the phase, with a checkpoint after every epoch."""
     phase: Phase = getattr(recipe.phases, name)
+    if state.epoch >= phase.epochs:
+        return
     device, team, preprocessing = judge.device, judge.team, judge.preprocessing
     groups = parameter_groups(_part(name, model), recipe.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
     model.load_state_dict(state.model)
     steps = max(1, len(data) // phase.batch)
     decay = recipe.average_decay
-    average = running_mean(model, decay, steps) if decay else None
+    average = RunningMean(model, decay, steps) if decay else None
     if state.epoch:
         optimizer.load_state_dict(state.optimizer)
         if average is not None:
@@ -302,7 +305,7 @@ def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
         run.team.average_gradients(network)
         run.optimizer.step()
         if run.average is not None:
-            run.average.update_parameters(run.model)
+            run.average.move(run.model)
         bar.update(min(phase.batch, len(run.data)))
     losses.read()
     return {**{term: value / run.steps for term, value in losses.sums.items()}, "learning_rate": rate}

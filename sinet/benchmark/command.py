@@ -67,7 +67,7 @@ def data(
 def epochs(
     pictures: Annotated[int, typer.Option(min=36, help="of the train side; EG1800 had 1,309")] = 1309,
     size: Size = 224,
-    epochs: Annotated[int, typer.Option(min=1, help="of each phase, beyond the first")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="of each phase: 3, on a GPU 60")] = None,
     half: Annotated[bool, typer.Option("--bfloat16", help="forward and backward in bfloat16")] = False,
 ) -> None:
     """Whole epochs of training on this machine's GPU or CPU (SINET_DEVICE), and what the article's 600 would take."""
@@ -79,4 +79,8 @@ def epochs(
         devices = choose_devices()
     except DeviceError as error:
         raise typer.BadParameter(str(error)) from error
-    print(benchmark.report(pictures, size, epochs, half, devices))
+    epochs = epochs or (60 if devices[0].type == "cuda" else 3)
+    try:
+        print(benchmark.report(pictures, size, epochs, half, devices))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--epochs") from error

@@ -25,24 +25,29 @@ HALVES = {"affine": 0.5, "colour_jitter": 0.5, "blur": 0.5, "noise": 0.5}
 def report(pictures: int, size: int, epochs: int, half: bool, devices: Sequence[torch.device]) -> str:
     """What `epochs` epochs of each phase take on `pictures` drawn portraits, beyond a run of one epoch of each.
 
-    A run of one epoch is measured too: in it lie the reading of pictures and what a GPU needs to get going.
+    A run of one epoch is taken twice: the first also reads the pictures and wakes a GPU up, and is what a whole run
+    starts with; the second is what the epochs are counted from.
     """
     width = CACHE_SIDE * 3 // 4
     with tempfile.TemporaryDirectory() as folder:
         samples = write_samples(Path(folder, "train"), pictures, width, CACHE_SIDE)
         dev = write_samples(Path(folder, "dev"), min(DEV, pictures), width, CACHE_SIDE)
-        once, more = (
-            _seconds(samples, dev, article(size, count, half), Path(folder, str(count)), devices)
-            for count in (1, 1 + epochs)
+        cold, once, more = (
+            _seconds(samples, dev, article(size, count, half), Path(folder, str(run)), devices)
+            for run, count in enumerate((1, 1, 1 + epochs))
+        )
+    if more <= once:
+        raise ValueError(
+            f"{epochs} more epochs took no longer ({more:.1f} s after {once:.1f} s); ask for more by --epochs"
         )
     each = (more - once) / epochs
-    whole = once + (WHOLE - 1) * each
+    whole = cold + (WHOLE - 1) * each
     return (
         f"{pictures:,} pictures at {size}x{size}, batches of 36 and 24, {'bfloat16' if half else 'float32'}, judged on "
         f"{len(dev)} after each epoch\n"
         f"{', '.join(map(named, devices))}, wall time\n"
         f"an epoch of each phase, mean of {epochs}  {each:9.2f} s  {2 * pictures / each:,.0f} pictures/s\n"
-        f"a run of 1 + 1 epochs  {once:9.2f} s\n"
+        f"a first run of 1 + 1 epochs  {cold:9.2f} s\n"
         f"{WHOLE} + {WHOLE} epochs at that rate  {whole / 60:9.1f} min"
     )
 

@@ -97,7 +97,7 @@ def test_a_gpu_without_room_gets_drawn_pictures(
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * needed - 1, 10 * needed))
     with caplog.at_level(logging.WARNING):
         assert isinstance(pictures_for(data, torch.device("cuda")), DrawnPictures)
-    assert "do not fit" in caplog.text
+    assert "so the CPU draws them" in caplog.text
     assert isinstance(pictures_for(data, CPU), DrawnPictures)
 
 

@@ -55,8 +55,8 @@ def test_train_prints_its_rows() -> None:
 
 
 def test_epochs_are_those_beyond_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """20 s for a run of one epoch a phase and 10 for each more: 300 take 20 + 299 * 10 s."""
-    clock = iter([0.0, 20.0, 20.0, 60.0])
+    """20 s for a first run of one epoch a phase, 15 for the next, 10 for each epoch more: 300 take 20 + 299 * 10 s."""
+    clock = iter([0.0, 20.0, 20.0, 35.0, 35.0, 70.0])
     counts = []
     monkeypatch.setattr(epochs_benchmark, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(
@@ -69,16 +69,24 @@ def test_epochs_are_those_beyond_the_first(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("SINET_DEVICE", "cpu")
     done = command("epochs", "--pictures", 40, "--size", 32, "--epochs", 2)
     assert done.exit_code == 0, done.output
-    assert counts == [(40, 40, 1), (40, 40, 3)]
+    assert counts == [(40, 40, 1), (40, 40, 1), (40, 40, 3)]
     assert "mean of 2      10.00 s  8 pictures/s" in done.stdout
-    assert "a run of 1 + 1 epochs      20.00 s" in done.stdout
+    assert "a first run of 1 + 1 epochs      20.00 s" in done.stdout
     assert "300 + 300 epochs at that rate       50.2 min" in done.stdout
+
+
+def test_epochs_that_took_no_time_are_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(epochs_benchmark, "_seconds", lambda *_: 4.0)
+    monkeypatch.setenv("SINET_DEVICE", "cpu")
+    done = command("epochs", "--pictures", 40, "--size", 32)
+    assert done.exit_code == 2
+    assert "3 more epochs took no longer" in done.output
 
 
 @pytest.mark.parametrize("options", [[], ["--bfloat16"]])
 def test_epochs_trains(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SINET_DEVICE", "cpu")
-    done = command("epochs", "--pictures", 36, "--size", 32, "--epochs", 1, *options)
+    done = command("epochs", "--pictures", 36, "--size", 32, "--epochs", 8, *options)
     assert done.exit_code == 0, done.output
     assert f"batches of 36 and 24, {'bfloat16' if options else 'float32'}, judged on 36" in done.stdout
     assert processor() in done.stdout

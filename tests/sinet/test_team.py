@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from sinet.checkpoint import load_state
 from sinet.data import Sample
@@ -35,6 +36,19 @@ def meet(folder: Path, device: torch.device, team: Team) -> None:
     (folder / str(team.rank)).write_text(f"{mine.tolist()} {count.item()} {gradient.tolist()} {told}")
 
 
+def err(cause: str, device: torch.device, team: Team) -> None:
+    """The leader waits for another process, which ends with an error of its own."""
+    if not team.leads:
+        raise ValueError(cause)
+    team.average([torch.zeros(1)])
+
+
+def draw(folder: Path, device: torch.device, team: Team) -> None:
+    """Each process has a worker that draws pictures, as beside a GPU without room for them."""
+    loader: DataLoader[torch.Tensor] = DataLoader([torch.ones(2)], num_workers=1)
+    (folder / str(team.rank)).write_text(str([batch.tolist() for batch in loader]))
+
+
 def fail(folder: Path, device: torch.device, team: Team) -> None:
     """One of the others is lost before it meets the leader's second question."""
     team.average([torch.zeros(1)])
@@ -57,15 +71,59 @@ def test_a_team_agrees(count: int, tmp_path: Path) -> None:
 
 def test_a_lost_process_is_told(tmp_path: Path) -> None:
     with (
-        pytest.raises(TeamError, match=r"cpu, cpu lost each other \(cpu: exit code 7\).*SINET_DEVICE"),
+        pytest.raises(TeamError, match=r"cpu, cpu lost each other: .* exit code 7\. .*SINET_DEVICE"),
         team_of([CPU] * 2, fail, tmp_path) as team,
     ):
         fail(tmp_path, CPU, team)
 
 
-def test_the_leaders_own_error_stays_its_own(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), team_of([CPU] * 2, meet, tmp_path):
-        raise ZeroDivisionError
+def test_what_another_process_failed_of_is_told() -> None:
+    cause = "the true cause"
+    with (
+        pytest.raises(TeamError, match=r"lost each other: ValueError: the true cause\."),
+        team_of([CPU] * 2, err, cause) as team,
+    ):
+        err(cause, CPU, team)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, RuntimeError])
+def test_the_leaders_own_error_stays_its_own(error: type[Exception], tmp_path: Path) -> None:
+    with pytest.raises(error, match=r"^mine$"), team_of([CPU] * 2, meet, tmp_path):
+        raise error("mine")
+
+
+def test_each_process_may_have_workers(tmp_path: Path) -> None:
+    with team_of([CPU] * 2, draw, tmp_path) as team:
+        draw(tmp_path, CPU, team)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["[[[1.0, 1.0]]]"] * 2
+
+
+UNGUARDED = """
+import torch
+from sinet.team import team_of
+from tests.sinet.test_team import meet
+cpu = torch.device("cpu")
+with team_of([cpu, cpu], meet, None):
+    pass
+"""
+
+
+def test_a_process_that_never_arrives_is_not_waited_for(tmp_path: Path, root: Path) -> None:
+    """A script without a main part starts itself again in each process, which Python refuses."""
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "the processes on cpu, cpu lost each other: " in done.stderr
+    assert "exit code 1" in done.stderr
 
 
 def test_parts() -> None:
@@ -148,13 +206,18 @@ def children(pid: int) -> list[int]:
     return [child for child in below if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> str:
+    output, _ = run(tmp_path_factory.mktemp("undisturbed"), root).communicate()
+    assert output.count("dev_foreground_iou") == 6
+    return output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", ["the leader", "another"])
 def test_after_a_process_is_killed_the_run_goes_on_to_the_same_result(
-    lost: str, tmp_path: Path, root: Path
+    lost: str, undisturbed: str, tmp_path: Path, root: Path
 ) -> None:
-    undisturbed, _ = run(tmp_path / "undisturbed", root).communicate()
-    assert undisturbed.count("dev_foreground_iou") == 6
     broken = run(tmp_path / "run", root)
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline and broken.poll() is None:
@@ -168,7 +231,7 @@ def test_after_a_process_is_killed_the_run_goes_on_to_the_same_result(
     _, errors = broken.communicate(timeout=120)
     assert broken.returncode
     if lost == "another":
-        assert "TrainingError: the processes of cpu, cpu lost each other" in errors
+        assert "TrainingError: the processes on cpu, cpu lost each other: process 0 terminated" in errors
     while Path(f"/proc/{others[0]}").exists():  # nobody is left behind
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -187,9 +250,9 @@ def test_several_devices_are_named_by_the_environment(monkeypatch: pytest.Monkey
         choose_devices()
 
 
-@pytest.mark.parametrize("asked", ["cuda:0,cuda:0", "cpu,cuda:0"])
+@pytest.mark.parametrize("asked", ["cuda:0,cuda:0", "cuda,cuda:0", "cpu,cuda:0"])
 def test_no_gpu_twice_and_no_mix(asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinet.device._checked", torch.device)
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)  # every device is there
     monkeypatch.setenv("SINET_DEVICE", asked)
     with pytest.raises(DeviceError, match="expected devices of one kind, no GPU twice"):
         choose_devices()

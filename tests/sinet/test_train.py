@@ -240,13 +240,13 @@ def test_the_running_mean_is_kept_and_judged(
 ) -> None:
     """Two steps an epoch, so that 0.98 becomes 0.5: a longer mean would reach past the epoch."""
     seen: list[dict[str, torch.Tensor]] = []
-    update = training.AveragedModel.update_parameters
+    update = training.RunningMean.move
 
-    def noted(self: training.AveragedModel, model: torch.nn.Module) -> None:
+    def noted(self: training.RunningMean, model: torch.nn.Module) -> None:
         seen.append({key: value.clone() for key, value in model.state_dict().items()})
         update(self, model)
 
-    monkeypatch.setattr(training.AveragedModel, "update_parameters", noted)
+    monkeypatch.setattr(training.RunningMean, "move", noted)
     phase = tiny_recipe().phases.full.model_dump()
     phases = {"encoder": {**phase, "epochs": 0}, "full": {**phase, "epochs": 2, "batch": 5}}
     result = train(
