@@ -181,7 +181,10 @@ def _watch(others: ProcessContext, devices: Sequence[torch.device], over: thread
 
 
 def _failed(pid: int) -> bool:
-    """Whether a process that is over, or about to be, failed; its end stays to be noticed by the leader, who has not if this is True."""
+    """Whether a process that is over, or about to be, failed.
+
+    Its end stays to be noticed by the leader, who has not yet where this is True.
+    """
     try:
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     except ChildProcessError:

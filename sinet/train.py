@@ -37,6 +37,7 @@ from sinet.preprocess import Preprocessing
 from sinet.progress import bar_interval
 from sinet.recipe import NONE, Phase, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
+from sinet.soft_label import label_of, probability_of
 from sinet.start import Start
 from sinet.team import Team, TeamError, team_of
 
@@ -85,6 +86,7 @@ class _Run:
     team: Team
     steps: int  # an epoch
     half: bool  # bfloat16
+    distill: float  # share of the teacher's probabilities
     waiting: Waiting = field(default_factory=Waiting)
 
     @property
@@ -118,6 +120,8 @@ def train(
         raise TrainingError(
             f"training needs at least 2 train and 1 dev samples, found {len(samples)} and {len(dev)}"
         )
+    if recipe.distill and any(sample.probability is None for sample in samples):
+        raise ValueError(f"train.distill is {recipe.distill}: each sample needs a teacher's probability")
     devices = (device, *others)
     smallest = min(len(samples), *(p.batch for p in (recipe.phases.encoder, recipe.phases.full) if p.epochs))
     if smallest // len(devices) < 2:
@@ -233,19 +237,20 @@ def _train_phase(
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
     half = recipe.precision == "bfloat16"
     run = _Run(
-        name,
-        phase,
-        model,
-        average,
-        optimizer,
-        data,
-        pictures,
-        preprocessing,
-        weights,
-        device,
-        team,
-        steps,
-        half,
+        name=name,
+        phase=phase,
+        model=model,
+        average=average,
+        optimizer=optimizer,
+        data=data,
+        pictures=pictures,
+        preprocessing=preprocessing,
+        class_weights=weights,
+        device=device,
+        team=team,
+        steps=steps,
+        half=half,
+        distill=recipe.distill,
     )
     data.resize(phase.size)
     network = _part(name, model)
@@ -297,8 +302,16 @@ def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
         x = network_input(images, run.preprocessing, run.device)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half, cache_enabled=False):
             logits = network(x).float()
-        target = _label(masks.to(run.device, non_blocking=True), logits)
-        terms = portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, run.class_weights)
+        labels = _label(masks.to(run.device, non_blocking=True), logits)
+        taught = (probability_of(labels), run.distill) if run.distill else None
+        terms = portrait_loss(
+            logits,
+            label_of(labels).long(),
+            phase.boundary_weight,
+            phase.boundary_kernel,
+            run.class_weights,
+            taught,
+        )
         losses.add(step, rate, terms)
         run.optimizer.zero_grad()
         terms["loss"].backward()
@@ -354,10 +367,10 @@ def parameter_groups(network: nn.Module, decay: WeightDecay) -> list[dict[str, A
 
 
 def _label(masks: Tensor, logits: Tensor) -> Tensor:
-    """Masks (N, H, W) on the grid of the logits by nearest neighbour, int64."""
+    """Masks or labels (N, H, W) uint8 on the grid of the logits by nearest neighbour."""
     if masks.shape[1:] != logits.shape[2:]:
         masks = interpolate(masks[:, None], logits.shape[2:], mode="nearest")[:, 0]
-    return masks.long()
+    return masks
 
 
 def _part(phase: str, model: SINet) -> nn.Module:
