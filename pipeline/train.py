@@ -45,9 +45,9 @@ def train(
     variant of it; `start` are the first weights, random where there are none.
     """
     from sinet.device import DeviceError, choose_devices, use_all_cores
+    from sinet.epoch import TrainingError
     from sinet.images import ImageError
     from sinet.model import SINet
-    from sinet.train import TrainingError
     from sinet.train import train as train_sinet
 
     use_all_cores()

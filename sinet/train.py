@@ -5,51 +5,39 @@ decay has three tiers. Augmented pictures, their order and the learning rate dep
 samples, (seed, epoch, id) and the step, so a run that was killed goes on from its last epoch to the result
 of an undisturbed one on the same machine (on a GPU: up to the order in which it adds). The test side is
 never seen here.
-
-A GPU is never waited for within an epoch, but every 50 steps: losses stay there until then, pictures lie
-there from the start (`sinet.batches`) and the network's passes are replayed (`sinet.cuda_graph`).
 """
 
 import logging
-import math
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from sinet.average import RunningMean
-from sinet.batches import Pictures, Waiting, index_batches, pictures_for
+from sinet.batches import Pictures, pictures_for
 from sinet.checkpoint import State, load_state, save_state
 from sinet.cuda_graph import replayed
 from sinet.data import PortraitDataset, Sample
 from sinet.dev_side import DevSet, evaluate_dev, read_dev
 from sinet.device import network_input
-from sinet.loss import class_weights, portrait_loss
+from sinet.epoch import Run, TrainingError, part_of, train_epoch
+from sinet.loss import class_weights
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing
 from sinet.progress import bar_interval
 from sinet.recipe import NONE, Phase, TrainRecipe, WeightDecay
-from sinet.schedule import rate_factor
-from sinet.soft_label import label_of, probability_of
 from sinet.start import Start
 from sinet.team import Team, TeamError, team_of
 
 log = logging.getLogger("sinet")
 
 PHASES = ("encoder", "full")
-TERMS = ("loss", "segmentation", "boundary")
-READ_EVERY = {"cpu": 1, "cuda": 50}  # steps: reading a loss waits for all that a GPU still has to do
-
-
-class TrainingError(RuntimeError):
-    """Training cannot start or cannot go on; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -67,32 +55,6 @@ class Trained:
     dev_foreground_iou: float
     dev_loss: float
     start_dev_foreground_iou: float | None  # of the weights that it started from; None for random ones
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What stays the same through a phase."""
-
-    name: str
-    phase: Phase
-    model: SINet
-    average: RunningMean | None  # of `model`, its running mean
-    optimizer: torch.optim.Optimizer
-    data: PortraitDataset
-    pictures: Pictures
-    preprocessing: Preprocessing
-    class_weights: Tensor | None
-    device: torch.device
-    team: Team
-    steps: int  # an epoch
-    half: bool  # bfloat16
-    distill: float  # share of the teacher's probabilities
-    waiting: Waiting = field(default_factory=Waiting)
-
-    @property
-    def judged(self) -> SINet:
-        """What dev judges and what is kept: the running mean where there is one."""
-        return self.model if self.average is None else cast(SINet, self.average.module)
 
 
 def train(
@@ -224,7 +186,7 @@ def _train_phase(
     if state.epoch >= phase.epochs:
         return
     device, team, preprocessing = judge.device, judge.team, judge.preprocessing
-    groups = parameter_groups(_part(name, model), recipe.weight_decay)
+    groups = parameter_groups(part_of(name, model), recipe.weight_decay)
     optimizer = torch.optim.Adam(groups, lr=phase.learning_rate, fused=True)
     model.load_state_dict(state.model)
     steps = max(1, len(data) // phase.batch)
@@ -236,7 +198,7 @@ def _train_phase(
             average.load_state_dict(state.average)
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
     half = recipe.precision == "bfloat16"
-    run = _Run(
+    run = Run(
         name=name,
         phase=phase,
         model=model,
@@ -253,7 +215,7 @@ def _train_phase(
         distill=recipe.distill,
     )
     data.resize(phase.size)
-    network = _part(name, model)
+    network = part_of(name, model)
     count = len(team.part(range(min(phase.batch, len(data)))))
     like = torch.zeros(count, phase.size, phase.size, 3, dtype=torch.uint8)
     epoch_images = steps * min(phase.batch, len(data))
@@ -265,12 +227,12 @@ def _train_phase(
         for epoch in range(state.epoch, phase.epochs):
             # The second phase draws other pictures than the first.
             data.set_epoch(epoch if name == "encoder" else recipe.phases.encoder.epochs + epoch)
-            row: dict[str, Any] = {"phase": name, "epoch": epoch + 1, **_epoch(run, epoch, bar)}
+            row: dict[str, Any] = {"phase": name, "epoch": epoch + 1, **train_epoch(run, epoch, bar)}
             row |= {"dev_foreground_iou": None, "dev_loss": None}
             team.average([*network.buffers(), *(average.buffers() if average is not None else ())])
             last = epoch + 1 == phase.epochs
             if last or (epoch + 1) % recipe.evaluate_every == 0:
-                iou, row["dev_loss"] = judge(_part(name, run.judged))
+                iou, row["dev_loss"] = judge(part_of(name, run.judged))
                 row["dev_foreground_iou"] = iou
                 text = (
                     "%s %d/%d: loss %.4f, dev foreground IoU %.4f, %.0f %% of the time waiting for pictures"
@@ -287,74 +249,6 @@ def _train_phase(
                 save_state(checkpoint_dir, state)
 
 
-def _epoch(run: _Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
-    """One pass over the train side: means of the loss's terms, and the learning rate of the last step."""
-    network = _part(run.name, run.model).train()
-    losses = _Losses(run, epoch)
-    rate = 0.0
-    phase = run.phase
-    for step, (images, masks) in enumerate(run.waiting.counted(run.pictures.batches(phase.batch))):
-        rate = phase.learning_rate * rate_factor(
-            phase.schedule, epoch * run.steps + step, run.steps, phase.epochs
-        )
-        for group in run.optimizer.param_groups:
-            group["lr"] = rate
-        x = network_input(images, run.preprocessing, run.device)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half, cache_enabled=False):
-            logits = network(x).float()
-        labels = _label(masks.to(run.device, non_blocking=True), logits)
-        taught = (probability_of(labels), run.distill) if run.distill else None
-        terms = portrait_loss(
-            logits,
-            label_of(labels).long(),
-            phase.boundary_weight,
-            phase.boundary_kernel,
-            run.class_weights,
-            taught,
-        )
-        losses.add(step, rate, terms)
-        run.optimizer.zero_grad()
-        terms["loss"].backward()
-        run.team.average_gradients(network)
-        run.optimizer.step()
-        if run.average is not None:
-            run.average.move(run.model)
-        bar.update(min(phase.batch, len(run.data)))
-    losses.read()
-    return {**{term: value / run.steps for term, value in losses.sums.items()}, "learning_rate": rate}
-
-
-class _Losses:
-    """Sums of the loss's terms over an epoch; TrainingError names the batch of the first that is no number."""
-
-    def __init__(self, run: _Run, epoch: int) -> None:
-        self.sums = dict.fromkeys(TERMS, 0.0)
-        self._run, self._epoch = run, epoch
-        self._every = READ_EVERY[run.device.type]
-        self._unread: list[tuple[int, float, Tensor]] = []
-
-    def add(self, step: int, rate: float, terms: Mapping[str, Tensor]) -> None:
-        """Note a step's terms; now and then they are read, and the device is waited for."""
-        self._unread.append((step, rate, torch.stack([terms[term].detach() for term in TERMS])))
-        if len(self._unread) >= self._every:
-            self.read()
-
-    def read(self) -> None:
-        """Add up what was noted: each term is the mean over the team's parts of the batch."""
-        if not self._unread:
-            return
-        values = torch.stack([terms for _, _, terms in self._unread])
-        self._run.team.average([values])
-        for (step, rate, _), row in zip(self._unread, values.tolist(), strict=True):
-            if not math.isfinite(row[TERMS.index("loss")]):
-                batch = index_batches(self._run.data, self._run.phase.batch)[step]
-                ids = [self._run.data.samples[index].id for index in batch]
-                raise TrainingError(_diverged(self._run.name, self._epoch, rate, ids))
-            for term, value in zip(TERMS, row, strict=True):
-                self.sums[term] += value
-        self._unread.clear()
-
-
 def parameter_groups(network: nn.Module, decay: WeightDecay) -> list[dict[str, Any]]:
     """Adam's groups as in the official code: depthwise convolutions, other convolutions, the rest."""
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -366,18 +260,6 @@ def parameter_groups(network: nn.Module, decay: WeightDecay) -> list[dict[str, A
     return [{"params": parameters, "weight_decay": value} for parameters, value in tiers]
 
 
-def _label(masks: Tensor, logits: Tensor) -> Tensor:
-    """Masks or labels (N, H, W) uint8 on the grid of the logits by nearest neighbour."""
-    if masks.shape[1:] != logits.shape[2:]:
-        masks = interpolate(masks[:, None], logits.shape[2:], mode="nearest")[:, 0]
-    return masks
-
-
-def _part(phase: str, model: SINet) -> nn.Module:
-    """What a phase trains of a model: its encoder, or all of it."""
-    return model.encoder if phase == "encoder" else model
-
-
 def _initial_model(seed: int, architecture: type[SINet] = SINet) -> SINet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -386,13 +268,6 @@ def _initial_model(seed: int, architecture: type[SINet] = SINet) -> SINet:
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
-
-
-def _diverged(name: str, epoch: int, rate: float, ids: Sequence[str]) -> str:
-    return (
-        f"the loss is not a number any more in phase {name}, epoch {epoch + 1}, at learning rate {rate:.2g}. "
-        f"The batch: {' '.join(ids)}. Look at these pictures, or lower train.phases.{name}.learning_rate"
-    )
 
 
 def _bar(name: str, epochs: int, done: int, epoch_images: int) -> "tqdm[Any]":

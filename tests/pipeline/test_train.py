@@ -22,10 +22,10 @@ from pipeline.params import load_params, parse_params
 from pipeline.paths import CACHE, DATASET, PLOTS, SINET
 from pipeline.records import dataset_hash, read_records
 from sinet.checkpoint import load_state
+from sinet.epoch import TrainingError
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing
 from sinet.start import check_start, read_start
-from sinet.train import TrainingError
 from sinet.weights import WeightsCard, load, save
 from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
 from tests.sinet.training import tiny_recipe

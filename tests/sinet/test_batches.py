@@ -10,10 +10,12 @@ import torch
 import sinet.train as training
 from sinet.batches import DrawnPictures, ResidentPictures, index_batches, pictures_for
 from sinet.data import PortraitDataset, Sample
+from sinet.epoch import READ_EVERY, TrainingError
 from sinet.images import encode_mask, encode_png
+from sinet.loss import portrait_loss
 from sinet.recipe import AugmentRecipe
 from sinet.team import Team
-from sinet.train import TrainingError, train
+from sinet.train import train
 from tests.sinet.training import LIVELY, STILL, tiny_recipe, write_portraits
 
 CPU = torch.device("cpu")
@@ -126,7 +128,7 @@ def test_losses_that_are_read_later_are_the_same(
 ) -> None:
     dev = write_portraits(tmp_path / "dev", 3, seed=7)
     at_once = train(samples, dev, tiny_recipe(), tmp_path / "a", CPU)
-    monkeypatch.setitem(training.READ_EVERY, "cpu", every)
+    monkeypatch.setitem(READ_EVERY, "cpu", every)
     assert train(samples, dev, tiny_recipe(), tmp_path / "b", CPU).history == at_once.history
 
 
@@ -135,15 +137,15 @@ def test_a_loss_that_is_read_later_names_its_own_batch(
 ) -> None:
     """The second batch of the epoch is bad; when it is read, the weights are spoilt already and others follow."""
     dev = write_portraits(tmp_path / "dev", 3, seed=7)
-    right, calls = training.portrait_loss, []
+    right, calls = portrait_loss, []
 
     def wrong(*arguments: object) -> dict[str, torch.Tensor]:
         calls.append(1)
         terms = right(*arguments)  # type: ignore[arg-type]
         return {name: term * (float("nan") if len(calls) == 2 else 1) for name, term in terms.items()}
 
-    monkeypatch.setattr(training, "portrait_loss", wrong)
-    monkeypatch.setitem(training.READ_EVERY, "cpu", 50)
+    monkeypatch.setattr("sinet.epoch.portrait_loss", wrong)
+    monkeypatch.setitem(READ_EVERY, "cpu", 50)
     phases = tiny_recipe().phases.model_dump()
     phases["encoder"]["batch"] = 3
     with pytest.raises(TrainingError) as error:

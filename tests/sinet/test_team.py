@@ -15,8 +15,9 @@ from sinet.checkpoint import load_state
 from sinet.data import Sample
 from sinet.dev_side import evaluate_dev, read_dev
 from sinet.device import DeviceError, choose_device, choose_devices
+from sinet.epoch import TrainingError
 from sinet.team import ALONE, Team, TeamError, team_of
-from sinet.train import TrainingError, train
+from sinet.train import train
 from tests.sinet.training import tiny_recipe, write_portraits
 
 CPU = torch.device("cpu")

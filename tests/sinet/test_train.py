@@ -16,16 +16,18 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+import sinet.epoch as epoch_
 import sinet.train as training
 from sinet.batches import Waiting
 from sinet.checkpoint import State, load_state, save_state
 from sinet.data import Sample
 from sinet.dev_side import evaluate_dev, read_dev
 from sinet.device import DeviceError, choose_device, cores, loader_workers, use_all_cores
+from sinet.epoch import TrainingError
 from sinet.model import SINet
 from sinet.recipe import Schedule, TrainRecipe, WeightDecay
 from sinet.schedule import rate_factor
-from sinet.train import Trained, TrainingError, parameter_groups, train
+from sinet.train import Trained, parameter_groups, train
 from tests.sinet.training import STILL, portrait, tiny_recipe, write_portraits
 
 CPU = torch.device("cpu")
@@ -211,7 +213,7 @@ def test_a_loss_that_is_no_number_names_the_batch(
     samples: list[Sample], dev: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = torch.tensor(math.nan)
-    monkeypatch.setattr(training, "portrait_loss", lambda *_: dict.fromkeys(training.TERMS, nothing))
+    monkeypatch.setattr(epoch_, "portrait_loss", lambda *_: dict.fromkeys(epoch_.TERMS, nothing))
     with pytest.raises(TrainingError) as error:
         train(samples, dev, tiny_recipe(), tmp_path, CPU)
     named = [sample.id for sample in samples if sample.id in str(error.value)]
@@ -312,7 +314,7 @@ def test_dev_is_judged_at_224_whatever_the_networks_size(dev: list[Sample]) -> N
 
 def test_the_label_of_the_encoder_is_the_nearest_neighbour() -> None:
     mask = torch.from_numpy(portrait(np.random.default_rng(0), 64, 64)[1])[None]
-    assert torch.equal(training._label(mask, torch.zeros(1, 2, 8, 8)), mask[:, ::8, ::8])
+    assert torch.equal(epoch_._label(mask, torch.zeros(1, 2, 8, 8)), mask[:, ::8, ::8])
 
 
 @pytest.mark.parametrize(
