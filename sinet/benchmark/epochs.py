@@ -87,7 +87,8 @@ def named(device: torch.device) -> str:
     """The device's own name, with cores where it is the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"{processor()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def _seconds(
