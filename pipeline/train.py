@@ -17,7 +17,7 @@ import pandas as pd
 
 from pipeline.errors import PipelineError
 from pipeline.params import load_params
-from pipeline.paths import CACHE, DATASET, PLOTS, SINET, TEACHER
+from pipeline.paths import CACHE, DATASET, PLOTS, SINET
 from pipeline.records import dataset_hash, read_records
 from pipeline.stage import run, write_metrics, write_text
 
@@ -63,10 +63,6 @@ def train(
         ", ".join(map(str, (device, *others))),
     )
     folder = checkpoints or checkpoint_folder(records, recipe, start)
-    if recipe.distill:
-        from pipeline.distill import taught
-
-        samples = taught(samples, TEACHER, CACHE)
     try:
         return train_sinet(samples, dev, recipe, folder, device, architecture or SINet, start, others)
     except TrainingError as error:
@@ -101,10 +97,6 @@ def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe, start: Start |
     from sinet.checkpoint import run_hash
 
     values = {**recipe.model_dump(mode="json"), "first weights": start.digest if start else None}
-    if recipe.distill and TEACHER.is_file():
-        from pipeline.deeplab import file_hash
-
-        values["teacher"] = file_hash(TEACHER)
     return CACHE / "train" / run_hash(values, dataset_hash(seen(records)))
 
 

@@ -29,7 +29,7 @@ _EPSILON = 1e-6  # pixels: a position that should be whole may come out a roundi
 class Canvases:
     """Pictures of several sizes in the upper left corners of squares of one size.
 
-    `images` (N, 3, C, C) uint8 RGB, `BORDER` beyond the picture; `masks` (N, C, C) uint8, 0 beyond it; `sizes`
+    `images` (N, 3, C, C) uint8 RGB, `BORDER` beyond the picture; `masks` (N, C, C) uint8 {0, 1}, 0 beyond it; `sizes`
     (width, height) of each picture.
     """
 
@@ -39,7 +39,7 @@ class Canvases:
 
 
 def apply_batch(canvases: Canvases, size: int, variants: Sequence[Variant]) -> tuple[Tensor, Tensor]:
-    """One variant of each picture: images (N, size, size, 3) uint8 RGB and masks (N, size, size) uint8."""
+    """One variant of each picture: images (N, size, size, 3) uint8 RGB and masks (N, size, size) uint8 {0, 1}."""
     device = canvases.images.device
     rows = [_row(*picture, size, v) for picture, v in zip(canvases.sizes, variants, strict=True)]
     geometry, limits, nudges, factors, noise = _columns(upload(np.array(rows), device), 6, 2, 2, 4, 3)

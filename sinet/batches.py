@@ -26,9 +26,7 @@ log = logging.getLogger("sinet")
 
 ROOM = 0.5  # share of a GPU's free memory that pictures may take
 
-Batch = tuple[
-    Tensor, Tensor
-]  # images (N, S, S, 3) uint8 RGB, masks or labels (N, S, S) uint8, as the dataset has them
+Batch = tuple[Tensor, Tensor]  # images (N, S, S, 3) uint8 RGB, masks (N, S, S) uint8 {0, 1}
 
 
 class Pictures(Protocol):
@@ -98,7 +96,7 @@ class ResidentPictures:
         for index in range(count):  # one by one: the CPU need not have room for all
             image, mask = data.picture(index)
             _place(self._images, index, image)
-            _place(self._masks, index, data.label(index, mask))
+            _place(self._masks, index, mask)
             if self._grounds is not None and self._soft is not None:
                 ground = without_person(image, mask)
                 if ground is None:

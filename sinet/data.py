@@ -5,7 +5,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -16,10 +16,9 @@ from tqdm import tqdm
 
 from sinet.augment import Variant, apply, draw, squash
 from sinet.background import before_another_background
-from sinet.images import Array, decode_image, read_image, read_mask
+from sinet.images import Array, read_image, read_mask
 from sinet.progress import bar_interval
 from sinet.recipe import AugmentRecipe
-from sinet.soft_label import packed
 
 log = logging.getLogger("sinet")
 
@@ -37,15 +36,10 @@ class Sample:
     id: str
     image: Path
     mask: Path
-    probability: bytes | None = field(
-        default=None, repr=False
-    )  # a teacher's: grey PNG of any size, 255 is person
 
 
 class PortraitDataset(Dataset[Item]):
     """Items are (index, image (size, size, 3) uint8 RGB, mask (size, size) uint8 {0, 1}).
-
-    Of samples with a teacher's probability the mask is a label of `sinet.soft_label`.
 
     With a recipe each item is a new variant in each epoch, which depends only on (seed, epoch, sample id), and where
     another background is drawn on the picture that gives it: the same for any number of workers, and adding a picture
@@ -73,7 +67,6 @@ class PortraitDataset(Dataset[Item]):
         self._cache_bytes = cache_bytes
         self._cache: dict[int, tuple[Array, Array]] = {}
         self._shapes: dict[int, tuple[int, int]] = {}
-        self._labels: dict[int, Array] = {}
         self._places = sorted((_seed(sample.id), index) for index, sample in enumerate(self.samples))
 
     def __len__(self) -> int:
@@ -85,7 +78,7 @@ class PortraitDataset(Dataset[Item]):
             other, variant = self.draw(index, *mask.shape)
             if other is not None:
                 image = before_another_background(image, mask, *self.picture(other))
-            image, mask = apply(image, self.label(index, mask), self.size, variant)
+            image, mask = apply(image, mask, self.size, variant)
         return index, torch.from_numpy(image), torch.from_numpy(mask)
 
     def draw(self, index: int, height: int, width: int) -> tuple[int | None, Variant]:
@@ -132,7 +125,7 @@ class PortraitDataset(Dataset[Item]):
             mininterval=bar_interval(1),
         )
         for index in bar:
-            self.label(index, self.picture(index)[1])
+            self.picture(index)
         log.info("%s: %d in memory, %.0f MB", desc, len(self._cache), self.cached_bytes / 1e6)
 
     def _other(self, rng: np.random.Generator) -> int:
@@ -142,23 +135,6 @@ class PortraitDataset(Dataset[Item]):
         """
         drawn = int.from_bytes(rng.bytes(_HASH_BYTES))
         return self._places[bisect.bisect(self._places, (drawn,)) % len(self._places)][1]
-
-    def label(self, index: int, mask: Array) -> Array:
-        """The mask of a sample as it lies in memory, with the teacher's probability in it where there is one."""
-        png = self.samples[index].probability
-        if png is None:
-            return mask
-        if index in self._labels:
-            return self._labels[index]
-        probability = decode_image(png)[..., 0].astype(np.float32) / 255
-        size = (mask.shape[1], mask.shape[0])
-        label = packed(
-            mask, np.asarray(cv2.resize(probability, size, interpolation=cv2.INTER_LINEAR), np.float32)
-        )
-        if self.cached_bytes + label.nbytes <= self._cache_bytes:
-            self._labels[index] = label
-            self.cached_bytes += label.nbytes
-        return label
 
     def shape(self, index: int) -> tuple[int, int]:
         """Height and width of a sample as it lies in memory; one that was never read is."""

@@ -23,7 +23,6 @@ from sinet.model import SINet
 from sinet.preprocess import Preprocessing
 from sinet.recipe import Phase
 from sinet.schedule import rate_factor
-from sinet.soft_label import label_of, probability_of
 from sinet.team import Team
 
 TERMS = ("loss", "segmentation", "boundary")
@@ -51,7 +50,6 @@ class Run:
     team: Team
     steps: int  # an epoch
     half: bool  # bfloat16
-    distill: float  # share of the teacher's probabilities
     waiting: Waiting = field(default_factory=Waiting)
 
     @property
@@ -75,16 +73,8 @@ def train_epoch(run: Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
         x = network_input(images, run.preprocessing, run.device)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half, cache_enabled=False):
             logits = network(x).float()
-        labels = _label(masks.to(run.device, non_blocking=True), logits)
-        taught = (probability_of(labels), run.distill) if run.distill else None
-        terms = portrait_loss(
-            logits,
-            label_of(labels).long(),
-            phase.boundary_weight,
-            phase.boundary_kernel,
-            run.class_weights,
-            taught,
-        )
+        target = _label(masks.to(run.device, non_blocking=True), logits)
+        terms = portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, run.class_weights)
         losses.add(step, rate, terms)
         run.optimizer.zero_grad()
         terms["loss"].backward()
@@ -134,10 +124,10 @@ def part_of(phase: str, model: SINet) -> nn.Module:
 
 
 def _label(masks: Tensor, logits: Tensor) -> Tensor:
-    """Masks or labels (N, H, W) uint8 on the grid of the logits by nearest neighbour."""
+    """Masks (N, H, W) uint8 on the grid of the logits by nearest neighbour, int64."""
     if masks.shape[1:] != logits.shape[2:]:
         masks = interpolate(masks[:, None], logits.shape[2:], mode="nearest")[:, 0]
-    return masks
+    return masks.long()
 
 
 def _diverged(name: str, epoch: int, rate: float, ids: Sequence[str]) -> str:

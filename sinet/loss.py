@@ -13,20 +13,15 @@ def portrait_loss(
     boundary_weight: float,
     kernel: int = 15,
     class_weights: Tensor | None = None,
-    taught: tuple[Tensor, float] | None = None,
 ) -> dict[str, Tensor]:
     """CE over all pixels + boundary_weight * CE over the band, each a mean over its own pixels.
 
     The label on the band is the true one. `logits` N x C x H x W, `target` N x H x W int64 in 0..C-1,
     `boundary_weight` the paper's lambda, `kernel` odd (15 at 224, 5 for the encoder's 28x28 labels),
-    `class_weights` C factors (see `class_weights`; the mean is then a weighted one, as in torch). `taught` is a
-    teacher's probability of class 1, N x H x W in 0..1, and the share it has beside the label. Returns the
+    `class_weights` C factors (see `class_weights`; the mean is then a weighted one, as in torch). Returns the
     scalars "loss" (to go backward from), "segmentation" and "boundary"; an empty band gives a boundary of 0.
     """
     each = functional.cross_entropy(logits, target, weight=class_weights, reduction="none")
-    if taught is not None:
-        probability, share = taught
-        each = torch.lerp(each, _cross_entropy_to(logits, probability, class_weights), share)
     weight = torch.ones_like(each) if class_weights is None else class_weights.to(each)[target]
     on_band = boundary_band(target, kernel)
     segmentation = each.sum() / weight.sum()
@@ -37,14 +32,6 @@ def portrait_loss(
         "segmentation": segmentation.detach(),
         "boundary": boundary.detach(),
     }
-
-
-def _cross_entropy_to(logits: Tensor, probability: Tensor, class_weights: Tensor | None) -> Tensor:
-    """N x H x W: cross-entropy with a probability of class 1 in place of a label; of two classes."""
-    wanted = torch.stack((1 - probability, probability), dim=1)
-    if class_weights is not None:
-        wanted = wanted * class_weights.to(wanted).view(1, -1, 1, 1)
-    return -(wanted * logits.log_softmax(dim=1)).sum(dim=1)
 
 
 @torch.no_grad()

@@ -171,7 +171,6 @@ class TrainRecipe(Recipe):
         bool, Field(strict=True)
     ]  # 1 / log(1.10 + frequency), frequencies of the train side
     weight_decay: WeightDecay
-    distill: Probability  # share of a teacher's probabilities in what is learned; 0: the masks alone
     # per step, of the running mean of the weights that dev judges and that is kept; 0: the weights themselves.
     # At most 1 - 1 / (steps an epoch), to forget within an epoch: 0.998 over 100 steps an epoch was useless, its
     # running statistics fit no weights.

@@ -82,8 +82,6 @@ def train(
         raise TrainingError(
             f"training needs at least 2 train and 1 dev samples, found {len(samples)} and {len(dev)}"
         )
-    if recipe.distill and any(sample.probability is None for sample in samples):
-        raise ValueError(f"train.distill is {recipe.distill}: each sample needs a teacher's probability")
     devices = (device, *others)
     smallest = min(len(samples), *(p.batch for p in (recipe.phases.encoder, recipe.phases.full) if p.epochs))
     if smallest // len(devices) < 2:
@@ -212,7 +210,6 @@ def _train_phase(
         team=team,
         steps=steps,
         half=half,
-        distill=recipe.distill,
     )
     data.resize(phase.size)
     network = part_of(name, model)

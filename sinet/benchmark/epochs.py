@@ -74,7 +74,6 @@ def article(size: int, epochs: int, half: bool) -> TrainRecipe:
         precision="bfloat16" if half else "float32",
         class_weights=False,
         weight_decay=WeightDecay(depthwise=2e-4, convolution=2e-4, rest=2e-4),
-        distill=0,
         average_decay=0,
         evaluate_every=1,
         best_from=0.6,

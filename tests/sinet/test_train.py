@@ -314,7 +314,7 @@ def test_dev_is_judged_at_224_whatever_the_networks_size(dev: list[Sample]) -> N
 
 def test_the_label_of_the_encoder_is_the_nearest_neighbour() -> None:
     mask = torch.from_numpy(portrait(np.random.default_rng(0), 64, 64)[1])[None]
-    assert torch.equal(epoch_._label(mask, torch.zeros(1, 2, 8, 8)), mask[:, ::8, ::8])
+    assert torch.equal(epoch_._label(mask, torch.zeros(1, 2, 8, 8)), mask[:, ::8, ::8].long())
 
 
 @pytest.mark.parametrize(

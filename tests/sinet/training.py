@@ -82,7 +82,6 @@ def tiny_recipe(**changes: object) -> TrainRecipe:
         "precision": "float32",
         "class_weights": True,
         "weight_decay": {"depthwise": 0.0, "convolution": 2e-4, "rest": 2e-6},
-        "distill": 0.0,
         "average_decay": 0.5,
         "evaluate_every": 1,
         "best_from": 0.0,
