@@ -1,5 +1,6 @@
 """`python -m pipeline`: configure the recipe for one's own data, check folders before, and benchmarks."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -108,6 +109,7 @@ def benchmark_precision(
     out: Annotated[Path | None, typer.Option(help="folder for precision.csv and precision.svg")] = None,
 ) -> None:
     """The recipe of params.yaml in float32 and in bfloat16: loss curves, figures on dev, and time."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as stage train; see `sinet.device.use_all_cores`
     from pipeline.benchmark import precision
 
     precision.main(out)

@@ -41,6 +41,7 @@ def pictures_for(data: PortraitDataset, device: torch.device, team: Team = ALONE
     """In the memory of a GPU where they fit there, else drawn one by one."""
     if device.type != "cuda" or data.recipe is None:
         return DrawnPictures(data, device, team)
+    torch.cuda.empty_cache()  # what an earlier training left is free too
     free, _ = torch.cuda.mem_get_info(device)
     needed = ResidentPictures.bytes_needed(data)
     if needed <= ROOM * free:

@@ -1,7 +1,4 @@
-"""A network's forward and backward pass as CUDA graphs: SINet's hundreds of small kernels, launched at once.
-
-At a batch of 24 a GPU is done with each of them sooner than Python launches the next.
-"""
+"""A network's forward and backward pass as CUDA graphs: SINet's hundreds of small kernels, launched at once."""
 
 import gc
 from collections.abc import Iterator
@@ -23,7 +20,9 @@ def replayed(network: nn.Module, x: Tensor, half: bool) -> Iterator[None]:
         return
     before = {key: value.clone() for key, value in network.state_dict().items()}
     gc.collect()  # an earlier graph must not be destroyed while this one is recorded
-    # Recorded on the current device, whatever the tensors' own: on another one the graph would be empty.
+    # Recorded on the current device, whatever the tensors' own, and on the stream of the process's first recording: on
+    # another device the graph would be empty, and replay nothing.
+    torch.cuda.graph.default_capture_stream = None
     with (
         torch.cuda.device(x.device),
         torch.autocast("cuda", torch.bfloat16, enabled=half, cache_enabled=False),

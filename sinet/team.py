@@ -110,8 +110,10 @@ def team_of(devices: Sequence[torch.device], work: Callable[..., object], *argum
             distributed.destroy_process_group()
             while not others.join():
                 pass
-        except (_LostError, ProcessExitedException, ProcessRaisedException) as error:
+        except _LostError as error:
             raise TeamError(_lost(devices, _reason(others) or str(error))) from error
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            raise TeamError(_lost(devices, str(error))) from error
         finally:
             over.set()
             for process in others.processes:
@@ -161,6 +163,8 @@ def _follow(
     # torch asks for SIGINT at the leader's death, which a wait for NCCL does not see.
     with suppress(AttributeError):  # there is none but on Linux
         ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGKILL)
+    # Ctrl-C reaches all processes; the leader ends the others, and must not wait for one that went on its own.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     use_all_cores()
     torch.set_num_threads(max(1, cores() // len(devices)))
     # Bars and messages are the leader's. An error ends this process, and torch carries its text to the leader.

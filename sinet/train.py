@@ -74,7 +74,8 @@ def train(
     `start` are the first weights (`sinet.start.read_start`), else random ones. The folder must belong to this recipe,
     these samples and these weights alone (`sinet.checkpoint.run_hash`). The caller removes the checkpoint when the
     result is safe. Where no epoch is better on dev than `start`, that is the result, and a warning says so.
-    TrainingError where a side is empty, a batch is too small for the devices, or the loss is not a number.
+    Where one of these is lost and this process cannot get away from waiting for it, it ends. TrainingError where a side
+    is empty, a batch is too small for the devices, or the loss is not a number.
     """
     if (recipe.weights == NONE) != (start is None):
         raise ValueError(f"train.weights is {recipe.weights}: read it with sinet.start.read_start")

@@ -1,5 +1,6 @@
 """`python -m sinet benchmark`: measure what the README claims, on this machine."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -71,8 +72,10 @@ def epochs(
     half: Annotated[bool, typer.Option("--bfloat16", help="forward and backward in bfloat16")] = False,
 ) -> None:
     """Whole epochs of training on this machine's GPU or CPU (SINET_DEVICE), and what the article's 600 would take."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as stage train; see `use_all_cores`
     from sinet.benchmark import epochs as benchmark
     from sinet.device import DeviceError, choose_devices, use_all_cores
+    from sinet.epoch import TrainingError
 
     use_all_cores()
     try:
@@ -82,5 +85,7 @@ def epochs(
     epochs = epochs or (60 if devices[0].type == "cuda" else 3)
     try:
         print(benchmark.report(pictures, size, epochs, half, devices))
-    except ValueError as error:
+    except benchmark.TooShortError as error:
         raise typer.BadParameter(str(error), param_hint="--epochs") from error
+    except TrainingError as error:
+        raise typer.BadParameter(str(error)) from error

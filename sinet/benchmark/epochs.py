@@ -22,11 +22,15 @@ DEV = 100  # pictures
 HALVES = {"affine": 0.5, "colour_jitter": 0.5, "blur": 0.5, "noise": 0.5}
 
 
+class TooShortError(ValueError):
+    """More epochs took no longer than fewer."""
+
+
 def report(pictures: int, size: int, epochs: int, half: bool, devices: Sequence[torch.device]) -> str:
     """What `epochs` epochs of each phase take on `pictures` drawn portraits, beyond a run of one epoch of each.
 
-    A run of one epoch is taken twice: the first also reads the pictures and wakes a GPU up, and is what a whole run
-    starts with; the second is what the epochs are counted from.
+    A run of one epoch is taken twice: the first also wakes a GPU up, and is what a whole run starts with; the second is
+    what the epochs are counted from. TooShortError where that leaves nothing.
     """
     width = CACHE_SIDE * 3 // 4
     with tempfile.TemporaryDirectory() as folder:
@@ -37,7 +41,7 @@ def report(pictures: int, size: int, epochs: int, half: bool, devices: Sequence[
             for run, count in enumerate((1, 1, 1 + epochs))
         )
     if more <= once:
-        raise ValueError(
+        raise TooShortError(
             f"{epochs} more epochs took no longer ({more:.1f} s after {once:.1f} s); ask for more by --epochs"
         )
     each = (more - once) / epochs

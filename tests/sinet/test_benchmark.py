@@ -85,11 +85,20 @@ def test_epochs_that_took_no_time_are_no_figure(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("options", [[], ["--bfloat16"]])
 def test_epochs_trains(options: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, taken = epochs_benchmark._seconds, iter((1.0, 2.0, 4.0))
+    monkeypatch.setattr(epochs_benchmark, "_seconds", lambda *a: (seconds(*a), next(taken))[1])
     monkeypatch.setenv("SINET_DEVICE", "cpu")
-    done = command("epochs", "--pictures", 36, "--size", 32, "--epochs", 8, *options)
+    done = command("epochs", "--pictures", 36, "--size", 32, "--epochs", 1, *options)
     assert done.exit_code == 0, done.output
     assert f"batches of 36 and 24, {'bfloat16' if options else 'float32'}, judged on 36" in done.stdout
     assert processor() in done.stdout
+
+
+def test_epochs_on_more_devices_than_a_batch_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SINET_DEVICE", ",".join(["cpu"] * 13))
+    done = command("epochs", "--pictures", 36, "--size", 32)
+    assert done.exit_code == 2
+    assert "found a batch of" in done.output
 
 
 def test_epochs_on_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

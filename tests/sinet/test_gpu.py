@@ -1,5 +1,6 @@
 """On a GPU: pictures are made as on the CPU, a replayed step is a step, training goes the CPU's way."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_pictures_are_those_of_the_cpu(samples: list[Sample]) -> None:
     for (images, masks), (made, moved) in zip(here.batches(8), there.batches(8), strict=True):
         assert made.device.type == "cuda"
         off = (made.cpu().int() - images.int()).abs()  # a level rounded otherwise, brightened and sharpened
-        assert off.max() <= 6
+        assert off.max() <= 10
         assert off.float().mean() < 0.1
         assert (moved.cpu() != masks).float().mean() < 0.001
 
@@ -80,13 +81,19 @@ def test_a_replayed_pass_has_the_gradients_of_a_plain_one() -> None:
         assert (plain - other).abs().max().item() < 1e-3 * plain.abs().max().item() + floor
 
 
+@pytest.mark.usefixtures("exact")
 def test_a_recording_is_made_where_the_network_is() -> None:
     """Also where that is not the current device: there the recording would be empty, and every output the same."""
     last = torch.device("cuda", torch.cuda.device_count() - 1)
     network = SINet().to(last).train()
     x = torch.randn(4, 3, 64, 64, device=last)
-    with torch.cuda.device(0), replayed(network, x, half=False):
-        assert not torch.equal(network(x), network(x + 1))
+    other = SINet().to(GPU).train()
+    with replayed(other, x.to(GPU), half=False):  # the first recording of the process, perhaps
+        pass
+    with torch.no_grad():
+        wanted = deepcopy(network)(x)
+    with torch.cuda.device(0), replayed(network, torch.zeros_like(x), half=False):
+        assert torch.allclose(network(x), wanted, atol=1e-3)
 
 
 @pytest.mark.usefixtures("exact")
