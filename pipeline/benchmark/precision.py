@@ -4,23 +4,20 @@
 DIR` it leaves the loss of each epoch there as precision.csv and as curves, precision.svg. Nothing else is kept.
 """
 
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from pipeline.benchmark.runs import heading, row
+from pipeline.benchmark.runs import heading, judged, row, trained_aside
 from pipeline.errors import PipelineError
 from pipeline.figures import precision_curves
 from pipeline.params import load_params
 from pipeline.paths import DATASET
 from pipeline.records import read_records
 from pipeline.stage import write_text
-from pipeline.train import samples_of, seen, train
-from sinet.evaluate import evaluate
-from sinet.predict import Predictor
+from pipeline.train import samples_of, seen
 from sinet.recipe import NONE
 
 PRECISIONS: tuple[Literal["float32", "bfloat16"], ...] = ("float32", "bfloat16")
@@ -38,11 +35,9 @@ def main(out: Path | None) -> None:
     for precision in PRECISIONS:
         recipe = params.train.model_copy(update={"precision": precision, "weights": NONE})
         start = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-            trained = train(records, recipe, Path(folder))
+        trained = trained_aside(records, recipe)
         seconds = round(time.monotonic() - start)
-        scores = evaluate(Predictor(trained.model, trained.preprocessing), dev, params.evaluate).figures()
-        print(row(precision, seconds, [scores]), flush=True)
+        print(row(precision, seconds, [judged(trained, dev, params.evaluate)]), flush=True)
         curves += [
             {"precision": precision, **line, "epoch": number}
             for number, line in enumerate(trained.history, 1)

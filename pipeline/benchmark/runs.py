@@ -14,6 +14,7 @@ from sinet.evaluate import evaluate
 from sinet.model import SINet
 from sinet.predict import Predictor
 from sinet.recipe import NONE, EvaluateRecipe, Phases, TrainRecipe
+from sinet.train import Trained
 
 log = logging.getLogger("pipeline")
 
@@ -55,8 +56,17 @@ def figures(
     architecture: type[SINet] = SINet,
 ) -> Figures:
     """The four metrics, 0..1, of one training run on the samples `judged_on`."""
+    return judged(trained_aside(records, recipe, architecture), judged_on, measure)
+
+
+def trained_aside(records: pd.DataFrame, recipe: TrainRecipe, architecture: type[SINet] = SINet) -> Trained:
+    """One training run that starts anew and leaves no checkpoint."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        trained = train(records, recipe, Path(folder), architecture)
+        return train(records, recipe, Path(folder), architecture)
+
+
+def judged(trained: Trained, judged_on: Sequence[Sample], measure: EvaluateRecipe) -> Figures:
+    """The four metrics, 0..1, of a training's result on the samples `judged_on`."""
     return evaluate(Predictor(trained.model, trained.preprocessing), judged_on, measure).figures()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+import pytest
 from ruamel.yaml import YAML
 
 from annotations.lock import LockEntry
@@ -119,6 +120,17 @@ def write_tiny_params(root: Path) -> None:
     content = YAML().load(root / "params.yaml")
     content["train"] = tiny_recipe().model_dump(mode="json")
     YAML().dump(content, Path("params.yaml"))
+
+
+def enter_project(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, root: Path, sides: Sequence[str], labels: Sequence[str]
+) -> Path:
+    """Go to `folder`, on the CPU, with a params.yaml whose training takes seconds and the dataset of write_dataset."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SINET_DEVICE", "cpu")
+    write_tiny_params(root)
+    write_dataset(sides, labels)
+    return folder
 
 
 def write_dataset(sides: Sequence[str], labels: Sequence[str]) -> None:

@@ -18,18 +18,16 @@ from sinet.model import SINet
 from sinet.predict import Predictor
 from sinet.preprocess import STANDARD
 from sinet.recipe import TrainRecipe
-from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
+from tests.pipeline.dataset_inputs import enter_project, write_dataset
 from tests.sinet.training import tiny_recipe
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
     """A folder with params.yaml and a dataset of 6 train, 3 dev and 2 test pictures."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SINET_DEVICE", "cpu")
-    write_tiny_params(root)
-    write_dataset([*["train"] * 6, *["dev"] * 3, *["test"] * 2], ["human"] * 11)
-    return tmp_path
+    return enter_project(
+        tmp_path, monkeypatch, root, [*["train"] * 6, *["dev"] * 3, *["test"] * 2], ["human"] * 11
+    )
 
 
 def test_a_run_prints_a_row_a_variant_and_opens_no_test_picture(

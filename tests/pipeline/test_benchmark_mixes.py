@@ -8,7 +8,7 @@ from pipeline.benchmark import mixes, runs
 from pipeline.errors import PipelineError
 from pipeline.paths import DATASET
 from pipeline.records import read_records
-from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
+from tests.pipeline.dataset_inputs import enter_project, write_dataset
 from tests.sinet.training import tiny_recipe
 
 SIDES = [*["train"] * 6, *["dev"] * 3, *["test"] * 2]
@@ -18,11 +18,7 @@ LABELS = ["human", "human", "human", "crop", "pseudo", "pseudo", "human", "human
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
     """A folder with params.yaml and a dataset of 6 train, 3 dev and 2 test pictures of three kinds."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SINET_DEVICE", "cpu")
-    write_tiny_params(root)
-    write_dataset(SIDES, LABELS)
-    return tmp_path
+    return enter_project(tmp_path, monkeypatch, root, SIDES, LABELS)
 
 
 def test_mixes_grow_by_one_kind_and_share_dev(project: Path) -> None:

@@ -12,17 +12,15 @@ from pipeline.errors import PipelineError
 from pipeline.figures import precision_curves
 from pipeline.paths import DATASET
 from pipeline.records import read_records
-from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
+from tests.pipeline.dataset_inputs import enter_project, write_dataset
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
     """A folder with params.yaml and a dataset of 6 train, 3 dev and 2 test pictures."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SINET_DEVICE", "cpu")
-    write_tiny_params(root)
-    write_dataset([*["train"] * 6, *["dev"] * 3, *["test"] * 2], ["human"] * 11)
-    return tmp_path
+    return enter_project(
+        tmp_path, monkeypatch, root, [*["train"] * 6, *["dev"] * 3, *["test"] * 2], ["human"] * 11
+    )
 
 
 def test_a_run_trains_in_both_and_opens_no_test_picture(project: Path) -> None:

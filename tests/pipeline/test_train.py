@@ -27,7 +27,7 @@ from sinet.model import SINet
 from sinet.preprocess import Preprocessing
 from sinet.start import check_start, read_start
 from sinet.weights import WeightsCard, load, save
-from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
+from tests.pipeline.dataset_inputs import enter_project
 from tests.sinet.training import tiny_recipe
 
 SIDES = ["train"] * 8 + ["dev"] * 2 + ["test"] * 2
@@ -37,11 +37,7 @@ LABELS = ["human", "human", "crop", "crop", "reviewed", "reviewed", "pseudo", "p
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
     """A folder with params.yaml and a dataset of 8 train, 2 dev and 2 test pictures."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SINET_DEVICE", "cpu")
-    write_tiny_params(root)
-    write_dataset(SIDES, LABELS)
-    return tmp_path
+    return enter_project(tmp_path, monkeypatch, root, SIDES, LABELS)
 
 
 def test_what_the_stage_writes(project: Path) -> None:
