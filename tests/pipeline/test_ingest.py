@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -486,6 +487,27 @@ def test_params_that_matter_are_part_of_what_is_remembered(project):
     assert len(run().records) == 1
     assert reasons(run(params=PARAMS.model_copy(update={"min_side": 60}))) == {FIRST: "too_small"}
     assert len(run().records) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_pixels", 3000),
+        ("min_side", 60),
+        ("mask_threshold", 200),
+        ("min_foreground", 0.5),
+        ("max_foreground", 0.3),
+        ("max_undecided", 0.0),
+    ],
+)
+def test_another_value_of_a_param_is_not_answered_from_the_cache(project, name, value):
+    """Each of them can change a picture's mask or keep it out; a run that remembers says what a first run says."""
+    soft = cv2.GaussianBlur(person() * 255, (9, 9), 0)
+    portrait(project / "source", 1, mask=encode_png(soft))
+    before, changed = write(run()), PARAMS.model_copy(update={name: value})
+    remembered = write(run(params=changed))
+    shutil.rmtree(".cache")
+    assert remembered == write(run(params=changed)) != before
 
 
 def test_what_a_kill_left_is_swept_away(project):

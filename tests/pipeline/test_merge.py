@@ -101,6 +101,30 @@ def test_equal_pixels_are_one_record_and_the_test_side_wins(tmp_path: Path) -> N
     assert details["crop"].endswith(f"IoU of the masks {iou:.4f}")
 
 
+def test_a_picture_that_leaves_no_longer_joins_what_stood_at_its_two_sides(tmp_path: Path) -> None:
+    """A pseudo label that looks like a test and like a train picture, which do not look like one another."""
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    between = inputs.record(
+        tmp_path, inputs.portrait(900)[0], None, source="crawl", source_key="between", label="pseudo",
+        parent_id="c" * 16, parent_sha256="c" * 64, crop_box=BOX, uncertainty=0.0,
+    )  # fmt: skip
+    hashes = {row["id"]: np.full((2, 4), 0, np.uint64) for row in (rows[0], rows[20], between)}
+    hashes[rows[0]["id"]][:, 0] = (1 << 40) - 1  # 40 bits from the one between, 80 from the train picture
+    hashes[rows[20]["id"]][:, 1] = (1 << 40) - 1
+    records, rejected = stage.merge(
+        make_records(rows),
+        make_records([]),
+        make_records([between]),
+        {},
+        hashes,
+        params(unreviewed="include"),
+        SIDES,
+    )
+    assert reasons(rejected) == {"between": "leak_with_test"}
+    assert (records["cluster"] == records["id"]).all()
+    assert stage.summarise(records, rejected)["test_duplicates"] == 0
+
+
 @pytest.mark.parametrize(
     ("excluded", "out"),
     [

@@ -155,6 +155,10 @@ def test_look_alikes_share_a_slot():
     assert list(queue["priority"]) == [0.9, 0.5, 0.4, 0.3]
     judged = rank(records, {review_key(parent(0), BOX)}, only(10, 0), scene)
     assert list(judged["id"]) == [identity(2), identity(1), identity(3)]  # the scene has had its slot
+    # Also where the judged one was the less doubtful of the two.
+    judged = rank(records, {review_key(parent(1), BOX)}, only(10, 0), scene)
+    assert list(judged["id"]) == [identity(2), identity(0), identity(3)]
+    assert list(judged["priority"]) == [0.5, 0.45, 0.3]
 
 
 def draw_pictures(folder: Path, records: pd.DataFrame, alike: dict[str, int]) -> None:

@@ -16,6 +16,7 @@ from pipeline.records import (
     read_records,
     read_rejected,
     write_records,
+    write_rejected,
 )
 
 
@@ -57,6 +58,14 @@ def test_a_rejected_file_may_be_named_with_any_character(tmp_path: Path, end: st
     rejected = [Rejected("crawl", f"Icon{end}", "wrong_suffix", f"Icon{end} is no picture")] * 2
     write_records(tmp_path, make_records([]), rejected)
     assert read_rejected(tmp_path)["source_key"].tolist() == [f"Icon{end}"] * 2
+
+
+@pytest.mark.parametrize("word", ["NA", "", "nan", "null", "None", "N/A", "True", "1e5", "007", " x "])
+def test_a_rejected_file_may_be_named_as_nothing_or_a_number_is_written(tmp_path: Path, word: str) -> None:
+    write_rejected(tmp_path, [Rejected("crawl", word, "empty_file", word)])
+    assert read_rejected(tmp_path).to_dict("records") == [
+        {"source": "crawl", "source_key": word, "reason": "empty_file", "detail": word}
+    ]
 
 
 def test_no_records_at_all(tmp_path: Path) -> None:
@@ -101,6 +110,8 @@ def test_account_counts_and_stops() -> None:
     }
     with pytest.raises(PipelineError, match="10 items went in, but 8 records and 3 rejected came out"):
         account("crop", 10, 8, rejected, 0.3)
+    with pytest.raises(PipelineError, match="10 items went in, but 6 records and 3 rejected came out"):
+        account("crop", 10, 6, rejected, 0.3)  # one vanished
     with pytest.raises(
         PipelineError, match=r"3 of 10 items were rejected \(a 2, b 1\); at most 29%.*ingest\.max_reject_rate"
     ):

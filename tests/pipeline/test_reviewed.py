@@ -24,6 +24,12 @@ def crawl(tmp_path: Path) -> list[dict[str, object]]:
     return inputs.crawl(tmp_path / "crawl", 4)
 
 
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are cut in this process; starting one for each of several runs would take seconds."""
+    monkeypatch.setattr("pipeline.reviewed.map_images", lambda function, items, **_: map(function, items))
+
+
 def cut_all(tmp_path: Path, entries: list[LockEntry], crawl: list[dict[str, object]]) -> Reviewed:
     store = Store("merge", tmp_path / "cache")
     return cut_reviewed(entries, make_records(crawl), tmp_path / "cut", FILL, store, workers=1)
@@ -161,6 +167,38 @@ def test_cutting_again_takes_the_stored_result_and_gives_the_same_bytes(
     Path(str(crawl[0]["image"])).unlink()  # nobody opens it again
     cut_all(tmp_path, [entry], crawl)
     assert {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()} == before
+
+
+def test_a_corrected_review_has_its_new_mask_though_the_old_one_is_in_the_cache(
+    tmp_path: Path, crawl: list[dict[str, object]], here: None
+) -> None:
+    """The same picture and box, judged again: what was cut before must not stand for what people say today."""
+    first, second = np.zeros((80, 60), np.uint8), np.zeros((80, 60), np.uint8)
+    first[10:50, 10:50], second[20:70, 5:55] = 1, 1
+    for verdict, mask in (("accept", first), ("fix", second), ("fix", first)):
+        result = cut_all(tmp_path, [inputs.review(crawl[0], "5,5,65,85", verdict, mask)], crawl)
+        row = result.records.iloc[0]
+        assert row["review"] == verdict
+        assert np.array_equal(read_mask(Path(row["mask"])), mask)
+
+
+@pytest.mark.parametrize("changed", ["box", "picture", "fill"])
+def test_a_review_of_another_box_picture_or_fill_is_cut_anew(
+    tmp_path: Path, crawl: list[dict[str, object]], here: None, changed: str
+) -> None:
+    """Each with the mask of the one before, so that only the picture can tell them apart."""
+    mask, store = np.ones((80, 60), np.uint8), Store("merge", tmp_path / "cache")
+    entries = [inputs.review(crawl[0], "-5,5,55,85", "accept", mask)] * 2
+    fills = [FILL, 0 if changed == "fill" else FILL]
+    if changed != "fill":
+        at, box = (1, "-5,5,55,85") if changed == "picture" else (0, "-6,5,54,85")
+        entries[1] = inputs.review(crawl[at], box, "accept", mask)
+    for entry, fill in zip(entries, fills, strict=True):
+        found = cut_reviewed([entry], make_records(crawl), tmp_path / "cut", fill, store, workers=1).records
+        seed = 5001 if entry.parent_sha256 == crawl[1]["sha256"] else 5000
+        expected = cut(inputs.portrait(seed)[0], Box.parse(entry.crop_box), fill)
+        assert np.array_equal(read_image(Path(found.at[0, "image"])), expected)
+        assert found.at[0, "id"] == pixel_id(expected)
 
 
 def test_a_damaged_or_missing_lock_is_a_sentence(tmp_path: Path, crawl: list[dict[str, object]]) -> None:

@@ -151,6 +151,24 @@ def test_a_reviewed_mask_goes_where_its_photograph_is_but_not_to_a_published_tes
     assert records.loc[["a.jpg", "c.jpg"], "side"].tolist() == ["dev", "dev"]
 
 
+@pytest.mark.parametrize("first", [0, 5000])  # smaller or larger ids than those of the reviewed ones
+def test_unreviewed_masks_move_no_reviewed_one(first: int) -> None:
+    """An ablation with merge.unreviewed: include is measured on the dev and test sides of the run without."""
+
+    def of(label: str, start: int, clusters: list[int]) -> list[dict[str, Any]]:
+        more = {"label": label, "source": "crawl"}
+        rows = enumerate(clusters, start)
+        return [row(one, source_key=f"{label}{one}", cluster=f"{group:016x}", **more) for one, group in rows]
+
+    reviewed = of("reviewed", 1000, [*range(40), *range(0, 40, 3)])
+    without, _ = join(make_records(reviewed), dev_share=0.4, test_share=0.3)
+    pseudo = of("pseudo", first, [*range(0, 60, 2)])
+    records, _ = join(make_records(reviewed + pseudo), dev_share=0.4, test_share=0.3)
+    before = without.set_index("id")["side"]
+    pd.testing.assert_series_equal(records.set_index("id")["side"][before.index], before)
+    assert len(without) == len(reviewed) and set(before) == {"train", "dev", "test"}
+
+
 def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     placed = make_records([row(1, side="train"), row(2, side="dev"), row(3, side="test")])
     between = make_records([row(9, label="reviewed", source="crawl", source_key="x.jpg")])

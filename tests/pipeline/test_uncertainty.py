@@ -90,6 +90,13 @@ def small() -> np.ndarray:
     return mask
 
 
+def in_a_tall_portrait(top: int) -> np.ndarray:
+    """20 wide, 60 high: a person from row `top` to the lower edge, columns 6 to 13."""
+    mask = np.zeros((60, 20), np.uint8)
+    mask[top:, 6:14] = 1
+    return mask
+
+
 FACE = Box(8, 8, 12, 12)
 
 
@@ -104,6 +111,10 @@ FACE = Box(8, 8, 12, 12)
         (np.ones((20, 20), np.uint8), FACE, ["touches_every_border"]),
         (person(), Box(0, 8, 8, 16), ["face_not_covered"]),  # a quarter of it
         (person(), Box(30, 30, 40, 40), ["face_not_covered"]),  # outside the picture
+        (in_a_tall_portrait(30), Box(8, 34, 12, 40), []),  # lower than the picture is wide
+        (in_a_tall_portrait(44), Box(8, 34, 12, 40), ["face_not_covered"]),
+        (in_a_tall_portrait(30).T.copy(), Box(34, 8, 40, 12), []),  # further right than it is high
+        (in_a_tall_portrait(30), Box(8, 54, 12, 70), []),  # its part outside the picture does not count
     ],
 )
 def test_flags(mask: np.ndarray, face: Box, expected: list[str]) -> None:
