@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.lock import LockEntry, review_key, write_lock
+from annotations.random_slice import in_random_slice
 from pipeline.errors import PipelineError
 from pipeline.params import QueueParams
 from pipeline.queue import rank, summarise
@@ -99,6 +100,13 @@ def test_every_front_part_holds_its_share_of_random_ones(share: float):
         assert random[place - 1] >= min(int(place * share), chosen)
 
 
+def test_the_slice_is_the_one_that_the_gain_of_reviews_is_estimated_from():
+    records = pseudo(scattered(300))
+    queue = rank(records, set(), only(300, 0.2))
+    expected = {one for one in records["id"] if in_random_slice(one, 0.2)}
+    assert set(queue.loc[queue["reason"] == "random", "id"]) == expected
+
+
 def test_the_slice_is_a_fair_sample_of_all():
     records = pseudo(scattered(3000))
     queue = rank(records, set(), only(600, 0.2))
@@ -126,6 +134,11 @@ def test_order_of_the_records_does_not_matter():
     records, params = pseudo(scattered(50)), only(40, 0.2)
     mixed = records.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(rank(records, set(), params), rank(mixed, set(), params))
+    # Also where many are equally doubtful, apart or of one scene.
+    equal, scene = pseudo([0.5] * 60), {identity(number): "scene" for number in range(40)}
+    assert list(rank(equal.iloc[::-1], set(), only(60, 0))["id"]) == sorted(equal["id"])
+    mixed = equal.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(rank(equal, set(), params, scene), rank(mixed, set(), params, scene))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

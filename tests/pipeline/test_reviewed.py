@@ -40,6 +40,7 @@ def test_the_picture_is_cut_by_the_locked_box_and_gets_the_locked_mask(
     tmp_path: Path, crawl: list[dict[str, object]], box: str
 ) -> None:
     mask = np.random.default_rng(4).integers(0, 2, (Box.parse(box).height, Box.parse(box).width), np.uint8)
+    crawl[1] |= {"url": "https://example.org/1", "licence": "CC BY-NC 4.0", "retrieved_at": "2025-01-30"}
     entry = inputs.review(crawl[1], box, "accept", mask)
     result = cut_all(tmp_path, [entry], crawl)
 
@@ -55,6 +56,8 @@ def test_the_picture_is_cut_by_the_locked_box_and_gets_the_locked_mask(
     assert (row["parent_id"], row["parent_sha256"]) == (crawl[1]["id"], crawl[1]["sha256"])
     assert (row["label"], row["review"], row["crop_box"]) == ("reviewed", "accept", box)
     assert (row["source"], row["source_key"], row["author"]) == ("crawl", "1.jpg", "someone")
+    known = {"url": "https://example.org/1", "licence": "CC BY-NC 4.0", "retrieved_at": "2025-01-30"}
+    assert dict(row[list(known)]) == known  # without its licence, merge.licences_excluded would let it pass
     assert row["teacher"] == entry.teacher
     assert result.rejected == []
 
@@ -74,6 +77,7 @@ def test_a_review_of_a_file_that_gave_way_to_a_twin_is_one_of_the_twin(
     result = cut_all(tmp_path, [entry], crawl)
     assert result.rejected == []
     assert result.records[["source_key", "parent_id"]].values.tolist() == [["a-copy.png", crawl[1]["id"]]]
+    assert result.records[["sha256", "parent_sha256"]].values.tolist() == [[entry.parent_sha256] * 2]
     assert reviews_by_picture([entry], make_records(crawl)) == {"a" * 64: [entry]}
 
 
@@ -138,6 +142,9 @@ def test_a_mask_of_another_size_than_its_box_names_the_entry(
     entry = whole.model_copy(update={"crop_box": wrong.crop_box})
     with pytest.raises(PipelineError, match=f"review {entry.key}: expected a mask of 20x40 .* found 20x30"):
         cut_all(tmp_path, [entry], crawl)
+    lying = whole.model_copy(update={"crop_box": "0,0,30,20"})  # as many pixels
+    with pytest.raises(PipelineError, match=f"review {entry.key}: expected a mask of 30x20 .* found 20x30"):
+        cut_all(tmp_path, [lying], crawl)
 
 
 def test_equal_crops_of_two_reviews_are_one_record(tmp_path: Path) -> None:
@@ -153,9 +160,10 @@ def test_equal_crops_of_two_reviews_are_one_record(tmp_path: Path) -> None:
     result = cut_all(tmp_path, entries, [first, second])
     assert len(result.records) == 1
     assert [one.reason for one in result.rejected] == ["duplicate_pixels"]
-    assert sorted([Path(result.records.at[0, "image"]).stem, result.rejected[0].source_key]) == sorted(
-        entry.key for entry in entries
-    )
+    kept, left = sorted(entry.key for entry in entries)
+    assert (Path(result.records.at[0, "image"]).stem, result.rejected[0].source_key) == (kept, left)
+    again = cut_all(tmp_path, entries[::-1], [first, second])  # the order of the lock decides nothing
+    assert again.records.equals(result.records) and again.rejected == result.rejected
 
 
 def test_cutting_again_takes_the_stored_result_and_gives_the_same_bytes(

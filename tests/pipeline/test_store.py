@@ -86,7 +86,7 @@ Store("stage", Path(sys.argv[1])).put("ab12", Result({"x": 1}, {"image": b"123"}
 def test_a_second_writer_of_one_key_does_not_disturb_the_first(
     tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process stores the same result from beginning to end just before the first one gives its file the name."""
+    """Another process stores the same result as a whole, just before the first one gives its file the name."""
 
     def after_another_process(rename: Callable[..., None]) -> Callable[..., None]:
         def call(*arguments: object, **more: object) -> None:
