@@ -149,9 +149,14 @@ def test_portraits_become_records(project):
 def test_a_crawl_keeps_what_is_known_of_it(project):
     put(project / "source/a.jpg", jpeg(1))
     put(project / "source/b.png", saved(photograph(2)))
-    put(project / "source/s.csv", b"file,url,author\na.jpg,http://x,Ann\nb.png,,\n")
+    put(
+        project / "source/s.csv",
+        b"file,url,author,licence,date\na.jpg,http://x,Ann,CC BY 4.0,2025-01-30\nb.png,,,,\n",
+    )
     records = run("crawl").records.set_index("source_key")
-    assert records.loc["a.jpg", ["url", "author", "label"]].tolist() == ["http://x", "Ann", "none"]
+    known = {"url": "http://x", "author": "Ann", "licence": "CC BY 4.0", "retrieved_at": "2025-01-30"}
+    assert dict(records.loc["a.jpg", list(known)]) == known and records.at["a.jpg", "label"] == "none"
+    assert records.loc["b.png", list(known)].isna().all()
     assert records[["mask", "published_side"]].isna().all().all()
     assert records.loc["b.png", "image"].endswith(".png")
 
@@ -478,6 +483,20 @@ def test_a_second_run_decodes_nothing(project, monkeypatch):
     monkeypatch.setattr("pipeline.ingest.inspect", lambda *_, **__: pytest.fail("was decoded again"))
     assert write(run()) == first
     portrait(project / "source", 50, jpeg(50))
+    with pytest.raises(pytest.fail.Exception, match="decoded again"):
+        run()
+
+
+def test_what_another_version_found_or_under_another_suffix_is_looked_at_anew(project, monkeypatch):
+    portrait(portrait(project / "source", 1), 2, mask=matlab(mask=person()))
+    second = "images_data_crop/00002.jpg"
+    assert reasons(run()) == {second: "mask_not_an_image"}
+    mask = project / "source/GT_png/00002_mask.png"
+    put(project / "source/images_mask/00002_mask.mat", mask.read_bytes())
+    mask.unlink()
+    assert reasons(run()) == {}
+    monkeypatch.setattr("pipeline.ingest.VERSION", "of another decoder")
+    monkeypatch.setattr("pipeline.ingest.inspect", lambda *_, **__: pytest.fail("was decoded again"))
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         run()
 

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -183,6 +184,23 @@ def draw_pictures(folder: Path, records: pd.DataFrame, alike: dict[str, int]) ->
         (folder / str(row.image)).write_bytes(encode_png(np.kron(pixels, np.ones((8, 8, 1), np.uint8))))
 
 
+def photographs(numbers: Sequence[int]) -> pd.DataFrame:
+    """The crawl's records that the pseudo labels of these numbers were cut from."""
+    rows = [
+        {
+            "id": identity(-number - 1),
+            "source": "crawl",
+            "source_key": f"{number}.jpg",
+            "image": f"data/ingest/crawl/images/{number}.png",
+            "width": 64,
+            "height": 80,
+            "sha256": parent(number),
+        }
+        for number in numbers
+    ]
+    return make_records(rows)
+
+
 def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.queue"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -190,13 +208,17 @@ def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path: Path, root: Path):
     params = yaml.safe_load((root / "params.yaml").read_text())
-    params["queue"] = only(5, 0.5).model_dump()
+    params["queue"] = only(5, 0.5, gold_share=0.2).model_dump()
     params["reviews"] = {"path": "reviews"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     records = pseudo(scattered(6))
     write_records(tmp_path / "data/pseudo", records, [])
-    draw_pictures(tmp_path, records, {identity(4): 5, identity(5): 5})
-    write_records(tmp_path / "data/ingest/crawl", make_records([]), [])
+    draw_pictures(tmp_path, records, dict.fromkeys(map(identity, (1, 4, 5)), 5))
+    write_records(tmp_path / "data/dataset", photographs((200,)).assign(label="human", side="dev"), [])
+    crawl = photographs((0, 2, 3))
+    crawl.loc[crawl["sha256"] == parent(0), "twins"] = parent(100)
+    draw_pictures(tmp_path, crawl, {identity(-1): 9, identity(-3): 7, identity(-4): 7})
+    write_records(tmp_path / "data/ingest/crawl", crawl, [])
 
     done = run_stage(tmp_path)
     assert done.returncode == 1
@@ -207,8 +229,8 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
 
     mask = np.ones((80, 60), np.uint8)
     review = LockEntry.of(
-        parent_sha256=parent(0),
-        crop_box=BOX,
+        parent_sha256=parent(100),  # a file of the pixels of the first picture
+        crop_box="1,0,61,80",  # which a detector has since moved by a pixel
         shape=mask.shape,
         verdict="accept",
         mask=mask,
@@ -227,9 +249,11 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     assert contents[0] == contents[1]
     queue = pd.read_csv(tmp_path / "data/queue/queue.csv", dtype={"id": str})
     shared = dict(zip(queue["id"], queue["priority"], strict=True))
-    assert len(queue) == 5 and identity(0) not in set(queue["id"])
-    alike = records[records["id"].isin([identity(4), identity(5)])].sort_values("uncertainty")
-    assert shared[alike["id"].iloc[0]] == pytest.approx(alike["uncertainty"].iloc[0] / 2)
-    assert shared[alike["id"].iloc[1]] == pytest.approx(alike["uncertainty"].iloc[1])
+    assert len(queue) == 6 and identity(0) not in set(queue["id"])
+    assert list(queue.loc[queue["purpose"] == "gold", "id"]) == [identity(-201)]
+    for scene in ((1, 4, 5), (2, 3)):  # which look alike, and whose photographs do
+        alike = records[records["id"].isin(map(identity, scene))].sort_values("uncertainty", ascending=False)
+        expected = alike["uncertainty"].to_numpy() / np.arange(1, len(alike) + 1)
+        assert [shared[one] for one in alike["id"]] == pytest.approx(expected.tolist(), abs=1e-6)
     metrics = yaml.safe_load((tmp_path / "metrics/queue.json").read_text())
     assert (metrics["pseudo"], metrics["reviewed"], metrics["queued"], metrics["left_out"]) == (6, 1, 5, 0)

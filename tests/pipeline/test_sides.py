@@ -151,6 +151,15 @@ def test_a_reviewed_mask_goes_where_its_photograph_is_but_not_to_a_published_tes
     assert records.loc[["a.jpg", "c.jpg"], "side"].tolist() == ["dev", "dev"]
 
 
+def test_reviewed_masks_join_a_test_side_only_where_no_source_publishes_one() -> None:
+    alone = [row(one, label="reviewed", source="crawl", source_key=f"{one}.jpg") for one in range(1000, 1100)]
+    for published, sides in ((20, {"train", "dev"}), (0, {"train", "dev", "test"})):
+        placed, _ = split(make_records(table(40, test=published)), dev_share=0.2, test_share=0.2)
+        both = pd.concat([placed, make_records(alone)], ignore_index=True)
+        records, _ = join(both, dev_share=0.2, test_share=0.2)
+        assert set(records.loc[records["label"] == "reviewed", "side"]) == sides
+
+
 @pytest.mark.parametrize("first", [0, 5000])  # smaller or larger ids than those of the reviewed ones
 def test_unreviewed_masks_move_no_reviewed_one(first: int) -> None:
     """An ablation with merge.unreviewed: include is measured on the dev and test sides of the run without."""
@@ -177,6 +186,18 @@ def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     assert records["side"].tolist() == ["train", "dev", "test"]
     assert [(one.source_key, one.reason) for one in rejected] == [("x.jpg", "leak_with_test")]
     assert "0000000000000001 (train)" in rejected[0].detail
+
+
+@pytest.mark.parametrize("label", ["reviewed", "pseudo"])
+@pytest.mark.parametrize("sides", [("train", "dev"), ("train", "test"), ("dev", "test")])
+def test_between_any_two_sides_nothing_stays(sides: tuple[str, str], label: str) -> None:
+    placed = make_records([row(number, side=side) for number, side in enumerate(sides, 1)])
+    between = make_records([row(9, label=label, source="crawl", source_key="x.jpg")])
+    both = pd.concat([placed, between], ignore_index=True).assign(cluster="0" * 16)
+    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    assert records["side"].tolist() == list(sides)
+    assert [one.reason for one in rejected] == [f"leak_with_{sides[1]}"]
+    assert all(f"{number:016x} ({side})" in rejected[0].detail for number, side in enumerate(sides, 1))
 
 
 @pytest.mark.parametrize(
