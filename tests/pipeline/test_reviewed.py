@@ -8,7 +8,7 @@ import pytest
 from annotations.lock import LockEntry, review_key, write_lock
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
-from pipeline.judged import judged_keys, read_reviews, reviews_by_picture
+from pipeline.judged import judged_keys, read_reviews, review_of, reviews_by_picture
 from pipeline.portrait import cut
 from pipeline.records import make_records
 from pipeline.reviewed import Reviewed, check_orphans, cut_reviewed
@@ -98,6 +98,21 @@ def test_a_review_of_a_box_that_moved_a_little_still_judges_the_crop(crawl: list
     assert judged_keys(make_records(crops), reviews, 0.8) == {
         review_key(str(crawl[0]["sha256"]), "11,5,71,84")
     }
+
+
+def test_of_several_reviews_of_a_picture_the_one_of_the_nearest_box_judges(
+    crawl: list[dict[str, object]],
+) -> None:
+    boxes = ("0,0,40,40", "10,5,70,85", "14,5,74,85", "40,40,96,120")
+    entries = [inputs.review(crawl[0], box, "reject", None) for box in boxes]
+    crop = make_records(
+        [{**crawl[0], "parent_sha256": crawl[0]["sha256"], "crop_box": "11,5,71,85", "label": "pseudo"}]
+    ).iloc[0]
+    for order in (entries, entries[::-1]):
+        assert review_of(crop, order, 0.8) == entries[1]
+        assert review_of(crop, order, 0.99) is None
+    same = inputs.review(crawl[0], "11,5,71,85", "unsure", None)
+    assert review_of(crop, [*entries, same], 1.0) == same  # exactly the stated overlap is enough
 
 
 def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dict[str, object]]) -> None:

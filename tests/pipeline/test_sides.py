@@ -188,6 +188,16 @@ def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     assert "0000000000000001 (train)" in rejected[0].detail
 
 
+@pytest.mark.parametrize("side", ["dev", "test"])
+def test_an_unreviewed_mask_stands_on_no_side_that_is_measured(side: str) -> None:
+    """Also where no source publishes a test side."""
+    placed = make_records([row(1, side=side)])
+    guess = make_records([row(2, label="pseudo", source="crawl", source_key="x.jpg")])
+    both = pd.concat([placed, guess], ignore_index=True).assign(cluster="0" * 16)
+    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    assert len(records) == 1 and [one.reason for one in rejected] == [f"leak_with_{side}"]
+
+
 @pytest.mark.parametrize("label", ["reviewed", "pseudo"])
 @pytest.mark.parametrize("sides", [("train", "dev"), ("train", "test"), ("dev", "test")])
 def test_between_any_two_sides_nothing_stays(sides: tuple[str, str], label: str) -> None:
