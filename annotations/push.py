@@ -84,10 +84,9 @@ def find_project(client: Client, title: str, label_config: str, update_config: b
     found = client.projects(title)
     if not found:
         made = client.create_project(title, label_config, INSTRUCTION)
-        found = client.projects(title)
-        if len(found) > 1 and found[0].id != made.id:
-            client.delete_project(made)  # another sender was first; ours is empty
-            found = found[:1]
+        found = client.projects(title)[:1]
+        if found[0].id != made.id:
+            client.delete_project(made)  # another sender was first, and ours is empty
     if len(found) > 1:
         numbers = ", ".join(str(project.id) for project in found)
         raise ReviewError(
