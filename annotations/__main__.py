@@ -60,13 +60,15 @@ def status(
     from annotations.session import open_session, sources, the_project
     from annotations.settle import settle
     from annotations.status import describe, describe_quality
+    from annotations.voices import with_voices
 
     session = open_session()
     project = the_project(session)
-    reading = read_export(session.client.export(project))
+    judged = read_judged(session.settings.lock)
+    reading = with_voices(read_export(session.client.export(project)), judged)
     settled = settle(reading, read_locked(session.settings.lock))
     print("\n".join(describe(reading, settled, session.settings.random_share)))
-    print("\n".join(["at the last pull:", *describe_quality(judgements(read_judged(session.settings.lock)))]))
+    print("\n".join(["at the last pull:", *describe_quality(judgements(judged))]))
     if not check:
         return
     from annotations.import_files import read_tasks, written

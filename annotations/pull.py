@@ -26,6 +26,7 @@ from annotations.judgements import JudgedTask, read_judgements, write_judgements
 from annotations.lock import LockEntry, LockError, read_lock, write_lock
 from annotations.session import Session, the_project
 from annotations.settle import Conflict, Drift, Settled, settle, to_do, update
+from annotations.voices import with_voices
 
 log = logging.getLogger("annotations")
 
@@ -35,12 +36,12 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     content = session.client.export(the_project(session))
     saved = save_export(session.installation.exports, content, datetime.now(UTC))
     log.info("saved the server's export as %s", saved)
-    reading = read_export(content)
     lock = session.settings.lock
-    locked = read_locked(lock)
+    locked, before = read_locked(lock), read_judged(lock)
+    reading = with_voices(read_export(content), [task for task in before if task.key not in forget])
     settled = settle(reading, [entry for entry in locked if entry.key not in forget])
     drift = update(locked, reading, settled, keep, forget)
-    judged = collect(read_judged(lock), reading, partial(proposal, session.client), forget)
+    judged = collect(before, reading, partial(proposal, session.client), forget)
     if drift.lost:
         raise ReviewError(_loss(drift.lost, saved))
     write_second_round(session.client, session.installation, settled.conflicts.values())
@@ -96,6 +97,7 @@ def report(drift: Drift, reading: Reading, settled: Settled) -> list[str]:
         f"{len(drift.added)} new, {len(drift.updated)} changed, {len(drift.unchanged)} as before, "
         f"{len(drift.elsewhere)} not on this server (kept)"
     ]
+    lines += _first(reading.notes)
     lines += [f"changed since the lock: {key}" for key in drift.updated]
     lines += [f"forgotten: {key}" for key in drift.forgotten]
     lines += [
@@ -107,6 +109,11 @@ def report(drift: Drift, reading: Reading, settled: Settled) -> list[str]:
         f"{left.waiting} wait for a review, {left.skipped} of them skipped and {left.begun} begun but not submitted"
     )
     return lines
+
+
+def _first(notes: Sequence[str], shown: int = 10) -> list[str]:
+    rest = len(notes) - shown
+    return [*notes[:shown], f"... and {rest} more like these"] if rest > 0 else list(notes)
 
 
 def write_second_round(client: Client, installation: Installation, conflicts: Iterable[Conflict]) -> None:
@@ -151,6 +158,7 @@ def _loss(keys: Sequence[str], saved: Path) -> str:
     named = ", ".join(list(keys[:10]) + ["..."] * (len(keys) > 10))
     return (
         f"nothing was written: {len(keys)} reviews of the lock have their task on this server but no review any "
-        f"more: {named}. They were deleted there, or this is another server (its export is {saved}). Pull with "
-        "--keep to keep the locked ones, or with --forget KEY to drop one for good"
+        f"more of who gave them: {named}. They were deleted there, or written over by somebody else, or this is "
+        f"another server (its export is {saved}). Pull with --keep to keep the locked ones, or with --forget KEY to "
+        "drop one for good"
     )
