@@ -71,6 +71,7 @@ def status(
         return
     from annotations.import_files import read_tasks, written
     from annotations.push import without_masks
+    from annotations.served import look
     from annotations.settings import PUSH
     from annotations.status import damage
     from annotations.tasks import LABEL_CONFIG
@@ -81,7 +82,8 @@ def status(
     if PUSH not in folders:  # a review that was restored where the recipe has not run
         print(f"{PUSH} holds no import files: what is missing on the server cannot be seen from here")
     tasks = without_masks(task for folder in folders for task in read_tasks(folder))
-    found = damage(tasks, session.client.heads(project), reading, configs, pictures)
+    heads = session.client.heads(project)
+    found = damage(tasks, heads, reading, configs, pictures) + look(session.client, project, heads)
     print("\n".join(found) if found else "no damage found")
     raise typer.Exit(1 if found else 0)
 

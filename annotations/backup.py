@@ -10,13 +10,14 @@ import sqlite3
 import tarfile
 import tempfile
 from contextlib import closing
+from fnmatch import fnmatch
 from pathlib import Path
 
 from annotations.errors import ReviewError
 from annotations.installation import Installation
 
 _DATABASE = "label_studio.sqlite3"
-_LEFT_OUT = ("server.json", "server.log", "push.lock", "review.lock")
+_LEFT_OUT = ("server.json", "server*.log", "push.lock", "review.lock", "*.tmp")
 
 
 def backup(installation: Installation, file: Path) -> None:
@@ -40,7 +41,8 @@ def backup(installation: Installation, file: Path) -> None:
             archive.add(copy, f"database/{_DATABASE}")
             for path in sorted(installation.folder.rglob("*")):
                 name = path.relative_to(installation.folder).as_posix()
-                if path.is_file() and name not in _LEFT_OUT and not name.startswith(f"database/{_DATABASE}"):
+                left_out = any(fnmatch(name, pattern) for pattern in (*_LEFT_OUT, f"database/{_DATABASE}*"))
+                if path.is_file() and not left_out:
                     archive.add(path, name)
         temporary.replace(file)
     finally:

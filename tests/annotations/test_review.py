@@ -122,7 +122,7 @@ def test_a_half_done_review_is_stopped_backed_up_and_carried_on_elsewhere(
     annotations(elsewhere, "restore", str(tmp_path / "review.tar.gz"))
     third = Reviewing(elsewhere)
     try:
-        assert "Nothing new is sent" in third.text() and "the project has 6 tasks" in third.text()
+        assert "Nothing new is sent" in third.text() and "The project has 6 tasks" in third.text()
         assert "reviews holds 3 reviews" in annotations(elsewhere, "pull")
         assert read_lock(elsewhere / "reviews") == read_lock(here / "reviews")
         state = annotations(elsewhere, "status", "--check")

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from annotations import installation as installations
 from annotations import review as reviews
 from annotations.__main__ import app
-from annotations.client import Project
+from annotations.client import Client, Project
 from annotations.errors import ReviewError
 from annotations.exported import read_export
 from annotations.import_files import publish, served, with_addresses
@@ -78,7 +79,8 @@ def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
         return Project(1, "portraits", ""), Sent(0, 0, 0, 0)
 
     monkeypatch.setattr(Installation, "running", lambda self: Running(1, "http://127.0.0.1:8080"))
-    monkeypatch.setattr(reviews, "healthy", lambda url: True)
+    monkeypatch.setattr(installations, "healthy", lambda url: True)
+    monkeypatch.setattr(Client, "heads", lambda self, project: [])
     monkeypatch.setattr(reviews, "send", send)
     done = CliRunner().invoke(app, ["review", *more])
     assert done.exit_code == 0, done.output
