@@ -107,11 +107,20 @@ def simulate(
 
 
 @app.command()
-def review(update_config: UpdateConfig = False) -> None:
+def review(
+    update_config: UpdateConfig = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="start nothing, only say what is missing; exit code 1 if anything")
+    ] = False,
+) -> None:
     """Start this machine's Label Studio with the queue in it; Ctrl-C stops it."""
+    from annotations.review import ready as look
     from annotations.review import review as run
 
-    run(update_config=update_config)
+    if ready:
+        look()
+    else:
+        run(update_config=update_config)
 
 
 @app.command()

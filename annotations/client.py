@@ -328,7 +328,7 @@ class Client:
         """Ask for the next task as Label All Tasks does; None where the server has none for this key's user.
 
         The server locks what it serves for the asker, so that it is given back at once, which it does only where a
-        task is answered: it gets a skip, and loses it again.
+        task is answered: it gets a skip, and loses it again. What stays is that this key's user wrote it last.
         """
         with self._asking("ask for the next task"):
             try:

@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 from xml.etree import ElementTree
 
 from tqdm import tqdm
@@ -179,29 +178,27 @@ def _show(
 ) -> None:
     """Make the masks visible, and the order that of the scores; where all is well it costs two requests."""
     serving = client.serving(project)
-    known = next((head for head in heads if head.version and head.predictions), None)
-    if serving != SERVING and known is not None:
-        _mend(client, known, None, [])  # the server takes no version that it has no prediction of
+    # The server takes no version that it has no prediction of: of one task it gets it first.
+    if serving != SERVING and any(_mend(client, head, None) for head in heads if head.version):
         client.set_serving(project, SERVING)
         log.info(
             "project %d served its tasks by %s; now as a review needs it, by %s", project.id, serving, SERVING
         )
     changes = misplaced(wanted, heads, client.scores(project))
     mended = [head for head in heads if head.id in changes]
-    bare = {head.version for head in mended if not head.predictions}
-    masks = (shown(task) for task in tasks if _version(task) in bare)
-    lost = {_version(task): task["predictions"] for task in masks} if bare else {}
-    for head in tqdm(mended, desc="order", unit="task", disable=len(mended) < BATCH):
-        _mend(client, head, changes[head.id], lost.get(head.version, []))
+    each = tqdm(mended, desc="order", unit="task", disable=len(mended) < BATCH)
+    bare = {head.version: head.id for head in each if not _mend(client, head, changes[head.id])}
+    for task in tasks if bare else ():
+        for prediction in shown(task)["predictions"] if _version(task) in bare else ():
+            client.add_prediction(bare[_version(task)], prediction)
 
 
-def _mend(client: Client, head: TaskHead, score: float | None, lost: list[dict[str, Any]]) -> None:
-    """Give the task's predictions the version that is shown, and the score; `lost`: what it had where it has none."""
+def _mend(client: Client, head: TaskHead, score: float | None) -> bool:
+    """Give the task's predictions the version that is shown, and the score; False where it has lost them."""
     there = client.predictions(head.id)
     for one in there:
         client.change_prediction(int(one["id"]), MODEL_VERSION, one["score"] if score is None else score)
-    for one in lost if not there else ():
-        client.add_prediction(head.id, one)
+    return bool(there)
 
 
 def _send(client: Client, project: Project, tasks: Iterable[Task], batch: int) -> DoubtfulError | None:

@@ -30,15 +30,8 @@ def review(
 
     With `update_config` this checkout's labelling interface replaces that of a review begun with another one.
     """
-    settings = read_settings()
-    if not on_this_machine(settings.url):
-        raise ReviewError(
-            f"label_studio.url is {settings.url}, which is not this machine: `python -m annotations push` sends the "
-            "queue there, and curators log in there"
-        )
+    address = ready(folder)
     installation = Installation(folder)
-    if not written(PUSH) and not any(installation.database.glob("*.sqlite3")):
-        raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
     installation.prepare()
     with (folder / "review.lock").open("w") as lock:
         if not _locked(lock) or installation.running() is not None:
@@ -46,7 +39,20 @@ def review(
             _push_and_show(installation, show, update_config)
             show("It was running already; Ctrl-C there or `make review-stop` stops it.")
             return
-        _run(installation, urlsplit(settings.url).port or _PORT, show, update_config)
+        _run(installation, urlsplit(address).port or _PORT, show, update_config)
+
+
+def ready(folder: Path = REVIEW_DATA) -> str:
+    """The address of the review here; ReviewError where the server is another machine's, or nothing is to review."""
+    address = read_settings().url
+    if not on_this_machine(address):
+        raise ReviewError(
+            f"label_studio.url is {address}, which is not this machine: `python -m annotations push` sends the "
+            "queue there, and curators log in there"
+        )
+    if not written(PUSH) and not any(Installation(folder).database.glob("*.sqlite3")):
+        raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
+    return address
 
 
 def stop(folder: Path = REVIEW_DATA) -> bool:
@@ -58,7 +64,7 @@ def _run(installation: Installation, port: int, show: Callable[[str], None], upd
     python = server_python()
     if python is None:
         raise ReviewError(
-            "expected Label Studio in an environment of its own, found none; `make label-studio` installs it (1 GB), "
+            "expected Label Studio in an environment of its own, found none; `make label-studio` installs it (996 MB), "
             "or LABEL_STUDIO_PYTHON names the python of another one"
         )
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with SIGINT ignored

@@ -87,6 +87,19 @@ def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
     assert asked == [bool(more)]
 
 
+def test_nothing_is_installed_for_a_review_that_is_elsewhere_or_empty(params: Path):
+    asked = CliRunner().invoke(app, ["review", "--ready"])
+    assert "which is not this machine: `python -m annotations push`" in str(asked.exception)
+    text = (params / "params.yaml").read_text()
+    (params / "params.yaml").write_text(text.replace("https://labels.example.org/", "http://127.0.0.1:8080"))
+    asked = CliRunner().invoke(app, ["review", "--ready"])
+    assert "nothing to review yet" in str(asked.exception)
+    PUSH.mkdir(parents=True)
+    (PUSH / "receipt.json").write_text("{}")
+    assert CliRunner().invoke(app, ["review", "--ready"]).exit_code == 0
+    assert not Path("review-data").exists()
+
+
 def test_another_interface_on_the_server_says_how_it_is_replaced():
     class Server:
         url = "http://127.0.0.1:8080"
