@@ -25,7 +25,8 @@ def backup(installation: Installation, file: Path) -> None:
     database = installation.database / _DATABASE
     if not database.is_file():
         raise ReviewError(
-            f"expected a review in {installation.folder}, found no database; `make review` makes one"
+            f"expected a review in {installation.folder}, found no database; `make review` makes one "
+            "(a review on a team's server is kept by who runs that)"
         )
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
