@@ -38,7 +38,10 @@ test: compiler install browser label-studio  ## run all tests (about 25 minutes 
 test-fast: install  ## leave out the slow tests and the real photographs (about 10 minutes)
 	python -m pytest -m 'not slow and not real_data'
 
-review: install label-studio  ## review masks in Label Studio on this machine; Ctrl-C stops it
+# What there is to review is looked at before anything large is installed for it.
+review: install  ## review masks in Label Studio on this machine; Ctrl-C stops it
+	@python -m annotations review --ready
+	@$(MAKE) --no-print-directory label-studio
 	@exec python -m annotations review
 
 review-stop: install  ## stop it from another terminal
@@ -55,11 +58,11 @@ review-restore: install  ## FILE=review.tar.gz goes on with it on this machine
 	@$(if $(FILE),,echo 'say from where: make review-restore FILE=review.tar.gz'; exit 1)
 	@python -m annotations restore "$$FILE"
 
-# Label Studio pins a Django and an OpenCV of its own, so that it has an environment of its own (600 MB).
+# Label Studio pins a Django and an OpenCV of its own, so that it has an environment of its own (996 MB).
 label-studio: .cache/label-studio-venv/.installed
 
 .cache/label-studio-venv/.installed: annotations/server-constraints.txt
-	@echo 'Installing Label Studio into .cache/label-studio-venv (once; about two minutes) ...'
+	@echo 'Installing Label Studio into .cache/label-studio-venv (once; 996 MB, about two minutes) ...'
 	@$(PYTHON) -m venv .cache/label-studio-venv
 	@.cache/label-studio-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< label-studio
 	@touch $@

@@ -73,6 +73,7 @@ def status(
         return
     from annotations.import_files import read_tasks, written
     from annotations.push import without_masks
+    from annotations.served import look
     from annotations.settings import PUSH
     from annotations.status import damage
     from annotations.tasks import LABEL_CONFIG
@@ -83,7 +84,8 @@ def status(
     if PUSH not in folders:  # a review that was restored where the recipe has not run
         print(f"{PUSH} holds no import files: what is missing on the server cannot be seen from here")
     tasks = without_masks(task for folder in folders for task in read_tasks(folder))
-    found = damage(tasks, session.client.heads(project), reading, configs, pictures)
+    heads = session.client.heads(project)
+    found = damage(tasks, heads, reading, configs, pictures) + look(session.client, project, heads)
     print("\n".join(found) if found else "no damage found")
     raise typer.Exit(1 if found else 0)
 
@@ -107,11 +109,20 @@ def simulate(
 
 
 @app.command()
-def review(update_config: UpdateConfig = False) -> None:
+def review(
+    update_config: UpdateConfig = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="start nothing, only say what is missing; exit code 1 if anything")
+    ] = False,
+) -> None:
     """Start this machine's Label Studio with the queue in it; Ctrl-C stops it."""
+    from annotations.review import ready as look
     from annotations.review import review as run
 
-    run(update_config=update_config)
+    if ready:
+        look()
+    else:
+        run(update_config=update_config)
 
 
 @app.command()

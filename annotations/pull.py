@@ -26,6 +26,7 @@ from annotations.judgements import JudgedTask, read_judgements, write_judgements
 from annotations.lock import LockEntry, LockError, read_lock, write_lock
 from annotations.session import Session, the_project
 from annotations.settle import Conflict, Drift, Settled, settle, to_do, update
+from annotations.tasks import MODEL_VERSION
 from annotations.voices import with_voices
 
 log = logging.getLogger("annotations")
@@ -124,7 +125,7 @@ def write_second_round(client: Client, installation: Installation, conflicts: It
     for conflict in conflicts:
         version = round_version(conflict)
         path = folder / f"{version}.json"
-        wanted[path] = path.read_bytes() if path.exists() else _second_task(client, conflict, version)
+        wanted[path] = _written(path) or _second_task(client, conflict, version)
     for path, content in wanted.items():
         path.write_bytes(content)
     for path in set(folder.glob("*.json")) - wanted.keys():
@@ -143,15 +144,23 @@ def again(task: dict[str, Any], version: str, conflict: Conflict) -> Task:
     about = re.sub(r"^second round, .*? reviews · ", "", str(task["data"].get("about", "")))
     data["about"] = f"second round, {len(conflict.reviews)} reviews · {about}"
     predictions = [
-        {"model_version": one.get("model_version"), "score": 0.0, "result": one["result"]}
-        for one in task["predictions"]
+        {"model_version": MODEL_VERSION, "score": 0.0, "result": one["result"]} for one in task["predictions"]
     ]
     return {"data": data, "predictions": predictions}
 
 
+def _written(path: Path) -> bytes | None:
+    """A second round's task as it was written before; None where it is not there, or has no mask to show."""
+    content = path.read_bytes() if path.exists() else None
+    return content if content and json.loads(content)["predictions"] else None
+
+
 def _second_task(client: Client, conflict: Conflict, version: str) -> bytes:
-    newest = max(review.subject.task for review in conflict.reviews)
-    return json.dumps(again(client.task(newest), version, conflict), sort_keys=True).encode()
+    """The newest task of the conflict that has its mask; an earlier second round may have been sent without."""
+    numbers = sorted({review.subject.task for review in conflict.reviews}, reverse=True)
+    tasks = [client.task(number) for number in numbers]
+    chosen = next((task for task in tasks if task["predictions"]), tasks[0])
+    return json.dumps(again(chosen, version, conflict), sort_keys=True).encode()
 
 
 def _loss(keys: Sequence[str], saved: Path) -> str:

@@ -14,14 +14,14 @@ import pytest
 from annotations.brush import Array, regions_to_mask
 from annotations.client import Client, Project, ServerError
 from annotations.errors import ReviewError
-from annotations.import_files import read_tasks
+from annotations.import_files import read_tasks, served
 from annotations.installation import Installation
 from annotations.judgements import JudgedTask, read_judgements
 from annotations.pull import pull
 from annotations.push import find_project, push
 from annotations.session import Session, open_session, send, the_project
 from annotations.settings import SECOND_LOOK, SHELF
-from annotations.tasks import LABEL_CONFIG, Candidate
+from annotations.tasks import LABEL_CONFIG, MODEL_VERSION, Candidate
 from pipeline.params import load_params
 from pipeline.push import Item, write_push
 from pipeline.store import Store
@@ -61,7 +61,10 @@ def test_every_task_arrives_once_as_it_was_written(installation: Installation, w
         mask = read_mask(work / f"data/pseudo/masks/{task['data']['id']}.png")
         (prediction,) = task["predictions"]
         assert np.array_equal(regions_to_mask(prediction["result"], *mask.shape), mask)
-        assert prediction["model_version"] == before["data"]["teacher"]
+        assert prediction["model_version"] == MODEL_VERSION and task["data"] == {
+            **before["data"],
+            **served(before),
+        }
         assert len(prediction["result"]) == int(mask.any())
         scores.append(prediction["score"])
     assert scores == sorted(scores) and len(set(scores)) == 6
@@ -210,7 +213,7 @@ def team(installation: Installation, work: Path) -> Session:
 
 def test_a_teams_server_gets_the_pictures_by_upload_once(team: Session, work: Path):
     project, sent = send(team)
-    assert sent.sent == 6 and team.client.storage_paths(project) == []
+    assert sent.sent == 6 and team.client.folders(project) == []
     (shelf,) = team.client.projects(SHELF)
     files = team.client.uploads(shelf)
     assert len(files) == 6 * 3 + 1, "three pictures a task, and the guidelines"
