@@ -10,6 +10,7 @@ from pipeline import configure as configuring
 from pipeline.errors import PipelineError
 from pipeline.paths import SINET
 from sinet.benchmark.command import Size
+from sinet.terminal import always_printable
 
 Images = Annotated[int, typer.Option(min=1, help="image steps of each run")]
 Seeds = Annotated[int, typer.Option(min=1, help="runs of each line")]
@@ -144,6 +145,7 @@ def benchmark_review(
 
 def main() -> None:
     """Run the command line; a PipelineError is one sentence and exit code 1."""
+    always_printable()
     try:
         app()
     except PipelineError as error:

@@ -12,6 +12,7 @@ import typer
 from sinet.benchmark.command import app as benchmark
 from sinet.files import Existing
 from sinet.recipe import EvaluateRecipe
+from sinet.terminal import always_printable, reason
 
 if TYPE_CHECKING:
     from sinet.onnx_file import OnnxPredictor
@@ -59,6 +60,7 @@ def predict(
 
     OUT/STEM.png for a picture (an animation's first frame), OUT/STEM.mp4 for a video, OUT/camera0.mp4 for camera 0.
     With --background OUT/STEM.background.png or .mp4 too. Pictures of one stem keep their suffix: hopper.jpg.png.
+    Videos are H.264 and keep their times and their sound.
 
     A file that is there already is not touched, unless --existing says so: skip does what an earlier run left undone,
     by the files' names alone.
@@ -66,7 +68,8 @@ def predict(
     from sinet import apply, files
     from sinet.compose import BackgroundError, Picture, Transparent, parse_background
     from sinet.device import DeviceError
-    from sinet.video import VideoError, record
+    from sinet.footage import VideoError
+    from sinet.video import record
     from sinet.weights import WeightsError
 
     with _told("predict", files.InputError, BackgroundError, DeviceError, VideoError, WeightsError):
@@ -279,8 +282,8 @@ def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
         yield
     except expected as error:
         sentence = str(error)
-        if isinstance(error, OSError) and error.filename is not None:
-            sentence = f"{error.filename}: {error.strerror}"
+        if isinstance(error, OSError) and error.errno is not None:
+            sentence = f"{error.filename}: {reason(error)}" if error.filename is not None else reason(error)
         print(f"sinet {command}: {sentence}", file=sys.stderr)
         raise typer.Exit(1) from error
 
@@ -327,4 +330,5 @@ def _lines(path: Path) -> list[str]:
 
 
 if __name__ == "__main__":
+    always_printable()
     app()

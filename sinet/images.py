@@ -57,6 +57,15 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Array:
     return decode(data, max_pixels).pixels
 
 
+def picture_pixels(picture: Image.Image) -> Array:
+    """A picture of Pillow's as `decode_image` makes it of the file; ImageError where its file is damaged."""
+    try:
+        picture.load()
+        return upright(_rgb(picture), _orientation(picture))
+    except Exception as error:  # as in _loaded
+        raise ImageError("truncated", f"the picture ends early or is damaged: {error}") from error
+
+
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """decode_image, and with it what the file was like."""
     with _loaded(data, max_pixels) as (image, orientation):
