@@ -11,7 +11,7 @@ import typer
 
 from sinet.benchmark.command import app as benchmark
 from sinet.files import Existing
-from sinet.recipe import EvaluateRecipe
+from sinet.recipe import EvaluateRecipe, MaskClasses
 from sinet.terminal import always_printable, reason
 
 if TYPE_CHECKING:
@@ -132,6 +132,17 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="go on where a picture or a mask is missing")
     ] = False,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="of --masks that are label images: the levels that are person, as 1,13-15 or '#ff0000'",
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(metavar="LEVELS", help="and all other levels, those that are ignored included"),
+    ] = None,
 ) -> None:
     """Measure weights on pairs of files: foreground IoU, two-class mIoU, boundary F1, IoU at native size.
 
@@ -145,6 +156,7 @@ def evaluate(
         judged = images or predicted
         if judged is None or (predicted is not None and (images is not None or weights is not None)):
             raise evaluating.EvaluateError("expected --images (with --weights, or without), or --predicted")
+        classes = _classes(person, background)
         samples, unmatched = evaluating.pair(judged, masks, lines)
         for line in unmatched:
             print(f"unmatched: {line}", file=sys.stderr)
@@ -155,9 +167,9 @@ def evaluate(
         predictor = None if predicted else _measured(weights)
         _check_writable(out)  # now: measuring takes minutes
         if predictor is None:
-            evaluation = evaluating.evaluate_masks(samples, PROTOCOL)
+            evaluation = evaluating.evaluate_masks(samples, PROTOCOL, classes)
         else:
-            evaluation = evaluating.evaluate(predictor, samples, PROTOCOL)
+            evaluation = evaluating.evaluate(predictor, samples, PROTOCOL, classes)
         figures = evaluation.figures()
         content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
         out.write_text(json.dumps(content, indent=2) + "\n")
@@ -306,6 +318,34 @@ def _measured(weights: Path | None) -> "Predictor | OnnxPredictor":
     return sinet.load(weights)
 
 
+def _classes(person: str | None, background: str | None) -> MaskClasses | None:
+    """The levels that two options name; EvaluateError where only one is given, or one cannot be read."""
+    from pydantic import ValidationError
+
+    from sinet.evaluate import EvaluateError
+
+    if person is None and background is None:
+        return None
+    try:
+        return MaskClasses(person=_levels(person), background=_levels(background))
+    except ValidationError as error:
+        raise EvaluateError(
+            f"--person {person} --background {background}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+        ) from error
+
+
+def _levels(text: str | None) -> tuple[int | str, ...]:
+    """The levels of `0,13-15` or `#ff0000,#00ff00`; what is neither stays text, which MaskClasses refuses."""
+    levels: list[int | str] = []
+    for part in filter(None, (one.strip() for one in (text or "").split(","))):
+        first, _, last = part.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            levels += range(int(first), min(int(last or first), 65536) + 1)
+        else:
+            levels.append(part)
+    return tuple(levels)
+
+
 def _check_writable(out: Path) -> None:
     """Make the folder of `out` and open it for writing, leaving what it holds; OSError where that cannot be."""
     new = not out.exists()
@@ -320,10 +360,11 @@ def _check_writable(out: Path) -> None:
 
 def _lines(path: Path) -> list[str]:
     from sinet.evaluate import EvaluateError
+    from sinet.listed import ListError, decoded
 
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return decoded(path.read_bytes()).splitlines()
+    except (OSError, ListError) as error:
         raise EvaluateError(
             f"expected a text file with a stem or a number a line, {path}: {error}"
         ) from error
