@@ -25,7 +25,9 @@ QUIET_SECONDS = 5.0  # the server's list must not grow for so long after a doubt
 DOUBT_SECONDS = 120.0
 
 INSTRUCTION = (
-    "Accept (A), fix (F), reject (R) or unsure (U), then Ctrl+Enter; each task links to the guidelines."
+    "Accept (A), fix (F), reject (R) or unsure (U), then Ctrl+Enter; Ctrl+Space skips. To fix a mask: B takes the brush, "
+    "E the eraser (on some servers Alt+. must select the mask first), [ and ] change their size, Ctrl+Z undoes, Ctrl+H "
+    "hides the colour, Ctrl+wheel zooms, Shift+drag moves. Each task lists the keys and links to the guidelines."
 )
 
 
