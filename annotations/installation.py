@@ -36,6 +36,11 @@ _SILENT = (
     "LABEL_STUDIO_FRONTEND_SENTRY_DSN",
 )
 
+# When a task opens no region is selected, and a stroke of brush or eraser goes nowhere. So B and E, which take up the
+# tools, here also select the mask, as Alt+. does. `any` is no key: it sets our B and E apart from the tools' own,
+# which the editor unbinds at each new task.
+KEYMAP = {"region:cycle": {"key": "alt+.,any+b,any+e", "description": "Select the mask"}}
+
 
 @dataclass(frozen=True)
 class Secrets:
@@ -226,6 +231,7 @@ def _environment(made: Secrets, url: str, served: Path) -> dict[str, str]:
         "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
         "LABEL_STUDIO_HOST": url,
+        "EDITOR_KEYMAP": json.dumps(KEYMAP),
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(served),
     }

@@ -99,6 +99,7 @@ def test_a_half_done_review_is_stopped_backed_up_and_carried_on_elsewhere(
     installation = Installation(here / "review-data")
     first = Reviewing(here)
     assert "6 tasks are in the project, 6 of them new" in first.text()
+    assert "B adds with the brush, E takes away" in first.text()
     assert installation.secrets().api_key not in first.text()
     secret = (here / "review-data/secrets.json").stat()
     assert stat.S_IMODE(secret.st_mode) == 0o600
