@@ -130,7 +130,7 @@ def _matlab_levels(data: bytes, max_pixels: int) -> Array:
             raise ImageError("not_an_image", f"no variable `mask` of two dimensions among {sorted(shapes)}")
         content: dict[str, Any] = scipy.io.loadmat(io.BytesIO(data), variable_names=[name])
         return stretch(np.ascontiguousarray(content[name]))
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except NotImplementedError as error:
         raise ImageError("unsupported", "MATLAB 7.3 files are not read; save it with -v7") from error

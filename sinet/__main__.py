@@ -274,13 +274,15 @@ def _tell_parity(path: Path, apart: float, pictures: int) -> None:
 @contextmanager
 def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
     """Errors that are the user's to mend become one line on stderr and exit code 1; failing to write is one."""
+    from sinet.images import ReadError
+
     expected: tuple[type[Exception], ...] = (*errors, OSError)
     try:
         yield
     except expected as error:
         sentence = str(error)
         if isinstance(error, OSError) and error.filename is not None:
-            sentence = f"{error.filename}: {error.strerror}"
+            sentence = f"{error.filename}: {error if isinstance(error, ReadError) else error.strerror}"
         print(f"sinet {command}: {sentence}", file=sys.stderr)
         raise typer.Exit(1) from error
 

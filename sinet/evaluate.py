@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from sinet.data import Sample
 from sinet.files import PICTURES
-from sinet.images import Array, ImageError, decode_grey, read_bytes, read_image
+from sinet.images import Array, ImageError, ReadError, decode_grey, read_bytes, read_image
 from sinet.metrics import (
     Counts,
     Pixels,
@@ -155,7 +155,7 @@ def _read_grey(path: Path) -> Array:
 def _read(reader: Callable[[Path], Array], path: Path) -> Array:
     try:
         return reader(path)
-    except ImageError as error:
+    except (ImageError, ReadError) as error:
         raise EvaluateError(f"{path} cannot be used: {error}") from error
 
 

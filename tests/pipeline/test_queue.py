@@ -177,9 +177,9 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     params["reviews"] = {"path": "reviews"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     records = pseudo(scattered(6))
-    write_records(tmp_path / "data/pseudo", records, [])
+    write_records(tmp_path / "data/pseudo", records)
     draw_pictures(tmp_path, records, {identity(4): 5, identity(5): 5})
-    write_records(tmp_path / "data/ingest/crawl", make_records([]), [])
+    write_records(tmp_path / "data/ingest/crawl", make_records([]))
 
     done = run_stage(tmp_path)
     assert done.returncode == 1

@@ -16,6 +16,7 @@ from pipeline.records import (
     read_records,
     read_rejected,
     write_records,
+    write_rejected,
 )
 
 
@@ -36,13 +37,14 @@ def row(number: int, **more: Any) -> dict[str, Any]:
 def test_round_trip_sorted_by_id_whatever_the_order(tmp_path: Path) -> None:
     rejected = [Rejected("eg1800", "00009", "empty_file", 'the file has zero bytes, "really"')]
     one, two = tmp_path / "one", tmp_path / "two"
-    write_records(one, make_records([row(3), row(1), row(2, side="train", uncertainty=0.5)]), rejected)
-    write_records(two, make_records([row(2, side="train", uncertainty=0.5), row(1), row(3)]), rejected)
+    write_records(one, make_records([row(3), row(1), row(2, side="train", uncertainty=0.5)]))
+    write_records(two, make_records([row(2, side="train", uncertainty=0.5), row(1), row(3)]))
+    write_rejected("crop", rejected, one)
     read = read_records(one)
     assert list(read["id"]) == [f"{n:016x}" for n in (1, 2, 3)]
     assert tuple(read.columns) == COLUMNS
     assert (one / "records.parquet").read_bytes() == (two / "records.parquet").read_bytes()
-    assert read_rejected(one).to_dict("records") == [
+    assert read_rejected("crop", one).to_dict("records") == [
         {
             "source": "eg1800",
             "source_key": "00009",
@@ -55,14 +57,15 @@ def test_round_trip_sorted_by_id_whatever_the_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", '"', ","])
 def test_a_rejected_file_may_be_named_with_any_character(tmp_path: Path, end: str) -> None:
     rejected = [Rejected("crawl", f"Icon{end}", "wrong_suffix", f"Icon{end} is no picture")] * 2
-    write_records(tmp_path, make_records([]), rejected)
-    assert read_rejected(tmp_path)["source_key"].tolist() == [f"Icon{end}"] * 2
+    write_rejected("crop", rejected, tmp_path)
+    assert read_rejected("crop", tmp_path)["source_key"].tolist() == [f"Icon{end}"] * 2
 
 
 def test_no_records_at_all(tmp_path: Path) -> None:
-    write_records(tmp_path, make_records([]), [])
+    write_records(tmp_path, make_records([]))
+    write_rejected("crop", [], tmp_path)
     assert len(read_records(tmp_path)) == 0
-    assert len(read_rejected(tmp_path)) == 0
+    assert len(read_rejected("crop", tmp_path)) == 0
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,7 @@ def test_account_counts_and_stops() -> None:
 
 
 def test_text_stays_text(tmp_path: Path) -> None:
-    write_records(tmp_path, make_records([row(1, author="00012", licence=None)]), [])
+    write_records(tmp_path, make_records([row(1, author="00012", licence=None)]))
     read = read_records(tmp_path)
     assert read["author"].tolist() == ["00012"]
     assert pd.isna(read["licence"].iloc[0])
