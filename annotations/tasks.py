@@ -129,7 +129,7 @@ def build_task(
         "height": mask.shape[0],
         "proposed": fingerprint(mask),  # an export names predictions by number only
         "teacher": "" if purpose == "scratch" else candidate.teacher,
-        SEAL: seal(purpose, version, truth, mask.shape[:2]),
+        SEAL: seal(purpose, version, truth, (mask.shape[0], mask.shape[1])),
         "uncertainty": candidate.uncertainty,
         "flags": candidate.flags,
     }

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from pipeline import configure as configuring
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, sentence_of
 from pipeline.paths import SINET
+from pipeline.stage import heed_interrupts
 from sinet.benchmark.command import Size
 from sinet.terminal import always_printable
 
@@ -144,12 +145,14 @@ def benchmark_review(
 
 
 def main() -> None:
-    """Run the command line; a PipelineError is one sentence and exit code 1."""
+    """Run the command line; what people can mend is one sentence and exit code 1, Ctrl-C 130."""
+    heed_interrupts()
     always_printable()
     try:
         app()
-    except PipelineError as error:
-        typer.echo(f"error: {error}", err=True)
+    except (PipelineError, OSError) as error:
+        sentence = sentence_of(error) if isinstance(error, OSError) else error
+        typer.echo(f"error: {sentence}", err=True)
         raise SystemExit(1) from None
 
 

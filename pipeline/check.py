@@ -19,13 +19,14 @@ from rich.console import Console
 
 from pipeline.crop import on_mask
 from pipeline.errors import PipelineError
+from pipeline.execute import not_read
 from pipeline.inspection import FEW_LEVELS, Picture, inspect
 from pipeline.layouts import EXPECTED, LABELLED, READERS, recognise, recognise_labelled
 from pipeline.layouts.listing import MATLAB, Item, Listing, folders_below, printable
 from pipeline.params import Params, load_params
 from pipeline.paths import PARAMS, PROFILES
 from pipeline.portrait import is_confident
-from sinet.images import Array, ImageError, probe, read_bytes, read_image
+from sinet.images import Array, ImageError, ReadError, probe, read_bytes, read_image
 from sinet.mask_file import NO_MASK, decode_mask
 
 if TYPE_CHECKING:
@@ -181,7 +182,21 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
     report.sides.update(item.published_side for item in listing.items if item.published_side)
     report.ignored = listing.ignored.total()
     report.notes += [f"{count} {what}." for what, count in sorted(listing.notes.items())]
-    usable = _open(listing, params, report)
+    try:
+        _look_inside(listing, params, report, find_faces)
+    except ReadError as error:  # what was read a moment ago
+        report.problem = not_read([error])
+    return report
+
+
+def _look_inside(
+    listing: Listing, params: Params, report: FolderReport, find_faces: FindFaces | None
+) -> None:
+    """What the files hold, as far as the machine reads them all; a run would stop where it does not."""
+    usable, unread = _open(listing, params, report)
+    if unread:
+        report.problem = not_read(unread)
+        return
     report.hopeless = not usable
     report.twins = _twins(listing.items)
     _names(report, listing)
@@ -189,7 +204,6 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
     if find_faces is not None:
         _faces(report, usable, find_faces, params)
     _rate(report, params)
-    return report
 
 
 def _labelled_below(folder: Path) -> dict[Path, str]:
@@ -202,8 +216,8 @@ def _labelled_below(folder: Path) -> dict[Path, str]:
     return found
 
 
-def _open(listing: Listing, params: Params, report: FolderReport) -> list[Item]:
-    """Decode all pictures or a sample, read the headers of the rest; return what was found usable."""
+def _open(listing: Listing, params: Params, report: FolderReport) -> tuple[list[Item], list[ReadError]]:
+    """Decode all pictures or a sample, read the headers of the rest; return the usable and the unread ones."""
     rejected = defaultdict(list)
     report.listed_rejected = len(listing.unusable)
     for one in listing.unusable:
@@ -211,7 +225,7 @@ def _open(listing: Listing, params: Params, report: FolderReport) -> list[Item]:
     by_hash = sorted(listing.items, key=lambda item: hashlib.sha256(item.source_key.encode()).hexdigest())
     decode = {item.source_key for item in (by_hash if len(by_hash) <= ALL_OF else by_hash[:SAMPLE])}
     report.decoded = len(decode)
-    usable = []
+    usable, unread = [], []
     for item in by_hash:
         try:
             if item.source_key in decode:
@@ -222,9 +236,11 @@ def _open(listing: Listing, params: Params, report: FolderReport) -> list[Item]:
         except ImageError as error:
             rejected[error.reason].append(f"{item.source_key}: {error.detail}")
             report.decoded_rejected += item.source_key in decode
+        except ReadError as error:
+            unread.append(error)
     del report.levels[""]
     report.rejected = {reason: sorted(rejected[reason]) for reason in sorted(rejected)}
-    return usable
+    return usable, unread
 
 
 def _inspect(item: Item, params: Params, layout: str | None) -> Picture:
@@ -254,7 +270,7 @@ def _twins(items: Sequence[Item]) -> int:
     sizes = defaultdict(list)
     for item in items:
         path = Path(item.image)
-        with suppress(OSError):  # what cannot be read is told among the rejected
+        with suppress(OSError):  # it was read a moment ago; the next look will tell
             if path.is_file():
                 sizes[path.stat().st_size].append(path)
     contents: Counter[bytes] = Counter()

@@ -26,12 +26,14 @@ PACKAGES = ("pipeline", "sinet", "annotations")
 # a teacher again for a new line in a docstring of params.py.
 PLUMBING = frozenset(
     f"pipeline.{name}" for name in ("params", "paths", "records", "store", "execute", "stage", "errors")
-) | {"pipeline", "sinet", "annotations", "sinet.recipe"}
+) | {"pipeline", "sinet", "annotations", "sinet.recipe", "sinet.atomic"}
 
 # Modules that run as stages do, but from outside the recipe.
 NO_STAGES = frozenset({"drawn_reviews"})
 # What a stage may say; with another key (frozen, wdir) `dvc repro` does what the code does not show.
 KEYS = ("desc", "cmd", "deps", "params", "outs", "metrics", "plots")
+_OF_STAGES = {"METRICS": paths.METRICS, "PLOTS": paths.PLOTS, "REJECTED": paths.REJECTED}  # a file a stage
+_WRITERS = {"write_metrics": (paths.METRICS, ".json"), "write_rejected": (paths.REJECTED, ".csv")}
 MADE = (paths.DATA, paths.MODELS, paths.METRICS, paths.PLOTS)  # what lies there, a stage has written
 
 
@@ -277,23 +279,24 @@ def _file(module: str, root: Path) -> Path:
 def _used_paths(tree: ast.AST) -> Iterator[Path]:
     """Constants of pipeline.paths that lie in the project's data, with what is appended to them literally."""
     places = {name: value for name, value in vars(paths).items() if isinstance(value, Path)}
-    for plumbing in ("CACHE", "PARAMS", "PROFILES", "METRICS", "PLOTS"):
+    for plumbing in ("CACHE", "PARAMS", "PROFILES", *_OF_STAGES):
         places.pop(plumbing)
     inner: set[int] = set()
     for node in ast.walk(tree):  # breadth first: the longest `A / "b" / "c"` comes before its parts
-        path = _literal_path(node, {**places, "METRICS": paths.METRICS, "PLOTS": paths.PLOTS})
+        path = _literal_path(node, {**places, **_OF_STAGES})
         if path is not None and id(node) not in inner:
             inner |= {id(one) for one in ast.walk(node)}
             if path == paths.SAMPLE:
                 yield from (path / source for source in Sources.model_fields)  # each an out of its own
-            elif path not in (paths.METRICS, paths.PLOTS):
+            elif path not in _OF_STAGES.values():
                 yield path
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "write_metrics":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _WRITERS:
+            folder, suffix = _WRITERS[node.func.id]
             first = node.args[0]
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                yield paths.METRICS / f"{first.value}.json"
+                yield folder / f"{first.value}{suffix}"
             elif isinstance(first, ast.JoinedStr):
-                yield paths.METRICS
+                yield folder
 
 
 def _files_beside(code: Path, root: Path) -> Iterator[Path]:

@@ -22,10 +22,10 @@ from pipeline.execute import map_images
 from pipeline.params import CropParams, load_params
 from pipeline.paths import CACHE, CROP, INGEST
 from pipeline.portrait import cut, is_confident, is_large, portrait_box
-from pipeline.records import Rejected, account, make_records, read_records, write_records
+from pipeline.records import Rejected, account, make_records, read_records, write_records, write_rejected
 from pipeline.stage import run, write_metrics
 from pipeline.store import Result, Store, key_of
-from sinet.images import encode_mask, encode_png, pixel_id, read_image, read_mask
+from sinet.images import encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
 
 if TYPE_CHECKING:
     from pipeline.faces import Face, FaceFinder
@@ -220,7 +220,7 @@ def crop_key(id_: str, mask_file: bytes, params: CropParams) -> str:
 
 def _crop_one(task: _Task) -> str:
     """Cut one photograph unless the store knows it; return the store's key."""
-    key = crop_key(task.id, Path(task.mask).read_bytes(), task.params)
+    key = crop_key(task.id, read_bytes(Path(task.mask)), task.params)
     store = Store("crop", task.cache)
     if store.get(key) is None:
         store.put(key, _result(task))
@@ -265,7 +265,8 @@ def main() -> None:
     params = load_params().crop
     parents = read_records(INGEST / "baidu")
     records, rejected = crop(parents, params)
-    write_records(CROP, records, rejected)  # first of all, as the error below sends people to rejected.csv
+    write_records(CROP, records)
+    write_rejected("crop", rejected)  # before the gate, whose message sends people there
     counts = account("crop", len(parents), len(records), rejected, params.max_reject_rate)
     write_metrics("crop", {**counts, **summarise(records)})
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from pipeline.errors import PipelineError
 from pipeline.packaged_encoder import ENCODER, packaged_weights, with_names_of
 from pipeline.torchvision_guard import install_torchvision_guard
+from sinet import atomic
 from sinet.data import CACHE_SIDE, reduce
 from sinet.images import Array
 from sinet.preprocess import Preprocessing, squash_image
@@ -124,15 +125,12 @@ def load_encoder(model: nn.Module, path: Path) -> None:
 
 
 def save(path: Path, state: Mapping[str, Tensor], card: TeacherCard) -> None:
-    """Write weights and card as safetensors, by way of a temporary name; the same values give the same bytes."""
+    """Write weights and card as safetensors, whole or not at all; the same values give the same bytes."""
     from safetensors.torch import save as to_bytes
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
-    temporary = path.with_name(f"{path.name}.tmp")
     # One metadata entry only: the format does not fix the order of several.
-    temporary.write_bytes(to_bytes(tensors, metadata={"card": card.to_json()}))
-    temporary.replace(path)
+    atomic.write(path, to_bytes(tensors, metadata={"card": card.to_json()}))
 
 
 def load(path: Path) -> tuple[nn.Module, TeacherCard]:

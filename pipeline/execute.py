@@ -1,6 +1,7 @@
 """Map a function over pictures in spawned workers: ordered results, a progress bar, bounded memory."""
 
 import ctypes
+import functools
 import itertools
 import multiprocessing
 import os
@@ -16,12 +17,14 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from pipeline.errors import PipelineError
+from sinet.images import ReadError
 from sinet.progress import bar_interval
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_MOST_UNREAD = 100  # files; a share that is gone may take a minute for each
 
 # One thread a worker: the result of a model must not depend on how many cores or workers there are.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -50,6 +53,9 @@ def map_images(
 
     `function`, `initializer` and the items must be picklable; results should be small (write pictures to disk or
     to the store inside the function). A function must not raise for a bad picture: that is a result.
+
+    PipelineError where the machine did not read some files (ReadError), after all others were done: what they hold is
+    unknown, so that nothing may be left out for it.
     """
     workers = min(workers or worker_count(), max(1, len(items) // 8))
     bar = tqdm(
@@ -60,9 +66,36 @@ def map_images(
         mininterval=bar_interval(),
     )
     with bar, _environment(_ONE_THREAD):
-        for result in _results(function, items, workers, initializer, initargs):
+        unread: list[ReadError] = []
+        for result in _results(functools.partial(_tried, function), items, workers, initializer, initargs):
             bar.update()
-            yield result
+            if isinstance(result, ReadError):
+                unread.append(result)
+                if len(unread) == _MOST_UNREAD:
+                    break
+            elif not unread:  # nobody can use the rest without them
+                yield result
+        if unread:
+            least = "at least " if len(unread) == _MOST_UNREAD else ""
+            raise PipelineError(f"{least}{not_read(unread)}. Then run the stage again: what was read is kept")
+
+
+def _tried(function: Callable[[T], R], item: T) -> R | ReadError:
+    try:
+        return function(item)
+    except ReadError as error:
+        return error
+
+
+def not_read(errors: Sequence[ReadError]) -> str:
+    """How many files the machine did not read, the first few with what it said, and what to do."""
+    named = "; ".join(f"{error.filename}: {error.strerror}" for error in errors[:3])
+    more = "; ..." if len(errors) > 3 else ""
+    files = "file was" if len(errors) == 1 else "files were"
+    return (
+        f"{len(errors)} {files} not read ({named}{more}), and none was rejected for it: what it holds is unknown. Mend "
+        "that (permissions, a disk, a share that is gone, a link to nowhere), or take such files away"
+    )
 
 
 def _results(
@@ -80,8 +113,9 @@ def _results(
         waiting: deque[Future[R]] = deque()
         rest = iter(items)
         try:
-            for item in itertools.islice(rest, workers * 8):
-                waiting.append(pool.submit(function, item))
+            with _interrupts_held():  # the workers start here, and keep this: what ends them is the stage
+                for item in itertools.islice(rest, workers * 8):
+                    waiting.append(pool.submit(function, item))
             while waiting:
                 result = waiting.popleft().result()
                 for item in itertools.islice(rest, 1):
@@ -106,6 +140,16 @@ def _start_worker(parent: int, initializer: Callable[..., None] | None, initargs
             os.kill(os.getpid(), signal.SIGKILL)
     if initializer is not None:
         initializer(*initargs)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends; processes that start inside it never see one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -5,9 +5,11 @@ Out come records with ids, clean images, 0/255 masks, and a reason for each pict
 `python -m pipeline.ingest eg1800` (or baidu, crawl).
 """
 
+import errno
 import functools
 import hashlib
 import logging
+import os
 import shutil
 import sys
 from collections import Counter
@@ -27,10 +29,10 @@ from pipeline.layouts.listing import MATLAB, Item, Listing
 from pipeline.params import IngestParams, Source, Sources, load_params
 from pipeline.paths import INGEST
 from pipeline.pixel_duplicates import Candidate, Settled, settle
-from pipeline.records import Rejected, account, make_records, write_records
+from pipeline.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.stage import run, write_metrics
 from pipeline.store import Result, Store, key_of
-from sinet.images import ImageError, encode_mask, read_bytes, read_mask
+from sinet.images import ImageError, ReadError, encode_mask, read_bytes, read_mask
 from sinet.recipe import MaskClasses
 
 log = logging.getLogger("pipeline")
@@ -88,7 +90,8 @@ def ingest(
     for number, mask in settled.masks.items():
         _mask_file(staging, number).write_bytes(encode_mask(mask))
     label = "human" if source.layout in LABELLED else "none"
-    twins = _twins(settled, rows)
+    # Reviews are of a crawl's pictures; beside masks of people another copy is a reject, and no change of a record.
+    twins = _twins(settled, rows) if label == "none" else {}
     records = [
         _publish(one, rows[one.number], name, label, twins.get(one.id, ""), staging, out)
         for one in settled.kept
@@ -135,13 +138,31 @@ def summarise(ingested: Ingested) -> dict[str, Any]:
 def _take(
     numbered: tuple[int, Item], params: IngestParams, classes: MaskClasses | None, staging: Path
 ) -> Row:
-    """Read, check and stage one picture; runs in a worker and never raises for a bad file."""
+    """Read, check and stage one picture; runs in a worker and never raises for a bad file.
+
+    ReadError where the machine did not give its bytes, or had no memory for its pixels.
+    """
     number, item = numbered
     try:
         image = read_bytes(Path(item.image), params.max_pixels)
         mask = None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
     except ImageError as error:
         return Row(error.reason, error.detail)
+    try:
+        return _looked_at(number, item, image, mask, params, classes, staging)
+    except MemoryError as error:
+        raise ReadError(errno.ENOMEM, os.strerror(errno.ENOMEM), item.image) from error
+
+
+def _looked_at(
+    number: int,
+    item: Item,
+    image: bytes,
+    mask: bytes | None,
+    params: IngestParams,
+    classes: MaskClasses | None,
+    staging: Path,
+) -> Row:
     sha256 = hashlib.sha256(image).hexdigest()
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
     result = _inspected(image, sha256, mask, matlab, params, classes)
@@ -262,7 +283,8 @@ def main() -> None:
     params = load_params()
     source: Source = getattr(params.sources, name)
     ingested = ingest(name, source, params.ingest, INGEST / name)
-    write_records(INGEST / name, ingested.records, ingested.rejected)
+    write_records(INGEST / name, ingested.records)
+    write_rejected(f"ingest_{name}", ingested.rejected)
     for what, count in sorted(ingested.listing.notes.items()):
         log.info("ingest@%s: %d %s", name, count, what)
     for suffix, count in sorted(ingested.listing.ignored.items()):

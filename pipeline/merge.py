@@ -112,7 +112,7 @@ def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, 
     }
 
 
-def write_dataset(folder: Path, records: pd.DataFrame, rejected: Sequence[Rejected]) -> pd.DataFrame:
+def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
     """Copy every picture and mask into the folder, named by id, and write the records of the copies."""
     records = records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
@@ -125,7 +125,7 @@ def write_dataset(folder: Path, records: pd.DataFrame, rejected: Sequence[Reject
         records[column] = pd.Series(copies, index=records.index, dtype="str")
     # The teacher's probabilities stay with the pseudo labels: a dataset does not point out of its own folder.
     records["probability"] = pd.Series([None] * len(records), index=records.index, dtype="str")
-    write_records(folder, records, rejected)
+    write_records(folder, records)
     return records
 
 
@@ -160,9 +160,9 @@ def main() -> None:
         "pseudo": len(pseudo),
         "reviews": len(entries),
     }
-    write_rejected(DATASET, rejected)  # before the gate, whose message sends people there
+    write_rejected("merge", rejected)  # before the gate, whose message sends people there
     counted = _account(labelled, sum(inputs.values()), records, rejected, params.merge.max_reject_rate)
-    records = write_dataset(DATASET, records, rejected)
+    records = write_dataset(DATASET, records)
     shutil.rmtree(scratch)
     reviews = {verdict: sum(entry.verdict == verdict for entry in entries) for verdict in VERDICTS}
     write_metrics("merge", {**counted, "inputs": inputs, "reviews": reviews, **summarise(records, rejected)})

@@ -4,13 +4,14 @@ from pathlib import Path
 
 DATA = Path("data")
 SAMPLE = DATA / "sample"
-INGEST = DATA / "ingest"  # one folder a source: records.parquet, rejected.csv, images/, masks/
+INGEST = DATA / "ingest"  # one folder a source: records.parquet, images/, masks/
 CROP = DATA / "crop"
 PSEUDO = DATA / "pseudo"
 QUEUE = DATA / "queue"
 PUSH = DATA / "push"
 SECOND_LOOK = DATA / "second_look"
 DATASET = DATA / "dataset"
+REJECTED = DATA / "rejected"  # STAGE.csv, apart from the data, so that another reject trains nothing anew
 GALLERY = DATA / "gallery"
 PAGE = DATA / "report"  # the HTML page with pictures: a DVC output, never in git
 

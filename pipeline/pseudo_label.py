@@ -22,7 +22,7 @@ from pipeline.execute import map_images
 from pipeline.params import CropParams, PseudoLabelParams, load_params
 from pipeline.paths import CACHE, INGEST, PSEUDO, TEACHER
 from pipeline.portrait import choose_portrait, cut, is_confident
-from pipeline.records import Rejected, account, make_records, read_records, write_records
+from pipeline.records import Rejected, account, make_records, read_records, write_records, write_rejected
 from pipeline.stage import run, write_metrics, write_text
 from pipeline.store import Result, Store, key_of
 from pipeline.uncertainty import combine, doubt, quality_flags
@@ -266,7 +266,8 @@ def main() -> None:
         raise PipelineError(f"expected a teacher at {TEACHER}, found none; run `dvc repro teacher`")
     settings = Settings(params.crop, params.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
     records, parts, rejected = pseudo_label(parents, settings)
-    write_records(PSEUDO, records, rejected)  # first of all, as the error below sends people to rejected.csv
+    write_records(PSEUDO, records)
+    write_rejected("pseudo_label", rejected)  # before the gate, whose message sends people there
     write_uncertainty(PSEUDO / "uncertainty.csv", parts)
     rate = params.pseudo_label.max_reject_rate
     counts = account("pseudo_label", len(parents), len(records), rejected, rate)

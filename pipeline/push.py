@@ -44,6 +44,7 @@ from pipeline.records import make_records, read_records
 from pipeline.review_mix import origin
 from pipeline.stage import run, write_json
 from pipeline.store import Result, Store, key_of
+from sinet import atomic
 from sinet.images import Array, ImageError, read_image, read_mask
 
 log = logging.getLogger("pipeline")
@@ -209,9 +210,7 @@ def _size(pixels: Array) -> str:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    atomic.write(path, content)
     return path
 
 

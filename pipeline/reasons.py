@@ -1,4 +1,4 @@
-"""What the reason codes of rejected.csv mean, in words, for the report."""
+"""What the reason codes of data/rejected mean, in words, for the report."""
 
 MEANINGS = {
     # the files

@@ -1,6 +1,6 @@
 """The manifest: one row a picture, a checked schema, Parquet on disk, sorted by id.
 
-Rejected items stand beside it in rejected.csv, so that nothing vanishes: items in = records + rejected.
+Rejected items stand in data/rejected/STAGE.csv, so that nothing vanishes: items in = records + rejected.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 from pipeline.errors import PipelineError
+from pipeline.paths import REJECTED
+from sinet import atomic
 
 log = logging.getLogger("pipeline")
 
@@ -38,7 +40,7 @@ SCHEMA = pa.DataFrameSchema(
         "width": pa.Column("int64"),
         "height": pa.Column("int64"),
         "sha256": pa.Column("str"),  # of the original file as found in the source
-        "twins": pa.Column("str"),  # sha256 of the source's other files of the same pixels, space-separated
+        "twins": pa.Column("str"),  # sha256 of a crawl's other files of the same pixels, space-separated
         "url": pa.Column(**_text),
         "author": pa.Column(**_text),
         "licence": pa.Column(**_text),
@@ -90,21 +92,19 @@ def check_records(records: pd.DataFrame) -> pd.DataFrame:
         raise PipelineError(f"records break their schema: {broken}") from None
 
 
-def write_records(folder: Path, records: pd.DataFrame, rejected: Sequence[Rejected]) -> None:
-    """Write FOLDER/records.parquet and FOLDER/rejected.csv (sorted, always with a header)."""
+def write_records(folder: Path, records: pd.DataFrame) -> None:
+    """Write FOLDER/records.parquet, sorted by id."""
     records = check_records(records.sort_values("id", ignore_index=True))
-    write_rejected(folder, rejected)
-    records.to_parquet(folder / "records.parquet.tmp", index=False)
-    (folder / "records.parquet.tmp").replace(folder / "records.parquet")
+    with atomic.replacing(folder / "records.parquet") as temporary:
+        records.to_parquet(temporary, index=False)
 
 
-def write_rejected(folder: Path, rejected: Sequence[Rejected]) -> None:
-    """Write FOLDER/rejected.csv alone, for a stage whose gate may stop it before its records are written."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_rejected(stage: str, rejected: Sequence[Rejected], folder: Path = REJECTED) -> None:
+    """Write FOLDER/STAGE.csv, sorted and always with a header; call it before a gate that may stop the stage."""
     rows = sorted(rejected, key=lambda r: (r.source, r.source_key, r.reason))
     table = pd.DataFrame([asdict(row) for row in rows], columns=["source", "source_key", "reason", "detail"])
-    table.to_csv(folder / "rejected.csv.tmp", index=False)
-    (folder / "rejected.csv.tmp").replace(folder / "rejected.csv")
+    with atomic.replacing(folder / f"{stage}.csv") as temporary:
+        table.to_csv(temporary, index=False)
 
 
 def read_records(folder: Path) -> pd.DataFrame:
@@ -115,12 +115,12 @@ def read_records(folder: Path) -> pd.DataFrame:
     return check_records(pd.read_parquet(path))
 
 
-def read_rejected(folder: Path) -> pd.DataFrame:
-    """Read FOLDER/rejected.csv: source, source_key, reason, detail.
+def read_rejected(stage: str, folder: Path = REJECTED) -> pd.DataFrame:
+    """Read FOLDER/STAGE.csv: source, source_key, reason, detail.
 
     Only a line feed ends a row, since a file's name may hold any other kind of line end.
     """
-    return pd.read_csv(folder / "rejected.csv", dtype=str, keep_default_na=False, lineterminator="\n")
+    return pd.read_csv(folder / f"{stage}.csv", dtype=str, keep_default_na=False, lineterminator="\n")
 
 
 def reject_rows(
@@ -174,7 +174,7 @@ def account(
     if items and len(rejected) / items > max_reject_rate:
         raise PipelineError(
             f"{stage}: {len(rejected)} of {items} items were rejected ({listed}); at most "
-            f"{max_reject_rate:.0%} may be. Look at rejected.csv, mend the source, or raise "
+            f"{max_reject_rate:.0%} may be. Look at {REJECTED}, mend the source, or raise "
             f"{stage.split('@')[0]}.max_reject_rate"
         )
     return {"in": items, "out": records, "rejected": len(rejected), "reasons": dict(sorted(reasons.items()))}

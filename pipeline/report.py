@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.figures import iou_histogram, teacher_curves, train_curves
 from pipeline.flow import KINDS
 from pipeline.params import Params, ReportParams, load_params
-from pipeline.paths import CROP, DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REPORTS
+from pipeline.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
 from pipeline.records import read_records, read_rejected
 from pipeline.report_page import (
     Page,
@@ -143,10 +143,10 @@ def _sample(row: "pd.Series[Any]", height: int) -> Picture:
     return Picture(str(row["id"]), data_uri(image), image.shape[1], image.shape[0], caption)
 
 
-def _rejected(folder: Path, stage: str) -> list[dict[str, str]]:
-    """The rows of FOLDER/rejected.csv of a stage."""
-    _expect(folder / "rejected.csv", stage)
-    table = read_rejected(folder)
+def _rejected(path: Path) -> list[dict[str, str]]:
+    """The rows of a stage's rejects."""
+    _expect(path, path.stem)
+    table = read_rejected(path.stem, path.parent)
     return [{str(name): str(field) for name, field in row.items()} for row in table.to_dict("records")]
 
 
@@ -227,12 +227,12 @@ def main() -> None:
         "evaluate": _table(PLOTS / "evaluate.csv"),
     }
     rejected = {
-        "ingest_eg1800": _rejected(INGEST / "eg1800", "ingest_eg1800"),
-        "ingest_baidu": _rejected(INGEST / "baidu", "ingest_baidu"),
-        "ingest_crawl": _rejected(INGEST / "crawl", "ingest_crawl"),
-        "crop": _rejected(CROP, "crop"),
-        "pseudo_label": _rejected(PSEUDO, "pseudo_label"),
-        "merge": _rejected(DATASET, "merge"),
+        "ingest_eg1800": _rejected(REJECTED / "ingest_eg1800.csv"),
+        "ingest_baidu": _rejected(REJECTED / "ingest_baidu.csv"),
+        "ingest_crawl": _rejected(REJECTED / "ingest_crawl.csv"),
+        "crop": _rejected(REJECTED / "crop.csv"),
+        "pseudo_label": _rejected(REJECTED / "pseudo_label.csv"),
+        "merge": _rejected(REJECTED / "merge.csv"),
     }
     page = Page(
         plots=draw_plots(metrics, tables),

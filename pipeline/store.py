@@ -6,7 +6,6 @@ The key is a hash of everything the result depends on. Removing the store change
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.paths import CACHE
+from sinet import atomic
 
 _HASH = (
     32  # bytes of the sha256 with which an entry begins; entries of older code have none, and so are missing
@@ -56,18 +56,14 @@ class Store:
             return None
 
     def put(self, key: str, result: Result) -> None:
-        """Store a result by way of a temporary name; a kill leaves the old state."""
+        """Store a result, whole or not at all; a kill leaves the old state."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             entries: Mapping[str, bytes] = {"meta.json": json.dumps(result.meta).encode(), **result.blobs}
             for name, content in entries.items():
                 archive.writestr(zipfile.ZipInfo(name), content)
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         content = buffer.getvalue()
-        temporary.write_bytes(hashlib.sha256(content).digest() + content)
-        temporary.replace(path)
+        atomic.write(self._path(key), hashlib.sha256(content).digest() + content)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key

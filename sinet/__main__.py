@@ -289,13 +289,16 @@ def _tell_parity(path: Path, apart: float, pictures: int) -> None:
 @contextmanager
 def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
     """Errors that are the user's to mend become one line on stderr and exit code 1; failing to write is one."""
+    from sinet.images import ReadError
+
     expected: tuple[type[Exception], ...] = (*errors, OSError)
     try:
         yield
     except expected as error:
         sentence = str(error)
         if isinstance(error, OSError) and error.errno is not None:
-            sentence = f"{error.filename}: {reason(error)}" if error.filename is not None else reason(error)
+            told = str(error) if isinstance(error, ReadError) else reason(error)
+            sentence = told if error.filename is None else f"{error.filename}: {told}"
         print(f"sinet {command}: {sentence}", file=sys.stderr)
         raise typer.Exit(1) from error
 

@@ -13,7 +13,7 @@ from sinet.colour import to_srgb
 from sinet.compose import Background, compose, mask_of
 from sinet.files import TEMPORARY, Job
 from sinet.footage import VideoError
-from sinet.images import Array, ImageError, decode_image, encode_png, read_bytes
+from sinet.images import Array, ImageError, ReadError, decode_image, encode_png, read_bytes
 from sinet.predict import Predictor
 from sinet.progress import bar_interval
 from sinet.terminal import reason
@@ -25,7 +25,7 @@ def apply(predictor: Predictor, jobs: Sequence[Job], background: Background | No
     for job in tqdm(jobs, desc="predict", unit="file", file=sys.stderr, mininterval=bar_interval(0.1)):
         try:
             _apply_one(predictor, job, background)
-        except (ImageError, VideoError) as error:
+        except (ImageError, ReadError, VideoError) as error:
             failures.append(f"{job.source}: {error}")
         except OSError as error:
             failures.append(f"{job.source}: the result cannot be written: {reason(error)}")

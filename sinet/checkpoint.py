@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from sinet import atomic
+
 FILE = "checkpoint.pt"
 
 
@@ -46,11 +48,14 @@ def run_hash(recipe: dict[str, Any], dataset: str) -> str:
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Write FOLDER/checkpoint.pt by way of a temporary name; a kill leaves the previous one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{FILE}.tmp"
-    torch.save(vars(state), temporary)
-    temporary.replace(folder / FILE)
+    """Write FOLDER/checkpoint.pt, whole or not at all; a kill leaves the previous one."""
+    with atomic.replacing(folder / FILE) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(vars(state), file)
+        except RuntimeError as error:  # what torch makes of a full disk
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def load_state(folder: Path) -> State | None:
@@ -63,7 +68,7 @@ def load_state(folder: Path) -> State | None:
 
 def remove_state(folder: Path) -> None:
     """Remove the checkpoint of a finished run, so that running again trains again."""
-    for path in (folder / FILE, folder / f"{FILE}.tmp"):
+    for path in (folder / FILE, *folder.glob(f".{FILE}.*.tmp")):  # which a kill has left
         path.unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()

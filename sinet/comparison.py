@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from sinet.files import InputError, find, is_video
-from sinet.images import Array, ImageError, read_image
+from sinet.images import Array, ImageError, ReadError, read_image
 from sinet.preprocess import squash_image
 
 MOST = 16  # pictures; each is compared pixel by pixel, so more prove little
@@ -29,7 +29,7 @@ def comparison_pictures(named: Path | None, size: int, most: int = MOST) -> list
 def _read(path: Path, size: int) -> Array:
     try:
         return squash_image(read_image(path), size)
-    except ImageError as error:
+    except (ImageError, ReadError) as error:
         raise InputError(f"{path} cannot be used: {error}") from error
 
 

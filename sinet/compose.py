@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinet.colour import to_srgb
-from sinet.images import Array, ImageError, decode_image, read_bytes
+from sinet.images import Array, ImageError, ReadError, decode_image, read_bytes
 
 Share = NDArray[np.float32]  # (H, W) in 0..1
 
@@ -70,7 +70,7 @@ def parse_background(text: str) -> Background:
     try:
         data = read_bytes(Path(text))
         return Picture(to_srgb(decode_image(data), data))
-    except ImageError as error:
+    except (ImageError, ReadError) as error:
         raise BackgroundError(
             f"expected blur, transparent, a colour such as '#20a040' or a picture, found {text!r}, which is no "
             f"usable picture: {error}"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from sinet.data import Sample
 from sinet.files import PICTURES
-from sinet.images import Array, ImageError, read_bytes, read_image
+from sinet.images import Array, ImageError, ReadError, read_bytes, read_image
 from sinet.listed import ListError, nfc, numbered, read_list, stem_of
 from sinet.mask_file import NO_MASK, MaskRules, decode_mask, decode_probability
 from sinet.metrics import (
@@ -179,8 +179,8 @@ def _read_probability(path: Path) -> Probability:
 def _read(reader: Callable[[Path], Any], path: Path) -> Any:
     try:
         return reader(path)
-    except ImageError as error:
-        if error.reason == NO_MASK:
+    except (ImageError, ReadError) as error:
+        if isinstance(error, ImageError) and error.reason == NO_MASK:
             raise EvaluateError(f"{path}: {error} (--person and --background say it of --masks)") from error
         raise EvaluateError(f"{path} cannot be used: {error}") from error
 

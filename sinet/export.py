@@ -75,7 +75,9 @@ def export_onnx(
     proto = program.model_proto
     found = [entry.version for entry in proto.opset_import if not entry.domain]
     if found != [opset]:
-        raise ExportError(f"expected ONNX of opset {opset}, found {found}: torch does not translate SINet into it")
+        raise ExportError(
+            f"expected ONNX of opset {opset}, found {found}: torch does not translate SINet into it"
+        )
     set_oldest_format(proto)
     _strip(proto)
     onnx.helper.set_model_props(proto, {CARD: card.to_json()})

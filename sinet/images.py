@@ -1,10 +1,13 @@
 """Safe decoding of pictures and masks: one way from a file to upright RGB pixels, for the whole project.
 
-Whatever the bytes are, the result is an array or an ImageError; the size is checked before decoding.
+Whatever the bytes are, the result is an array or an ImageError; the size is checked before decoding. What the machine
+did not read or had no memory for says nothing of the picture: that is a ReadError or a MemoryError.
 """
 
+import errno
 import hashlib
 import io
+import os
 import stat
 import warnings
 import zlib
@@ -37,6 +40,16 @@ class ImageError(ValueError):
 
     def __reduce__(self) -> tuple[type["ImageError"], tuple[str, str]]:
         return ImageError, (self.reason, self.detail)  # so that it survives the way back from a worker
+
+
+class ReadError(OSError):
+    """A file that the machine did not read, whatever it holds: access, a disk, a share, too many open files.
+
+    It has `errno`, `strerror` and `filename`; another try may go well, so that nothing may be left out for it.
+    """
+
+    def __str__(self) -> str:
+        return f"the file cannot be read: {self.strerror}"
 
 
 @dataclass(frozen=True)
@@ -109,11 +122,8 @@ def upright(pixels: Array, orientation: int) -> Array:
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Width and height as stored (before EXIF), from the header alone; ImageError where it is no picture."""
     _check_regular(path, max_pixels)
-    try:
-        with path.open("rb") as file, _opened(file, max_pixels) as image:
-            return image.width, image.height
-    except OSError as error:
-        raise ImageError("unreadable", f"the file cannot be read: {error.strerror}") from error
+    with _reading(path), path.open("rb") as file, _opened(file, max_pixels) as image:
+        return image.width, image.height
 
 
 def read_mask(path: Path) -> Array:
@@ -156,19 +166,34 @@ def pixel_id(rgb: Array) -> str:
 
 
 def read_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
-    """The bytes of a regular file; ImageError for folders, pipes, devices, loops of links, endless files."""
+    """The bytes of a regular file; ImageError for folders, pipes, devices, loops of links, endless files.
+
+    ReadError where the system does not give them, also of a file that is gone.
+    """
     _check_regular(path, max_pixels)
-    try:
+    with _reading(path):
         return path.read_bytes()
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell what the system says of a file from what the file itself is."""
+    try:
+        yield
     except OSError as error:
-        raise ImageError("unreadable", f"the file cannot be read: {error.strerror}") from error
+        if error.errno is None:
+            raise
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # of the folder as it is, at any time
+            raise ImageError("unreadable", f"the file cannot be read: {error.strerror}") from error
+        raise ReadError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _check_regular(path: Path, max_pixels: int) -> None:
     try:
-        status = path.stat()
-    except OSError as error:
-        raise ImageError("unreadable", f"the file cannot be read: {error.strerror}") from error
+        with _reading(path):
+            status = path.stat()
+    except ImageError:
+        raise
     except ValueError as error:
         raise ImageError("unreadable", f"no file can have this name: {error}") from error
     if not stat.S_ISREG(status.st_mode):
@@ -192,6 +217,7 @@ def _opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
         except Image.DecompressionBombError as error:
             raise ImageError("too_large", f"the picture has more than {max_pixels:,} pixels") from error
         except Exception as error:  # Pillow's readers raise a dozen types for damaged headers
+            _pass_on_faults_of_the_machine(error)
             file.seek(0)
             raise _unopened(file.read(16)) from error
         with image:
@@ -215,6 +241,7 @@ def loaded(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
         try:
             image.load()
         except Exception as error:  # as above: OSError, ValueError, struct.error, zlib.error, EOFError, ...
+            _pass_on_faults_of_the_machine(error)
             raise ImageError("truncated", f"the picture ends early or is damaged: {error}") from error
         if image.format in ("JPEG", "MPO") and not _has_end_marker(data):
             raise ImageError("truncated", "the JPEG has no end marker: its tail is missing or overwritten")
@@ -223,7 +250,14 @@ def loaded(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
         except ImageError:
             raise
         except Exception as error:  # a conversion that fails is damage too, not a crash
+            _pass_on_faults_of_the_machine(error)
             raise ImageError("unsupported_pixels", f"{image.mode} pixels cannot be used: {error}") from error
+
+
+def _pass_on_faults_of_the_machine(error: Exception) -> None:
+    """Raise what is no fault of the bytes: too little memory, or a system's answer (Pillow's own has no errno)."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+        raise error
 
 
 def _unopened(head: bytes) -> ImageError:

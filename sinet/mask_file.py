@@ -324,7 +324,7 @@ def _matlab_levels(data: bytes, max_pixels: int) -> Levels:
         levels = np.ascontiguousarray(content[name])
         to_255(levels)  # refuses what is no number
         return levels
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except NotImplementedError as error:
         raise ImageError("unsupported", "MATLAB 7.3 files are not read; save it with -v7") from error

@@ -74,7 +74,8 @@ def unreadable(path: Path, error: OSError) -> PipelineError:
 def subfolder(folder: Path, *names: str) -> Path | None:
     """The subfolder of the first of these names that there is, whatever its case."""
     try:
-        below = sorted(path for path in folder.iterdir() if path.is_dir())
+        inside = sorted(folder.iterdir())
+        below = [path for path in inside if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -86,6 +87,11 @@ def subfolder(folder: Path, *names: str) -> Path | None:
             raise PipelineError(f"{folder} has {both}, and either could be meant; keep one of them there")
         if found:
             return found[0]
+        nowhere = [path for path in inside if path.name.lower() == name.lower() and not path.exists()]
+        if nowhere:
+            raise PipelineError(
+                f"{nowhere[0]} is a link to a folder that is not there now: bring that back, or take the link away"
+            )
     return None
 
 

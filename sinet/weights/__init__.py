@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
+from sinet import atomic
 from sinet.model import SINet
 from sinet.preprocess import Preprocessing
 
@@ -71,14 +72,11 @@ class WeightsCard:
 
 
 def save(path: Path, model: SINet, card: WeightsCard) -> None:
-    """Write weights and card by way of a temporary name; the same content gives the same bytes."""
+    """Write weights and card, whole or not at all; the same content gives the same bytes."""
     if card.classes != model.classes:
         raise WeightsError(f"the model has {model.classes} classes, its card says {card.classes}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(serialise(tensors, metadata={CARD: card.to_json()}))
-    temporary.replace(path)
+    atomic.write(path, serialise(tensors, metadata={CARD: card.to_json()}))
 
 
 def load(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:

@@ -53,7 +53,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """A project's folder with data/push for 6 drawn pictures, made by the stages themselves."""
     folder = tmp_path_factory.mktemp("pushed")
     write_pseudo(folder, 6, empty=2, width=WIDTH, height=HEIGHT)
-    write_records(folder / "data/ingest/crawl", make_records([]), [])
+    write_records(folder / "data/ingest/crawl", make_records([]))
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["reviews"] = {"path": "reviews"}
     params["queue"] |= {"double_share": 0.0, "gold_share": 0.0}  # one task a picture, and no dataset beside

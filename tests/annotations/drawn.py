@@ -62,5 +62,5 @@ def write_pseudo(root: Path, count: int, *, empty: int | None = None, **size: in
             }
         )
     records = make_records(rows)
-    write_records(root / "data/pseudo", records, [])
+    write_records(root / "data/pseudo", records)
     return records

@@ -26,12 +26,12 @@ def write_state(root: Path, folder: Path) -> None:
     params["queue"] |= {"double_share": 0.5, "gold_share": 0.34, "from_scratch_share": 0.0}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "reviews").mkdir()
-    write_records(folder / "data/ingest/crawl", make_records([]), [])
+    write_records(folder / "data/ingest/crawl", make_records([]))
     write_pseudo(folder / "labelled", PICTURES + 4, width=WIDTH, height=HEIGHT)
     known = read_records(folder / "labelled/data/pseudo").sort_values("source_key").tail(4)
     kinds = {"label": ["human", "human", "reviewed", "reviewed"], "side": ["dev", "dev", "train", "train"]}
     paths = {kind: "labelled/" + known[kind] for kind in ("image", "mask")}
-    write_records(folder / DATASET, known.assign(**kinds, **paths), [])
+    write_records(folder / DATASET, known.assign(**kinds, **paths))
     write_pseudo(folder, PICTURES, width=WIDTH, height=HEIGHT)
     queue.main()
     push.main()
@@ -47,6 +47,6 @@ def another_teacher(folder: Path) -> None:
         mask = read_mask(folder / path)
         (folder / path).write_bytes(encode_mask(np.roll(mask, 9, axis=1)))
     doubt = 1 - records["uncertainty"]
-    write_records(folder / "data/pseudo", records.assign(teacher="07e4" * 4, uncertainty=doubt), [])
+    write_records(folder / "data/pseudo", records.assign(teacher="07e4" * 4, uncertainty=doubt))
     queue.main()
     push.main()

@@ -111,7 +111,7 @@ def review(parent: dict[str, Any], box: str, verdict: str, mask: Array | None) -
 def write(folder: Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Records from rows, written to FOLDER as a stage does."""
     records = make_records(rows)
-    write_records(folder, records, [])
+    write_records(folder, records)
     return records
 
 
@@ -151,4 +151,4 @@ def write_dataset(sides: Sequence[str], labels: Sequence[str]) -> None:
         }
         for sample, side, label in zip(samples, sides, labels, strict=True)
     ]
-    write_records(DATASET, make_records(rows), [])
+    write_records(DATASET, make_records(rows))

@@ -19,9 +19,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SINET_DEVICE", "cpu")
     write_tiny_params(root)
-    write_records(INGEST / "eg1800", make_records(eg1800(INGEST / "eg1800", 40, 4)), [])
+    write_records(INGEST / "eg1800", make_records(eg1800(INGEST / "eg1800", 40, 4)))
     for folder in (CROP, INGEST / "baidu"):
-        write_records(folder, make_records([]), [])
+        write_records(folder, make_records([]))
     return tmp_path
 
 

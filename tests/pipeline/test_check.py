@@ -251,11 +251,19 @@ def test_a_folder_beside_good_ones_that_cannot_be_read(tmp_path, params, monkeyp
         read_layout("crawl", tmp_path)
 
 
-def test_a_file_that_cannot_be_read_is_a_rejected_one(tmp_path, params, monkeypatch):
+@pytest.mark.parametrize("most", [400, 0])  # decoded, or its header read
+def test_a_file_that_the_machine_does_not_read_is_no_reject(tmp_path, params, monkeypatch, most):
+    """`ingest` stops at it, and so does the look before: nothing is known of what it holds."""
+    monkeypatch.setattr(checking, "ALL_OF", most)
+    monkeypatch.setattr(checking, "SAMPLE", most)
     folder = portraits(tmp_path, image=jpeg(1))
-    locked(monkeypatch, folder / "images_data_crop/00003.jpg")
-    report = one(folder, params)
-    assert report.rejected["unreadable"][0].startswith("images_data_crop/00003.jpg: ") and report.twins == 8
+    for number in (3, 5):
+        path = folder / f"images_data_crop/{number:05d}.jpg"
+        path.unlink()
+        path.symlink_to("/mnt/share that is gone/1.jpg")
+    report = check([folder], params)
+    assert "2 files were not read" in report.folders[0].problem and not report.usable
+    assert f"{path}: No such file or directory" in shown(report) and "unreadable" not in shown(report)
 
 
 @pytest.mark.parametrize("swap", [True, False])

@@ -232,17 +232,17 @@ def test_the_stage_writes_records_rejects_and_metrics_and_stops_above_the_rate(
     text = (ROOT / "params.yaml").read_text()
     Path("params.yaml").write_text(text)
     two = {name: pictures[name] for name in ("0000", "0009")}
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", two), [])
+    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", two))
     main()
     assert len(read_records(CROP)) == 1
-    assert list(read_rejected(CROP)["source_key"]) == ["clean_images/images/0009.jpg"]
+    assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
     metrics = json.loads(Path("metrics/crop.json").read_text())
     assert (metrics["in"], metrics["out"], metrics["rejected"]) == (2, 1, 1)
     assert metrics["face_probability"]["p50"] >= 0.9
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0009": pictures["0009"]}), [])
+    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0009": pictures["0009"]}))
     with pytest.raises(PipelineError, match=r"1 of 1 items were rejected .* raise crop.max_reject_rate"):
         main()
-    assert list(read_rejected(CROP)["source_key"]) == ["clean_images/images/0009.jpg"]
+    assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
     assert len(read_records(CROP)) == 0
 
 

@@ -284,7 +284,7 @@ def holiday() -> dict[str, Any]:
 def test_the_command_reviews_the_drawn_pictures_and_writes_the_lock(project: Path) -> None:
     params = load_params()
     rows = [drawn_record(index) for index in (0, 1, 2, 7)]
-    write_records(PSEUDO, make_records([*rows, holiday()]), [])
+    write_records(PSEUDO, make_records([*rows, holiday()]))
     main()
     lock = project / params.reviews.path
     found = read_lock(lock)
@@ -310,7 +310,7 @@ def test_the_command_reviews_the_drawn_pictures_and_writes_the_lock(project: Pat
 
 def test_pseudo_labels_of_another_drawn_world_are_refused(project: Path) -> None:
     """The seed was changed after the pseudo labels were made: these are other people of the same name."""
-    write_records(PSEUDO, make_records([drawn_record(0)]), [])
+    write_records(PSEUDO, make_records([drawn_record(0)]))
     seed = load_params().sample.seed
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(text.replace(f"\n  seed: {seed}\n", f"\n  seed: {seed + 1}\n"))
@@ -323,7 +323,7 @@ def test_pseudo_labels_of_another_drawn_world_are_refused(project: Path) -> None
 
 
 def test_the_command_needs_drawn_pictures(project: Path) -> None:
-    write_records(PSEUDO, make_records([holiday()]), [])
+    write_records(PSEUDO, make_records([holiday()]))
     with pytest.raises(
         PipelineError, match=r"photo-00001\.jpg .*found none; run `python -m pipeline configure"
     ):

@@ -75,7 +75,7 @@ def test_figures_by_source_and_by_label(records: pd.DataFrame) -> None:
 
 def test_the_stage_writes_metrics_rows_and_a_gallery(records: pd.DataFrame, root: Path) -> None:
     Path("params.yaml").write_text((root / "params.yaml").read_text())
-    write_records(DATASET, records, [])
+    write_records(DATASET, records)
     stage.main()
     metrics = json.loads(Path("metrics/evaluate.json").read_text())
     assert all(0 < metrics[name] <= 1 for name in FOUR)

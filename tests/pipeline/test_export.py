@@ -35,7 +35,7 @@ def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pd.DataFrame:
 
 def test_the_stage_writes_onnx_and_metrics(records: pd.DataFrame, root: Path) -> None:
     Path("params.yaml").write_text((root / "params.yaml").read_text())
-    write_records(DATASET, records, [])
+    write_records(DATASET, records)
     stage.main()
     metrics = json.loads(Path("metrics/export.json").read_text())
     assert metrics["bytes"] == SINET_ONNX.stat().st_size

@@ -392,7 +392,7 @@ def snapshot(folder: Path) -> dict[str, str]:
 
 def test_the_stage_writes_a_dataset_that_stands_alone(world: Path) -> None:
     stage.main()
-    records, rejected = read_records(DATASET), read_rejected(DATASET)
+    records, rejected = read_records(DATASET), read_rejected("merge")
     for kind in ("ingest", "crop", "pseudo"):
         shutil.rmtree(Path("data") / kind)
     for row in records.itertuples():
@@ -405,7 +405,6 @@ def test_the_stage_writes_a_dataset_that_stands_alone(world: Path) -> None:
         "images",
         "masks",
         "records.parquet",
-        "rejected.csv",
     ]
 
     reviewed = records[records["label"] == "reviewed"]
@@ -482,7 +481,7 @@ def test_too_many_rejected_labelled_pictures_stop_the_stage(world: Path) -> None
     said = str(error.value)
     assert "merge@labelled: 8 of 38 items were rejected (licence 8); at most 20% may be" in said
     assert said.endswith("raise merge.max_reject_rate")
-    rejected = read_rejected(DATASET).query("reason == 'licence' and source != 'crawl'")
+    rejected = read_rejected("merge").query("reason == 'licence' and source != 'crawl'")
     assert len(rejected) == 8
     assert not (DATASET / "records.parquet").exists()
 

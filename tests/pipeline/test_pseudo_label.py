@@ -154,11 +154,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         write_teacher(TEACHER, 1)
         write_teacher(NEW_TEACHER, 2)
         parents = ingest(INGEST / "crawl", crawl())
-        write_records(INGEST / "crawl", parents, [])
+        write_records(INGEST / "crawl", parents)
         main()
         records = read_records(PSEUDO)
         parts = pd.read_csv(PSEUDO / "uncertainty.csv", dtype={"id": str}, index_col="id")
-        rejected = [Rejected(*row) for row in read_rejected(PSEUDO).itertuples(index=False)]
+        rejected = [Rejected(*row) for row in read_rejected("pseudo_label").itertuples(index=False)]
         settings = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
         yield World(parents, records, settings, Outcome.of(records, parts, rejected, PSEUDO))
 
@@ -167,7 +167,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_nothing_vanishes_and_each_reject_has_its_sentence(world: World) -> None:
-    rejected = read_rejected(PSEUDO).set_index("source_key")
+    rejected = read_rejected("pseudo_label").set_index("source_key")
     assert len(world.records) + len(rejected) == len(world.parents) == 16
     assert set(world.records["source_key"]) | set(rejected.index) == set(world.parents["source_key"])
     assert set(rejected["source"]) == {"crawl"}
@@ -532,7 +532,7 @@ def project(folder: Path, files: Sequence[str]) -> None:
     """A folder with params.yaml and these of the crawl's files, ingested."""
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     made = {name: encode_png(nobody(generator(5, "pseudo", 0)).image) for name in files}
-    write_records(INGEST / "crawl", ingest(INGEST / "crawl", made), [])
+    write_records(INGEST / "crawl", ingest(INGEST / "crawl", made))
 
 
 def test_without_a_teacher_it_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,4 +554,4 @@ def test_too_many_rejects_stop_the_stage_and_leave_the_list(
     TEACHER.write_bytes(b"never loaded, as there is no portrait")
     with pytest.raises(PipelineError, match=r"1 of 1 items .*no_face 1.* raise pseudo_label.max_reject_rate"):
         main()
-    assert list(read_rejected(PSEUDO)["reason"]) == ["no_face"]
+    assert list(read_rejected("pseudo_label")["reason"]) == ["no_face"]

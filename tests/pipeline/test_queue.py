@@ -212,13 +212,13 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     params["reviews"] = {"path": "reviews"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     records = pseudo(scattered(6))
-    write_records(tmp_path / "data/pseudo", records, [])
+    write_records(tmp_path / "data/pseudo", records)
     draw_pictures(tmp_path, records, dict.fromkeys(map(identity, (1, 4, 5)), 5))
-    write_records(tmp_path / "data/dataset", photographs((200,)).assign(label="human", side="dev"), [])
+    write_records(tmp_path / "data/dataset", photographs((200,)).assign(label="human", side="dev"))
     crawl = photographs((0, 2, 3))
     crawl.loc[crawl["sha256"] == parent(0), "twins"] = parent(100)
     draw_pictures(tmp_path, crawl, {identity(-1): 9, identity(-3): 7, identity(-4): 7})
-    write_records(tmp_path / "data/ingest/crawl", crawl, [])
+    write_records(tmp_path / "data/ingest/crawl", crawl)
 
     done = run_stage(tmp_path)
     assert done.returncode == 1

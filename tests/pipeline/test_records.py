@@ -38,15 +38,16 @@ def row(number: int, **more: Any) -> dict[str, Any]:
 def test_round_trip_sorted_by_id_whatever_the_order(tmp_path: Path) -> None:
     rejected = [Rejected("eg1800", "00009", "empty_file", 'the file has zero bytes, "really"')]
     one, two = tmp_path / "one", tmp_path / "two"
-    write_records(one, make_records([row(3), row(1), row(2, side="train", uncertainty=0.5)]), rejected)
-    write_records(two, make_records([row(2, side="train", uncertainty=0.5), row(1), row(3)]), rejected)
+    write_records(one, make_records([row(3), row(1), row(2, side="train", uncertainty=0.5)]))
+    write_records(two, make_records([row(2, side="train", uncertainty=0.5), row(1), row(3)]))
+    write_rejected("crop", rejected, one)
     read = read_records(one)
     assert list(read["id"]) == [f"{n:016x}" for n in (1, 2, 3)]
     assert tuple(read.columns) == COLUMNS
     assert (one / "records.parquet").read_bytes() == (two / "records.parquet").read_bytes()
-    write_records(two, read.iloc[::-1], rejected)
+    write_records(two, read.iloc[::-1])
     assert (one / "records.parquet").read_bytes() == (two / "records.parquet").read_bytes()
-    assert read_rejected(one).to_dict("records") == [
+    assert read_rejected("crop", one).to_dict("records") == [
         {
             "source": "eg1800",
             "source_key": "00009",
@@ -59,28 +60,28 @@ def test_round_trip_sorted_by_id_whatever_the_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "\x0b", "\x0c", "\x85", "\u2028", '"', ","])
 def test_a_rejected_file_may_be_named_with_any_character(tmp_path: Path, end: str) -> None:
     rejected = [Rejected("crawl", f"Icon{end}", "wrong_suffix", f"Icon{end} is no picture")] * 2
-    write_records(tmp_path, make_records([]), rejected)
-    assert read_rejected(tmp_path)["source_key"].tolist() == [f"Icon{end}"] * 2
+    write_rejected("crop", rejected, tmp_path)
+    assert read_rejected("crop", tmp_path)["source_key"].tolist() == [f"Icon{end}"] * 2
 
 
 @pytest.mark.parametrize("word", ["NA", "", "nan", "null", "None", "N/A", "True", "1e5", "007", " x "])
 def test_a_rejected_file_may_be_named_as_nothing_or_a_number_is_written(tmp_path: Path, word: str) -> None:
-    write_rejected(tmp_path, [Rejected("crawl", word, "empty_file", word)])
-    assert read_rejected(tmp_path).to_dict("records") == [
+    write_rejected("crop", [Rejected("crawl", word, "empty_file", word)], tmp_path)
+    assert read_rejected("crop", tmp_path).to_dict("records") == [
         {"source": "crawl", "source_key": word, "reason": "empty_file", "detail": word}
     ]
 
 
 def test_rejected_csv_does_not_depend_on_the_order(tmp_path: Path) -> None:
     rejected = [Rejected(a, b, c, "why") for a in ("crawl", "eg1800") for b in ("1", "2") for c in ("x", "y")]
-    write_rejected(tmp_path / "one", rejected)
-    write_rejected(tmp_path / "two", rejected[::-1])
-    one, two = ((tmp_path / name / "rejected.csv").read_bytes() for name in ("one", "two"))
+    write_rejected("crop", rejected, tmp_path / "one")
+    write_rejected("crop", rejected[::-1], tmp_path / "two")
+    one, two = ((tmp_path / name / "crop.csv").read_bytes() for name in ("one", "two"))
     assert one == two
 
 
 def test_a_table_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
-    write_records(tmp_path, make_records([row(1)]), [])
+    write_records(tmp_path, make_records([row(1)]))
     pd.read_parquet(tmp_path / "records.parquet").assign(side="validation").to_parquet(
         tmp_path / "records.parquet"
     )
@@ -96,9 +97,10 @@ def test_the_dataset_hash_tells_pictures_apart_but_not_where_they_lie() -> None:
 
 
 def test_no_records_at_all(tmp_path: Path) -> None:
-    write_records(tmp_path, make_records([]), [])
+    write_records(tmp_path, make_records([]))
+    write_rejected("crop", [], tmp_path)
     assert len(read_records(tmp_path)) == 0
-    assert len(read_rejected(tmp_path)) == 0
+    assert len(read_rejected("crop", tmp_path)) == 0
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_account_counts_and_stops() -> None:
 
 
 def test_text_stays_text(tmp_path: Path) -> None:
-    write_records(tmp_path, make_records([row(1, author="00012", licence=None)]), [])
+    write_records(tmp_path, make_records([row(1, author="00012", licence=None)]))
     read = read_records(tmp_path)
     assert read["author"].tolist() == ["00012"]
     assert pd.isna(read["licence"].iloc[0])

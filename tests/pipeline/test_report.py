@@ -18,21 +18,21 @@ from PIL import Image
 from pipeline import report as stage
 from pipeline.errors import PipelineError
 from pipeline.params import ReportParams
-from pipeline.paths import CROP, DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REPORTS
-from pipeline.records import Rejected, make_records, write_records
+from pipeline.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.records import Rejected, make_records, write_records, write_rejected
 from sinet.images import encode_png, read_image
 from tests.pipeline import dataset_inputs as inputs
 from tests.pipeline.report_metrics import FIGURES, FILES, metrics
 from tests.pipeline.test_figures import TEACHER, TRAIN
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = {  # the folder of a stage's rejected.csv, and its name as the user knows it
-    INGEST / "eg1800": "ingest@eg1800",
-    INGEST / "baidu": "ingest@baidu",
-    INGEST / "crawl": "ingest@crawl",
-    CROP: "crop",
-    PSEUDO: "pseudo_label",
-    DATASET: "merge",
+STAGES = {  # the file of a stage's rejects, and its name as the user knows it
+    "ingest_eg1800": "ingest@eg1800",
+    "ingest_baidu": "ingest@baidu",
+    "ingest_crawl": "ingest@crawl",
+    "crop": "crop",
+    "pseudo_label": "pseudo_label",
+    "merge": "merge",
 }
 # Characters that end a line for some readers: of a Mac's folder icon, of Unicode, of a form feed.
 ODD_NAMES = ("Icon\r", "a\u2028b.jpg", "c\x85d.jpg", "e\x0cf.jpg", 'g,"h".jpg', "i\nj.jpg", "<b>|k.jpg", "NA")
@@ -97,11 +97,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
     rejected = [Rejected("crawl", name, "not_an_image", f"it is {name}") for name in ODD_NAMES]
-    for folder in STAGES:
-        write_records(folder, make_records([]), [])
-    write_records(INGEST / "crawl", make_records([]), rejected)
-    write_records(DATASET, make_records(dataset_records(DATASET)), [])
-    write_records(PSEUDO, make_records(pseudo_records(PSEUDO, [0.1, 0.5, 0.9])), [])
+    for stage_file in STAGES:
+        write_rejected(stage_file, rejected if stage_file == "ingest_crawl" else [])
+    write_records(DATASET, make_records(dataset_records(DATASET)))
+    write_records(PSEUDO, make_records(pseudo_records(PSEUDO, [0.1, 0.5, 0.9])))
     write_training(1)
     return tmp_path
 
@@ -216,7 +215,7 @@ def test_a_missing_file_says_which_and_whose(world: Path) -> None:
             METRICS / f"{FILES.get(name, name)}.json": name.replace("ingest_", "ingest@")
             for name in metrics()
         },
-        **{folder / "rejected.csv": name for folder, name in STAGES.items()},
+        **{REJECTED / f"{file}.csv": name for file, name in STAGES.items()},
         **{PLOTS / f"{name}.csv": name for name in ("teacher", "train", "evaluate")},
         GALLERY / "gallery.json": "evaluate",
     }

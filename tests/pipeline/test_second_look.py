@@ -74,7 +74,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
         row |= {"parent_sha256": parent(number), "crop_box": BOX, "parent_id": id_, "sha256": parent(number)}
         row |= {"width": 90, "height": 120, "teacher": "7" * 16, "side": "test" if number == 5 else "train"}
         rows.append(row | {name: str(path) for name, path in files.items()})
-    write_records(DATASET, make_records(rows), [])
+    write_records(DATASET, make_records(rows))
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["second_look"] = {"size": 2, "min_disagreement": 0.02}
     params["reviews"] = {"path": "reviews"}
@@ -174,7 +174,7 @@ def test_disagreement_is_what_the_masks_do_not_share(project: Path):
 
 
 def test_nothing_reviewed_asks_nothing(project: Path):
-    write_records(DATASET, make_records([]), [])
+    write_records(DATASET, make_records([]))
     metrics = run_stage()
     assert (metrics["reviewed"], metrics["asked"], metrics["disagreement"]) == (0, 0, {})
     assert keys() == []

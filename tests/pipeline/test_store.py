@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,53 @@ def test_an_entry_of_older_code_counts_as_missing(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("meta.json", "{}")
     assert Store("stage", tmp_path).get("ab12") is None
+
+
+PUT = """
+import sys
+from pathlib import Path
+from pipeline.store import Result, Store
+store = Store("stage", Path(sys.argv[1]))
+content = Result({"from": sys.argv[2]}, {"image": sys.argv[2].encode() * 100_000})
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(400):
+    store.put("ab12", content)
+    assert store.get("ab12") is not None
+"""
+
+
+def test_two_writers_of_one_key_do_not_disturb_each_other(tmp_path: Path) -> None:
+    """Processes, and threads of one: the last one stays, whole, and nobody fails for the other's sake."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", PUT, str(tmp_path), name],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for name in "ab"
+    ]  # fmt: skip
+    for writer in writers:
+        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
+    told = [writer.communicate("go\n") for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0], told
+    with ThreadPoolExecutor(4) as pool:
+        store = Store("stage", tmp_path)
+        list(
+            pool.map(lambda n: store.put("ab12", Result({"n": n % 4}, {"image": bytes(100_000)})), range(400))
+        )
+    assert store.get("ab12") is not None
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab12"]
+
+
+def test_a_folder_in_place_of_an_entry_is_told_and_leaves_no_temporary_file(tmp_path: Path) -> None:
+    entry = tmp_path / "stage/ab/ab12"
+    (entry / "inside").mkdir(parents=True)
+    store = Store("stage", tmp_path)
+    assert store.get("ab12") is None
+    with pytest.raises(IsADirectoryError) as caught:
+        store.put("ab12", Result({}, {}))
+    assert caught.value.filename == str(entry)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_no_temporary_file_stays(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Checkpoints: what is saved comes back, a kill in mid-write harms nothing, other runs have other names."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -39,8 +39,8 @@ def test_a_kill_while_writing_leaves_the_previous_state(
 ) -> None:
     save_state(tmp_path, some_state(1))
 
-    def killed(content: object, path: Path) -> None:
-        path.write_bytes(b"half a checkpoint")
+    def killed(content: object, file: BinaryIO) -> None:
+        file.write(b"half a checkpoint")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint.torch, "save", killed)

@@ -5,6 +5,8 @@ import io
 import os
 import pickle
 import struct
+import subprocess
+import sys
 import zlib
 
 import cv2
@@ -17,6 +19,7 @@ from PIL import Image, ImageOps
 
 from sinet.images import (
     ImageError,
+    ReadError,
     decode,
     decode_image,
     encode_mask,
@@ -439,17 +442,27 @@ def test_files_that_are_no_files(tmp_path):
     (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
-    for name in (
-        "loop.jpg",
-        "gone.jpg",
-        "folder.jpg",
-        "pipe.jpg",
-        "absent.jpg",
-        "x" * 300 + ".jpg",
-        "a\0b.jpg",
-    ):
-        for function in (read_bytes, read_image, read_mask, probe):
+    for function in (read_bytes, read_image, read_mask, probe):
+        for name in ("loop.jpg", "folder.jpg", "pipe.jpg", "x" * 300 + ".jpg", "a\0b.jpg"):
             assert reason_of(function, tmp_path / name) == "unreadable"
+        for name in ("gone.jpg", "absent.jpg", "pipe.jpg/below.jpg"):  # they may be back the next time
+            with pytest.raises(ReadError, match="cannot be read: No") as caught:
+                function(tmp_path / name)
+            assert pickle.loads(pickle.dumps(caught.value)).filename == str(tmp_path / name)
+
+
+def test_a_lack_of_memory_is_no_damage(tmp_path):
+    """A process that may not have the memory of the pixels: what is in the file stays unknown."""
+    path = tmp_path / "large.png"
+    Image.new("RGB", (6000, 6000)).save(path, compress_level=1)
+    program = (
+        "import resource\nfrom pathlib import Path\nfrom sinet.images import read_image\nimport psutil\n"
+        "most = psutil.Process().memory_info().vms + 2**26\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        f"read_image(Path({str(path)!r}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == "MemoryError"
 
 
 def test_a_file_without_end_is_not_read(tmp_path):
