@@ -38,8 +38,8 @@ SERVING = Serving(MODEL_VERSION, LOWEST_FIRST, prefilled=True)  # what a review 
 
 INSTRUCTION = (
     "Accept (A), fix (F), reject (R) or unsure (U), then Ctrl+Enter; Ctrl+Space skips. To fix a mask: B takes the "
-    "brush, E the eraser (on some servers Alt+. must select the mask first), [ and ] change their size, Ctrl+Z undoes, Ctrl+H "
-    "hides the colour, Ctrl+wheel zooms, Shift+drag moves. Each task lists the keys and links to the guidelines."
+    "brush, E the eraser (on some servers Alt+. must select the mask first), [ and ] change their size, Ctrl+Z undoes, "
+    "Ctrl+H hides the colour, Ctrl+wheel zooms, Shift+drag moves. Each task lists the keys and links to the guidelines."
 )
 
 

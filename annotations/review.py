@@ -116,8 +116,9 @@ def _push_and_show(installation: Installation, show: Callable[[str], None], upda
     show(
         f"\n  Review at   {session.client.url}/projects/{project.id}/data\n"
         f"  E-mail      {made.email}\n  Password    {made.password}\n"
-        "\nThere, `Label All Tasks` shows one after the other, what matters most first. A accepts, F fixes, R rejects,\n"
-        "U is unsure, Ctrl+Enter submits. To fix: B adds with the brush, E takes away, Ctrl+Z undoes, Ctrl+wheel zooms.\n"
+        "\nThere, `Label All Tasks` shows one after the other, what matters most first.\n"
+        "A accepts, F fixes, R rejects, U is unsure, Ctrl+Enter submits.\n"
+        "To fix: B adds with the brush, E takes away, Ctrl+Z undoes, Ctrl+wheel zooms.\n"
     )
 
 

@@ -21,8 +21,8 @@ def mix(queue: pd.DataFrame, dataset: pd.DataFrame, params: QueueParams) -> pd.D
     """The queue's rows with their `purpose` and further tasks between them; rank and score are told anew.
 
     `purpose`: review, scratch (the queued mask is not shown), second (a row more, LATER places on) or gold (a row more,
-    of a labelled picture of the dev side of `dataset`, spread over the queue). A row of `dataset` that is also queued as
-    a pseudo label makes no gold task.
+    of a labelled picture of the dev side of `dataset`, spread over the queue). A row of `dataset` that is also queued
+    as a pseudo label makes no gold task.
     """
     ids = queue["id"].astype("str")
     from_scratch = ids.map(lambda one: draw(one, "scratch")).astype("float64") < params.from_scratch_share
