@@ -9,10 +9,8 @@ from collections.abc import Callable, Collection, Iterable
 from decimal import Decimal
 from pathlib import PurePosixPath
 
-SUFFIXES = frozenset(
-    f".{one}"
-    for one in ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif", "mat"]
-)  # of pictures and masks
+_PICTURES = "jpg jpeg jpe jfif png webp bmp dib tif tiff gif avif heic heif jp2 jxl svg psd"
+SUFFIXES = frozenset(f".{one}" for one in (*_PICTURES.split(), "mat"))  # of pictures and masks
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _RANGE = re.compile(r"\d+\s*(-|–|:|\.\.+)\s*\d+", re.ASCII)

@@ -16,7 +16,7 @@ from annotations.lock import LockEntry, write_lock
 from pipeline import merge as stage
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
-from pipeline.labelled import one_of_each, pictures_to_hash
+from pipeline.labelled import licence_fault, one_of_each, pictures_to_hash
 from pipeline.near_duplicates import perceptual_hash
 from pipeline.params import MergeParams, SidesParams, load_params, parse_params
 from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
@@ -209,8 +209,26 @@ def test_only_the_photographs_that_something_was_cut_from_are_hashed(tmp_path: P
 def test_a_dataset_does_not_point_to_the_pseudo_labels(tmp_path: Path) -> None:
     rows = inputs.eg1800(tmp_path / "in", 3, test=1)
     records = make_records([{**row, "side": "train", "probability": "data/pseudo/p.png"} for row in rows])
-    assert stage.write_dataset(tmp_path / "out", records, [])["probability"].isna().all()
+    assert stage.write_dataset(tmp_path / "out", records)["probability"].isna().all()
     assert read_records(tmp_path / "out")["probability"].isna().all()
+
+
+@pytest.mark.parametrize("licence", [None, "", "unknown", " N/A ", "none"])
+@pytest.mark.parametrize("excluded", [[], ["NC"]])
+def test_a_crawled_picture_that_states_no_licence_is_out_where_licences_are_excluded(
+    licence: str | None, excluded: list[str]
+) -> None:
+    patterns = [re.compile(text) for text in excluded]
+    fault = licence_fault(pd.Series({"licence": licence, "source": "crawl"}), patterns)
+    assert (fault is not None) == bool(excluded)
+    if fault is not None:
+        assert fault[0] == "licence" and "merge.licences_excluded" in fault[1]
+    for row in ({"licence": licence, "source": "eg1800"}, {"licence": "CC0", "source": "crawl"}):
+        assert licence_fault(pd.Series(row), patterns) is None
+    url = "CC; https://creativecommons.org/licenses/by-nc/4.0/"
+    assert (licence_fault(pd.Series({"licence": url, "source": "crawl"}), patterns) is not None) == bool(
+        excluded
+    )
 
 
 def test_a_licence_pattern_that_is_no_regular_expression_is_refused_by_name() -> None:
