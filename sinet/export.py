@@ -88,7 +88,11 @@ def export_onnx(
 
 
 def set_oldest_format(proto: onnx.ModelProto) -> None:
-    """Let the file say the oldest IR version that has the opsets of its operators."""
+    """Let the file say the oldest IR version that has the opsets of its operators; opsets that it does not use go."""
+    used = {node.domain for node in proto.graph.node}
+    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)
     proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
 
 

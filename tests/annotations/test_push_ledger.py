@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotations import push as pushes
-from annotations.client import DoubtfulError, Project, ServerError, TaskHead
+from annotations.client import DoubtfulError, Project, ServerError, Serving, TaskHead
 from annotations.errors import ReviewError
-from annotations.push import find_project, push, same_config
+from annotations.push import SERVING, find_project, push, same_config
 
 PORTRAITS = Project(1, "portraits", "<View/>")
 FAULTS = ("lost on the way", "no answer", "half of it", "late")
@@ -64,12 +64,21 @@ class Ledger:
     def delete_task(self, number: int) -> None:
         del self.tasks[number]
 
+    def serving(self, project: Project) -> Serving:
+        return SERVING
+
+    def scores(self, project: Project) -> dict[int, float]:
+        return dict.fromkeys(self.tasks, 0.0)
+
     def versions(self) -> Counter[str]:
         return Counter(task["data"]["version"] for task in self.tasks.values())
 
 
 def tasks(count: int, version: str = "v") -> list[dict[str, Any]]:
-    return [{"data": {"key": f"k{number}", "version": f"{version}{number}"}} for number in range(count)]
+    return [
+        {"data": {"key": f"k{number}", "version": f"{version}{number}"}, "predictions": []}
+        for number in range(count)
+    ]
 
 
 @pytest.fixture(autouse=True, scope="module")

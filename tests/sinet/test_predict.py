@@ -14,7 +14,7 @@ from PIL import Image
 
 from sinet import native, predict
 from sinet.fused import FusedSINet
-from sinet.images import ImageError, read_image
+from sinet.images import ImageError, ReadError, read_image
 from sinet.model import SINet
 from sinet.predict import Predictor, enlarge
 from sinet.preprocess import squash_image
@@ -137,7 +137,7 @@ def test_a_path_that_is_no_picture_and_a_damaged_picture(tmp_path: Path, predict
     (tmp_path / "text.jpg").write_text("no picture")
     with pytest.raises(ImageError, match="no JPEG"):
         predictor.mask(tmp_path / "text.jpg")
-    with pytest.raises(ImageError, match="cannot be read: No such file"):
+    with pytest.raises(ReadError, match="cannot be read: No such file"):
         predictor.mask("nowhere.jpg")
     Image.fromarray(portrait(3)[0]).save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
