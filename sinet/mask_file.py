@@ -91,8 +91,7 @@ def of_levels(values: Levels, rules: MaskRules, *, lossy: bool = False) -> Mask:
         return _one_level(grey, found, rules)
     if len(found) == 2 and grey.min() < DARK and grey.max() >= LIGHT:
         return Mask(_person(grey, rules), " and ".join(map(_name, found)))
-    third = _third_of_few(values, grey, found, lossy) if len(found) <= FEW else _third_of_many(grey, lossy)
-    if len(found) == 2 or third:
+    if len(found) <= FEW and (len(found) == 2 or _third_of_few(values, grey, found, lossy)):
         raise _refused(found)
     return _soft(grey, found, rules, lossy)
 
@@ -116,13 +115,18 @@ def _one_level(grey: Array, found: Shares, rules: MaskRules) -> Mask:
 
 def _soft(grey: Array, found: Shares, rules: MaskRules, lossy: bool) -> Mask:
     """Two modes and what lies between; of a lossy format also one mode alone, which noise spreads over some levels."""
-    undecided = float(((grey >= DARK) & (grey < LIGHT)).mean())
+    between = np.bincount(grey.ravel(), minlength=256)[DARK:LIGHT] / grey.size
+    undecided = float(between.sum())
     if undecided > rules.max_undecided:
-        if len(found) <= FEW:
+        if (
+            len(found) <= FEW or np.convolve(between, np.ones(9)).max() > undecided / 3
+        ):  # one level, or near it
             raise _refused(found, f"{undecided:.0%} of it is neither dark nor light")
         raise ImageError(
             NO_MASK, f"{undecided:.0%} of the mask is neither dark nor light, as in a photograph"
         )
+    if len(found) > FEW and _third_of_many(grey, lossy):
+        raise _refused(found, "more than two of them fill areas")
     one_mode = lossy and (grey.max() < TINT or grey.min() > 255 - TINT)
     if not one_mode and (grey.min() >= DARK or grey.max() < LIGHT):
         raise _refused(found, "none of them is light" if grey.max() < LIGHT else "none of them is dark")

@@ -163,3 +163,13 @@ def test_text_stays_text(tmp_path: Path) -> None:
     read = read_records(tmp_path)
     assert read["author"].tolist() == ["00012"]
     assert pd.isna(read["licence"].iloc[0])
+
+
+@pytest.mark.parametrize("name", ["NA", "nan", "NULL", "None", "n/a", "", "00012", "1e3", "True", " a "])
+def test_a_file_of_any_name_is_read_back_by_that_name(tmp_path: Path, name: str) -> None:
+    rejected = [Rejected("crawl", name, "not_an_image", name)]
+    write_records(tmp_path, make_records([row(1, source_key=name, author=name)]), rejected)
+    assert read_rejected(tmp_path).to_dict("records") == [
+        {"source": "crawl", "source_key": name, "reason": "not_an_image", "detail": name}
+    ]
+    assert read_records(tmp_path)[["source_key", "author"]].values.tolist() == [[name, name]]
