@@ -51,6 +51,15 @@ def test_each_gate_has_its_reason(faces: list[Face], reason: str, words: str) ->
     assert caught.value.reason == reason
 
 
+def test_a_person_of_whom_the_crop_shows_too_little_is_refused() -> None:
+    """A mask of most of the face and nothing below it, as of a head behind a hedge."""
+    mask = np.zeros_like(MASK)
+    mask[90:150, 112:168] = 1
+    with pytest.raises(NoPortraitError, match=r"15\.3% of the crop is person; 20% to 95%") as caught:
+        judge([GOOD], mask, PARAMS)
+    assert caught.value.reason == "mask_coverage"
+
+
 @pytest.mark.parametrize(
     "others",
     [
@@ -59,6 +68,8 @@ def test_each_gate_has_its_reason(faces: list[Face], reason: str, words: str) ->
         [face(76, 100, 98, 130)],  # in the crop, but far smaller
         [face(60, 90, 98, 150, 0.7)],  # in the crop, but unsure
         [face(150, 300, 180, 340)],  # a smaller one on the mask: a print on a shirt
+        [face(160, 100, 200, 165)],  # such a print in the crop
+        [face(60, 400, 98, 460)],  # of another person, right below the crop
         [face(120, 300, 250, 500, 0.8)],  # a larger one on the mask, unsure
     ],
 )
@@ -87,7 +98,13 @@ def test_the_upper_body_is_searched_first_and_the_rest_only_without_a_portrait_t
     image[..., 0], image[..., 1] = np.arange(550) // 10, (np.arange(830) // 10)[:, None]
     part = upper_body(MASK)
     assert part == Box(30, 0, 370, 284)  # a third of 700, and a tenth around
-    for faces, searched in (([GOOD], 1), ([face(110, 500, 170, 580)], 2), ([face(110, 210, 170, 280)], 2)):
+    for faces, searched in (
+        ([GOOD], 1),
+        ([face(110, 500, 170, 580)], 2),
+        ([face(110, 210, 170, 280)], 2),  # its portrait reaches out of the part at the bottom
+        ([face(262, 60, 336, 170)], 2),  # on the right
+        ([face(64, 60, 138, 170)], 2),  # on the left
+    ):
         eyes = Eyes(image, faces)
         assert find_portrait(image, MASK, eyes, PARAMS).face == faces[0]
         assert eyes.asked == [(284, 340), (830, 550)][:searched]
