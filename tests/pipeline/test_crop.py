@@ -10,7 +10,17 @@ import pandas as pd
 import pytest
 
 from pipeline.boxes import Box
-from pipeline.crop import NoPortraitError, crop, crop_key, find_portrait, judge, main, summarise, upper_body
+from pipeline.crop import (
+    NoPortraitError,
+    crop,
+    crop_key,
+    find_portrait,
+    judge,
+    main,
+    on_mask,
+    summarise,
+    upper_body,
+)
 from pipeline.drawing.picture import body, generator
 from pipeline.errors import PipelineError
 from pipeline.faces import Face
@@ -49,6 +59,12 @@ def test_each_gate_has_its_reason(faces: list[Face], reason: str, words: str) ->
     with pytest.raises(NoPortraitError, match=words) as caught:
         judge(faces, MASK, PARAMS)
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize(("x0", "lies"), [(260, True), (261, False), (290, False), (220, True)])
+def test_a_face_lies_on_the_mask_from_the_stated_share_on(x0: int, lies: bool) -> None:
+    """80 pixels wide, and the person ends at 300: of the first the half is on the mask."""
+    assert on_mask(face(x0, 80, x0 + 80, 160), MASK, PARAMS) == lies
 
 
 def test_a_person_of_whom_the_crop_shows_too_little_is_refused() -> None:
@@ -261,6 +277,18 @@ def test_the_stage_writes_records_rejects_and_metrics_and_stops_above_the_rate(
         main()
     assert list(read_rejected(CROP)["source_key"]) == ["clean_images/images/0009.jpg"]
     assert len(read_records(CROP)) == 0
+
+
+def test_a_photograph_that_vanishes_stops_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, tuple[Array, Array]]
+) -> None:
+    """As a mistake in crop itself would make it vanish."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]}), [])
+    monkeypatch.setattr("pipeline.crop.crop", lambda *_: (make_records([]), []))
+    with pytest.raises(PipelineError, match="crop: 1 items went in, but 0 records and 0 rejected came out"):
+        main()
 
 
 def test_no_photographs_give_no_crops(tmp_path: Path) -> None:

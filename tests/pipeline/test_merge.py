@@ -21,6 +21,7 @@ from pipeline.near_duplicates import perceptual_hash
 from pipeline.params import MergeParams, SidesParams, load_params, parse_params
 from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
 from pipeline.records import Rejected, dataset_hash, make_records, read_records, read_rejected, reject_rows
+from pipeline.teacher import read_labelled
 from sinet.images import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 
@@ -512,6 +513,11 @@ def test_like_photographs_share_a_cluster_though_their_crops_differ(world: Path)
     cluster = records.at[other["id"], "cluster"]
     assert (records["cluster"] == cluster).sum() == 2
     assert json.loads(Path("metrics/merge.json").read_text())["clusters"]["shared"] == 1
+    # The teacher, which trains before, sees them as the dataset does.
+    taught, _ = read_labelled(load_params().sides, [])
+    assert {other["id"], cluster} <= set(taught["id"])
+    both = taught.set_index("id")[["cluster", "side"]]
+    pd.testing.assert_frame_equal(both, records.loc[both.index, ["cluster", "side"]])
 
 
 def test_photographs_of_one_scene_share_a_cluster_though_the_reviewed_crops_differ(world: Path) -> None:

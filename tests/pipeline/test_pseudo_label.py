@@ -544,6 +544,18 @@ def test_without_a_teacher_it_says_what_to_run(tmp_path: Path, monkeypatch: pyte
         main()
 
 
+def test_a_picture_that_vanishes_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mistake in pseudo_label itself would make it vanish."""
+    monkeypatch.chdir(tmp_path)
+    project(tmp_path, ["nobody.png"])
+    TEACHER.parent.mkdir()
+    TEACHER.write_bytes(b"never loaded")
+    nothing = make_records([]), pd.DataFrame(columns=["flip", "stability", "entropy"]), []
+    monkeypatch.setattr(stage, "pseudo_label", lambda *_: nothing)
+    with pytest.raises(PipelineError, match="pseudo_label: 1 items went in, but 0 records and 0 rejected"):
+        main()
+
+
 def test_too_many_rejects_stop_the_stage_and_leave_the_list(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

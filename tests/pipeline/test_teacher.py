@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,6 +95,15 @@ def test_nothing_of_a_published_test_side_is_left() -> None:
     chosen = choose(portraits, make_records(crops), 0.2)
     assert set(chosen["id"]) == {f"{i:016x}" for i in [*range(5, 40), 101]}
     assert set(chosen["side"]) == {"train", "dev"}
+
+
+def test_what_a_licence_keeps_out_of_the_dataset_teaches_nobody() -> None:
+    portraits = make_records(
+        [row(i, licence="CC BY-NC 4.0" if i % 2 else "CC0", published_side="train") for i in range(80)]
+    )
+    sides = SidesParams(dev_share=0.3, test_share=0.0, max_hash_distance=0)
+    chosen = choose_sides(portraits, make_records([]), {}, sides, [re.compile("-NC")])
+    assert set(chosen["id"]) == {f"{i:016x}" for i in range(0, 80, 2)}
 
 
 def test_what_looks_like_a_test_picture_is_left_out(tmp_path: Path) -> None:
