@@ -544,6 +544,14 @@ def test_without_a_teacher_it_says_what_to_run(tmp_path: Path, monkeypatch: pyte
         main()
 
 
+def test_another_face_detector_finds_faces_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
+    known = settings.face_key("a" * 16), settings.label_key("a" * 16)
+    assert settings.face_key("b" * 16) != known[0] and settings.label_key("b" * 16) != known[1]
+    monkeypatch.setattr("pipeline.faces.weights_hash", lambda: "of other networks")
+    assert settings.face_key("a" * 16) != known[0] and settings.label_key("a" * 16) != known[1]
+
+
 def test_a_picture_that_vanishes_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a mistake in pseudo_label itself would make it vanish."""
     monkeypatch.chdir(tmp_path)

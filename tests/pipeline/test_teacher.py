@@ -254,7 +254,9 @@ def test_a_loss_that_is_no_number_names_the_pictures(sides: pd.DataFrame, tmp_pa
     assert len(set(named) & train) == 4
 
 
-def test_another_picture_mask_or_param_is_another_run(sides: pd.DataFrame, tmp_path: Path) -> None:
+def test_another_picture_mask_or_param_is_another_run(
+    sides: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = checkpoint_folder(sides, params(), None, tmp_path)
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"x")
@@ -267,6 +269,8 @@ def test_another_picture_mask_or_param_is_another_run(sides: pd.DataFrame, tmp_p
     assert len(others) == 4
     assert base not in others
     assert checkpoint_folder(sides, params(), None, tmp_path) == base
+    monkeypatch.setattr(deeplab, "__file__", str(weights))  # other code goes on from no old state
+    assert checkpoint_folder(sides, params(), None, tmp_path) != base
 
 
 def start(folder: Path, world: pd.DataFrame) -> "subprocess.Popen[bytes]":
