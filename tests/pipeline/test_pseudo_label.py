@@ -485,6 +485,12 @@ def test_a_box_past_the_edge_is_filled_and_the_face_stays_inside(
     assert (meta["crop_box"], meta["face"]) == ("-8,-10,12,10", "8,10,20,20")
 
 
+def test_a_face_low_in_a_tall_portrait_keeps_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    face = Face(Box(12, 30, 22, 42), 0.9)
+    meta, *_ = labelled(world, monkeypatch, field(TORSO), box=Box(10, 5, 30, 45), face=face)
+    assert (meta["width"], meta["height"], meta["face"]) == (20, 40, "2,25,12,37")
+
+
 # the edges of the stage
 
 
