@@ -10,7 +10,17 @@ import pandas as pd
 import pytest
 
 from pipeline.boxes import Box
-from pipeline.crop import NoPortraitError, crop, crop_key, find_portrait, judge, main, summarise, upper_body
+from pipeline.crop import (
+    NoPortraitError,
+    crop,
+    crop_key,
+    find_portrait,
+    judge,
+    main,
+    on_mask,
+    summarise,
+    upper_body,
+)
 from pipeline.drawing.picture import body, generator
 from pipeline.errors import PipelineError
 from pipeline.faces import Face
@@ -51,6 +61,21 @@ def test_each_gate_has_its_reason(faces: list[Face], reason: str, words: str) ->
     assert caught.value.reason == reason
 
 
+@pytest.mark.parametrize(("x0", "lies"), [(260, True), (261, False), (290, False), (220, True)])
+def test_a_face_lies_on_the_mask_from_the_stated_share_on(x0: int, lies: bool) -> None:
+    """80 pixels wide, and the person ends at 300: of the first the half is on the mask."""
+    assert on_mask(face(x0, 80, x0 + 80, 160), MASK, PARAMS) == lies
+
+
+def test_a_person_of_whom_the_crop_shows_too_little_is_refused() -> None:
+    """A mask of most of the face and nothing below it, as of a head behind a hedge."""
+    mask = np.zeros_like(MASK)
+    mask[90:150, 112:168] = 1
+    with pytest.raises(NoPortraitError, match=r"15\.3% of the crop is person; 20% to 95%") as caught:
+        judge([GOOD], mask, PARAMS)
+    assert caught.value.reason == "mask_coverage"
+
+
 @pytest.mark.parametrize(
     "others",
     [
@@ -59,6 +84,8 @@ def test_each_gate_has_its_reason(faces: list[Face], reason: str, words: str) ->
         [face(76, 100, 98, 130)],  # in the crop, but far smaller
         [face(60, 90, 98, 150, 0.7)],  # in the crop, but unsure
         [face(150, 300, 180, 340)],  # a smaller one on the mask: a print on a shirt
+        [face(160, 100, 200, 165)],  # such a print in the crop
+        [face(60, 400, 98, 460)],  # of another person, right below the crop
         [face(120, 300, 250, 500, 0.8)],  # a larger one on the mask, unsure
     ],
 )
@@ -87,7 +114,13 @@ def test_the_upper_body_is_searched_first_and_the_rest_only_without_a_portrait_t
     image[..., 0], image[..., 1] = np.arange(550) // 10, (np.arange(830) // 10)[:, None]
     part = upper_body(MASK)
     assert part == Box(30, 0, 370, 284)  # a third of 700, and a tenth around
-    for faces, searched in (([GOOD], 1), ([face(110, 500, 170, 580)], 2), ([face(110, 210, 170, 280)], 2)):
+    for faces, searched in (
+        ([GOOD], 1),
+        ([face(110, 500, 170, 580)], 2),
+        ([face(110, 210, 170, 280)], 2),  # its portrait reaches out of the part at the bottom
+        ([face(262, 60, 336, 170)], 2),  # on the right
+        ([face(64, 60, 138, 170)], 2),  # on the left
+    ):
         eyes = Eyes(image, faces)
         assert find_portrait(image, MASK, eyes, PARAMS).face == faces[0]
         assert eyes.asked == [(284, 340), (830, 550)][:searched]
@@ -244,6 +277,18 @@ def test_the_stage_writes_records_rejects_and_metrics_and_stops_above_the_rate(
         main()
     assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
     assert len(read_records(CROP)) == 0
+
+
+def test_a_photograph_that_vanishes_stops_the_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, tuple[Array, Array]]
+) -> None:
+    """As a mistake in crop itself would make it vanish."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]}), [])
+    monkeypatch.setattr("pipeline.crop.crop", lambda *_: (make_records([]), []))
+    with pytest.raises(PipelineError, match="crop: 1 items went in, but 0 records and 0 rejected came out"):
+        main()
 
 
 def test_no_photographs_give_no_crops(tmp_path: Path) -> None:

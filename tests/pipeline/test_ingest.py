@@ -470,6 +470,20 @@ def test_twins_are_named_with_the_iou_of_their_masks(project):
     assert summarise(done)["twins"] == {"pictures": 1, "with_other_masks": 1, "train_same_as_test": 2}
 
 
+def test_the_summary_tells_of_the_pictures_that_stay(project):
+    """A twin that gives way, here a bitmap with another mask, is counted as a twin and nowhere else."""
+    pixels = np.asarray(Image.open(io.BytesIO(jpeg(1))))
+    portrait(project / "source", 1, jpeg(1), encode_mask(A))
+    portrait(project / "source", 2, saved(pixels, "BMP"), encode_mask(person(wide=0.5)))
+    for number, mask in ((3, B), (4, C)):
+        portrait(project / "source", number, mask=encode_mask(mask))
+    found = summarise(run())
+    expected = np.quantile([one.mean() for one in (A, B, C)], (0.05, 0.5, 0.95))
+    assert found["foreground_share"] == pytest.approx(dict(zip(("p05", "p50", "p95"), expected, strict=True)))
+    assert found["converted_to_png"] == 0
+    assert found["published"] == {"train": 0, "test": 0, "none": 3}
+
+
 def test_twins_of_a_crawl_have_no_masks_to_compare(project):
     for name in ("b.jpg", "a.jpg"):
         put(project / "source" / name, jpeg(1))

@@ -16,11 +16,12 @@ from annotations.lock import LockEntry, write_lock
 from pipeline import merge as stage
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
-from pipeline.labelled import licence_fault, one_of_each, pictures_to_hash
+from pipeline.labelled import licence_fault, one_of_each, pictures_to_hash, with_sides
 from pipeline.near_duplicates import perceptual_hash
 from pipeline.params import MergeParams, SidesParams, load_params, parse_params
 from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
 from pipeline.records import Rejected, dataset_hash, make_records, read_records, read_rejected, reject_rows
+from pipeline.teacher import read_labelled
 from sinet.images import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 
@@ -193,6 +194,60 @@ def test_of_equal_pixels_the_mask_that_people_drew_stays(tmp_path: Path, better:
         assert (kept["label"].tolist(), reasons(rejected)) == ([better], {worse: "duplicate_pixels"})
         both, either = mask & np.roll(mask, 20, axis=0), mask | np.roll(mask, 20, axis=0)
         assert rejected[0].detail.endswith(f"IoU of the masks {both.sum() / either.sum():.4f}")
+
+
+def test_of_equals_the_first_by_source_and_name_stays(tmp_path: Path) -> None:
+    image, mask = inputs.portrait(1)
+    rows = [
+        inputs.record(tmp_path, image, mask, source=source, source_key=key, label="human")
+        for source, key in (("a", "2"), ("a", "1"), ("b", "0"))
+    ]
+    for order in (rows, rows[::-1]):
+        kept, _ = one_of_each(pd.concat([make_records([row]) for row in order], ignore_index=True))
+        assert kept[["source", "source_key"]].values.tolist() == [["a", "1"]]
+
+
+@pytest.mark.parametrize(("bits", "leaks"), [(40, 1), (60, 0)])
+def test_labelled_pictures_look_alike_up_to_the_stated_distance(
+    tmp_path: Path, bits: int, leaks: int
+) -> None:
+    """Also before the crawl is there: the teacher must not train on what the dataset tests."""
+    rows = inputs.eg1800(tmp_path, 30, test=1)
+    hashes = {row["id"]: np.zeros((2, 4), np.uint64) for row in (rows[0], rows[20])}
+    hashes[rows[20]["id"]][:, 0] = (1 << bits) - 1
+    records, rejected = with_sides(make_records(rows), hashes, SIDES, [])
+    assert (len(records), len(rejected)) == (30 - leaks, leaks)
+
+
+def test_the_shares_of_dev_and_test_are_not_mixed_up(tmp_path: Path) -> None:
+    rows = [
+        {**row, "id": f"{at:016x}", "sha256": f"{at:064x}", "published_side": None}
+        for at, row in enumerate(inputs.eg1800(tmp_path, 1, test=0) * 600)
+    ]
+    shares = SidesParams(dev_share=0.4, test_share=0.05, max_hash_distance=0)
+    found = with_sides(make_records(rows), {}, shares, [])[0]["side"].value_counts(normalize=True)
+    assert found["dev"] == pytest.approx(0.4 * 0.95, abs=0.06) and found["test"] == pytest.approx(
+        0.05, abs=0.03
+    )
+
+
+def test_a_dataset_without_a_side_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        PipelineError, match="expected pictures on all three sides, found train 0, dev 0, test 9"
+    ):
+        merge(inputs.eg1800(tmp_path, 9, test=9))
+
+
+def test_the_summary_counts_clusters_and_leaks_by_hand(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 6, test=0)
+    sides, clusters = ("test", "test", "test", "train", "train", "dev"), "aaabbc"
+    records = make_records(
+        [{**row, "side": side, "cluster": one} for row, side, one in zip(rows, sides, clusters, strict=True)]
+    )
+    rejected = [Rejected("crawl", key, f"leak_with_{key}", "why") for key in ("dev", "test", "test")]
+    found = stage.summarise(records, [*rejected, Rejected("crawl", "x", "licence", "why")])
+    assert found["clusters"] == {"count": 3, "shared": 2, "records_in_shared": 5, "largest": 3}
+    assert (found["test_duplicates"], found["leaks"], found["orphaned_reviews"]) == (2, 3, 0)
 
 
 def test_only_the_photographs_that_something_was_cut_from_are_hashed(tmp_path: Path) -> None:
@@ -475,6 +530,52 @@ def test_like_photographs_share_a_cluster_though_their_crops_differ(world: Path)
     cluster = records.at[other["id"], "cluster"]
     assert (records["cluster"] == cluster).sum() == 2
     assert json.loads(Path("metrics/merge.json").read_text())["clusters"]["shared"] == 1
+    # The teacher, which trains before, sees them as the dataset does.
+    taught, _ = read_labelled(load_params().sides, [])
+    assert {other["id"], cluster} <= set(taught["id"])
+    both = taught.set_index("id")[["cluster", "side"]]
+    pd.testing.assert_frame_equal(both, records.loc[both.index, ["cluster", "side"]])
+
+
+def test_photographs_of_one_scene_share_a_cluster_though_the_reviewed_crops_differ(world: Path) -> None:
+    """And what lies outside of the photograph is filled as the params say."""
+    crawl = read_records(INGEST / "crawl").to_dict("records")
+    seen = next(row for row in crawl if row["source_key"] == "0.jpg")
+    shot = np.clip(read_image(Path(seen["image"])).astype(np.int16) + 6, 0, 255).astype(np.uint8)
+    again = inputs.record(INGEST / "crawl", shot, None, source="crawl", source_key="again.jpg")
+    inputs.write(INGEST / "crawl", [*crawl, again])
+    box = "-20,40,40,118"
+    lock = [inputs.review(seen, BOX, "accept", np.ones((80, 60), np.uint8))]
+    write_lock(Path("lock"), [*lock, inputs.review(again, box, "accept", np.ones((78, 60), np.uint8))])
+    stage.main()
+    records = read_records(DATASET).query("label == 'reviewed'").set_index("crop_box")
+    assert len(records) == 2 and records["cluster"].nunique() == 1
+    outside = read_image(Path(str(records.at[box, "image"])))[:, :20]
+    assert (outside == load_params().crop.fill).all()
+
+
+def test_unreviewed_masks_of_test_pictures_and_of_rejected_twins_stay_out(world: Path) -> None:
+    configure("unreviewed: exclude", "unreviewed: include")
+    portraits = read_records(INGEST / "eg1800").set_index("source_key")
+    crawl, pseudo = (read_records(folder).to_dict("records") for folder in (INGEST / "crawl", PSEUDO))
+    alike = np.clip(read_image(Path(str(portraits.at["00000", "image"]))).astype(np.int16) + 6, 0, 255)
+    of = next(row for row in pseudo if row["source_key"] == "6.jpg")
+    shown = inputs.record(PSEUDO, alike.astype(np.uint8), np.ones((120, 96), np.uint8))
+    inputs.write(PSEUDO, [{**row, **shown, "sha256": of["sha256"]} if row is of else row for row in pseudo])
+    for row in crawl:
+        if row["source_key"] == "7.jpg":
+            row["twins"] = "e" * 64
+    inputs.write(INGEST / "crawl", crawl)
+    write_lock(Path("lock"), [inputs.review({"sha256": "e" * 64}, BOX, "reject", None)])
+    stage.main()
+    found = read_rejected(DATASET).set_index("source_key")["reason"]
+    assert found[["6.jpg", "7.jpg"]].tolist() == [
+        "leak_with_test",
+        "review_rejected",
+    ]
+    assert set(read_records(DATASET).query("label == 'pseudo'")["source_key"]) == {
+        f"{one}.jpg" for one in range(6)
+    }
 
 
 def test_reviews_whose_picture_is_gone_stop_the_stage_unless_allowed(world: Path) -> None:

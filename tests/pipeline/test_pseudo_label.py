@@ -485,6 +485,12 @@ def test_a_box_past_the_edge_is_filled_and_the_face_stays_inside(
     assert (meta["crop_box"], meta["face"]) == ("-8,-10,12,10", "8,10,20,20")
 
 
+def test_a_face_low_in_a_tall_portrait_keeps_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    face = Face(Box(12, 30, 22, 42), 0.9)
+    meta, *_ = labelled(world, monkeypatch, field(TORSO), box=Box(10, 5, 30, 45), face=face)
+    assert (meta["width"], meta["height"], meta["face"]) == (20, 40, "2,25,12,37")
+
+
 # the edges of the stage
 
 
@@ -541,6 +547,26 @@ def test_without_a_teacher_it_says_what_to_run(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(
         PipelineError, match=r"a teacher at models/teacher.safetensors, found none; run `dvc repro teacher`"
     ):
+        main()
+
+
+def test_another_face_detector_finds_faces_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
+    known = settings.face_key("a" * 16), settings.label_key("a" * 16)
+    assert settings.face_key("b" * 16) != known[0] and settings.label_key("b" * 16) != known[1]
+    monkeypatch.setattr("pipeline.faces.weights_hash", lambda: "of other networks")
+    assert settings.face_key("a" * 16) != known[0] and settings.label_key("a" * 16) != known[1]
+
+
+def test_a_picture_that_vanishes_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a mistake in pseudo_label itself would make it vanish."""
+    monkeypatch.chdir(tmp_path)
+    project(tmp_path, ["nobody.png"])
+    TEACHER.parent.mkdir()
+    TEACHER.write_bytes(b"never loaded")
+    nothing = make_records([]), pd.DataFrame(columns=["flip", "stability", "entropy"]), []
+    monkeypatch.setattr(stage, "pseudo_label", lambda *_: nothing)
+    with pytest.raises(PipelineError, match="pseudo_label: 1 items went in, but 0 records and 0 rejected"):
         main()
 
 

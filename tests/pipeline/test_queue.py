@@ -137,7 +137,9 @@ def test_order_of_the_records_does_not_matter():
     pd.testing.assert_frame_equal(rank(records, set(), params), rank(mixed, set(), params))
     # Also where many are equally doubtful, apart or of one scene.
     equal, scene = pseudo([0.5] * 60), {identity(number): "scene" for number in range(40)}
-    assert list(rank(equal.iloc[::-1], set(), only(60, 0))["id"]) == sorted(equal["id"])
+    halves = pseudo([0.5, 0.25] * 30)
+    expected = halves.sort_values("id").sort_values("uncertainty", ascending=False, kind="stable")["id"]
+    assert list(rank(halves.iloc[::-1], set(), only(60, 0))["id"]) == list(expected)
     mixed = equal.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(rank(equal, set(), params, scene), rank(mixed, set(), params, scene))
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,6 +95,15 @@ def test_nothing_of_a_published_test_side_is_left() -> None:
     chosen = choose(portraits, make_records(crops), 0.2)
     assert set(chosen["id"]) == {f"{i:016x}" for i in [*range(5, 40), 101]}
     assert set(chosen["side"]) == {"train", "dev"}
+
+
+def test_what_a_licence_keeps_out_of_the_dataset_teaches_nobody() -> None:
+    portraits = make_records(
+        [row(i, licence="CC BY-NC 4.0" if i % 2 else "CC0", published_side="train") for i in range(80)]
+    )
+    sides = SidesParams(dev_share=0.3, test_share=0.0, max_hash_distance=0)
+    chosen = choose_sides(portraits, make_records([]), {}, sides, [re.compile("-NC")])
+    assert set(chosen["id"]) == {f"{i:016x}" for i in range(0, 80, 2)}
 
 
 def test_what_looks_like_a_test_picture_is_left_out(tmp_path: Path) -> None:
@@ -244,7 +254,9 @@ def test_a_loss_that_is_no_number_names_the_pictures(sides: pd.DataFrame, tmp_pa
     assert len(set(named) & train) == 4
 
 
-def test_another_picture_mask_or_param_is_another_run(sides: pd.DataFrame, tmp_path: Path) -> None:
+def test_another_picture_mask_or_param_is_another_run(
+    sides: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     base = checkpoint_folder(sides, params(), None, tmp_path)
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"x")
@@ -257,6 +269,8 @@ def test_another_picture_mask_or_param_is_another_run(sides: pd.DataFrame, tmp_p
     assert len(others) == 4
     assert base not in others
     assert checkpoint_folder(sides, params(), None, tmp_path) == base
+    monkeypatch.setattr(deeplab, "__file__", str(weights))  # other code goes on from no old state
+    assert checkpoint_folder(sides, params(), None, tmp_path) != base
 
 
 def start(folder: Path, world: pd.DataFrame) -> "subprocess.Popen[bytes]":
