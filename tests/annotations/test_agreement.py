@@ -85,3 +85,19 @@ def test_alpha_of_any_answers(units: list[list[str]], names: list[str], random: 
     if alpha is not None:
         agreed = all(len(set(unit)) <= 1 for unit in units)
         assert agreed == (alpha == 1)
+
+
+@given(masks, st.sampled_from([0.0, 0.1, 0.2]))
+def test_the_inner_boundary_is_what_a_square_reaches_from_outside(mask: np.ndarray, band: float):
+    width = max(1, round(band * 15))  # the diagonal of 12 x 9 pixels
+    framed = np.pad(mask, width)
+    rows, columns = mask.shape
+    near = [
+        framed[y : y + rows, x : x + columns] == 0 for y in range(2 * width + 1) for x in range(2 * width + 1)
+    ]
+    assert np.array_equal(inner_boundary(mask, band), mask & np.logical_or.reduce(near))
+
+
+def test_masks_that_only_have_as_many_pixels_are_refused():
+    with pytest.raises(ValueError, match=r"found \(1, 20\) and \(20, 1\)"):
+        mask_iou(np.ones((1, 20), np.uint8), np.ones((20, 1), np.uint8))

@@ -11,6 +11,7 @@ from annotations.brush import (
     BrushError,
     decode_rle,
     encode_rle,
+    fingerprint,
     mask_to_rle,
     regions_to_mask,
     rle_to_mask,
@@ -216,3 +217,10 @@ def test_a_region_of_another_size_or_format_is_refused():
 def test_what_is_no_region_of_ours_is_refused_by_name(results: object, message: str):
     with pytest.raises(BrushError, match=message):
         regions_to_mask(results, 5, 8)
+
+
+def test_a_fingerprint_is_of_the_pixels_and_of_the_shape():
+    mask = np.eye(8, dtype=np.uint8)
+    prints = [fingerprint(one) for one in (mask, mask[::-1].copy(), np.zeros((6, 8), np.uint8))]
+    prints.append(fingerprint(np.zeros((8, 6), np.uint8)))
+    assert len(set(prints)) == 4 and fingerprint(np.asfortranarray(mask)) == prints[0]

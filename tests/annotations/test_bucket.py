@@ -98,6 +98,19 @@ def test_amazons_own_address_is_not_told_to_the_server(monkeypatch: pytest.Monke
     assert access == BucketAccess("portraits", "", "eu-central-1", "", "id", "secret", "for-an-hour")
 
 
+def test_an_address_that_only_looks_like_amazons_is_told(monkeypatch: pytest.MonkeyPatch):
+    tell(monkeypatch, "https://s3.amazonaws.com.example.org", "id", "secret")
+    assert open_bucket("s3://portraits").access.endpoint == "https://s3.amazonaws.com.example.org"
+
+
+def test_a_browser_is_told_what_a_file_is(keys: tuple[str, str]):
+    bucket = open_bucket(ROOT)
+    for name, kind in (("a.jpg", "image/jpeg"), ("guidelines.html", "text/html; charset=utf-8")):
+        bucket.put(name, b"content")
+        there = bucket._client.head_object(Bucket=BUCKET, Key=f"review/one/{name}")
+        assert there["ContentType"] == kind
+
+
 @pytest.mark.parametrize(
     ("root", "changed", "said"),
     [

@@ -66,3 +66,23 @@ def test_nobody_cannot_be_damaged():
         damaged(np.zeros((5, 5), np.uint8), "ab")
     with pytest.raises(ValueError, match="cannot be damaged so that it shows; leave it out"):
         damaged(np.ones((1, 1), np.uint8), "ab")
+
+
+def test_the_damage_is_the_least_that_shows():
+    """A mask that is wrong at a glance measures nobody's care."""
+    mask = person(1, 400, 533)[1]
+    likeness = [mask_iou(damaged(mask, f"{number:016x}"), mask) for number in range(20)]
+    assert min(likeness) > DAMAGED_IOU - 0.05
+
+
+def test_a_small_mask_is_damaged_in_the_way_that_leaves_most_of_it():
+    """Narrower by a pixel, 16 of these 36 pixels are left: another kind of damage leaves enough of them."""
+    mask = np.zeros((100, 100), np.uint8)
+    mask[40:46, 40:46] = 1
+    for number in range(20):
+        assert mask_iou(damaged(mask, f"{number:016x}"), mask) >= WORST_IOU
+
+
+def test_a_spot_lies_where_the_outline_is():
+    spot = gold._spot(np.zeros((20, 60), np.uint8), (5, 50), 2)
+    assert spot[5, 50] == 1 and spot.sum() == 13 and spot[3:8, 48:53].sum() == 13

@@ -108,3 +108,31 @@ def test_the_command_prints_a_row_an_order(tmp_path: Path):
         assert row in done.output
     assert not re.search(r"%\)\d", done.output), "the cells of a row stand apart"
     assert "80.0% (" in done.output  # eight of the ten bad ones are the first eight
+
+
+def test_a_mask_at_the_limit_is_good():
+    masks = table([0.5, 0.4], [True, False])
+    masks["iou"] = [0.9, 0.95]
+    (result,) = simulate(masks, bad_below=0.95, resamples=5)
+    assert result.bad == 1
+
+
+def test_limits_are_those_of_ninety_five_in_a_hundred():
+    """Of 600 bad masks in 2,000, a fifth of the queue finds a fifth: twice 1.96 standard deviations of 0.016."""
+    rng = np.random.default_rng(4)
+    masks = table(list(rng.random(2000)), list(np.arange(2000) % 10 < 3))
+    (result,) = simulate(masks, resamples=400)
+    one = found(result, "random")
+    assert 0.05 < one.high - one.low < 0.08
+
+
+def test_resamples_without_any_bad_mask_are_drawn_again():
+    (result,) = simulate(table([0.9, 0.1, 0.2, 0.3], [True, False, False, False]), resamples=100)
+    assert all(np.isfinite([one.share, one.low, one.high]).all() for one in result.found)
+
+
+def test_an_id_of_digits_is_named_as_it_stands(tmp_path: Path):
+    path = tmp_path / "masks.csv"
+    path.write_text("id,kind,cluster,uncertainty,iou\n007,own,01,0.5,2\n")
+    with pytest.raises(ReviewError, match=r"found 2.* for 007"):
+        read_masks(path)

@@ -128,3 +128,24 @@ def test_batches_hold_every_task_once_in_order_within_both_limits(lengths: list[
 def test_a_number_that_json_does_not_know_is_refused():
     with pytest.raises(ValueError, match="not JSON compliant"):
         list(batches([{"score": float("nan")}]))
+
+
+def test_every_purpose_and_shape_of_a_mask_has_a_version_of_its_own():
+    """Of one picture: what a sender takes for the same task is not sent."""
+    high, wide = np.zeros((8, 16), np.uint8), np.zeros((16, 8), np.uint8)
+    purposes = ("review", "second", "gold", "scratch", "student")
+    versions = {
+        task_version(CANDIDATE, mask, "<View/>", purpose) for mask in (high, wide) for purpose in purposes
+    }
+    assert len(versions) == 10
+
+
+def test_a_task_names_what_is_asked_and_a_teacher_only_where_it_proposed_the_mask():
+    _, mask = person(1)
+    made = {
+        purpose: build_task(CANDIDATE, mask, PICTURES, "v", purpose)["data"]
+        for purpose in ("review", "scratch", "student")
+    }
+    assert [data["teacher"] for data in made.values()] == [TEACHER, "", TEACHER]
+    assert "no mask is proposed" in made["scratch"]["about"] and "second look" in made["student"]["about"]
+    assert len({data["about"] for data in made.values()}) == 3

@@ -69,3 +69,14 @@ def test_a_move_is_a_handful_of_kernels() -> None:
     del counted.calls["detach"]
     assert counted.calls["_foreach_lerp_"] == counted.calls["_foreach_copy_"] == 1
     assert counted.calls.total() < 8, counted.calls
+
+
+def test_the_mean_does_not_move_with_the_network() -> None:
+    model = layer(8, 1)
+    mean = RunningMean(model, decay=0.5, steps=100)
+    mean.move(model)
+    with torch.no_grad():
+        model.weight.fill_(0)  # as an optimizer does, in place
+    assert mean.module.state_dict()["weight"] == 8
+    mean.move(model)
+    assert mean.module.state_dict()["weight"] == 4 and model.weight.item() == 0

@@ -153,3 +153,16 @@ def test_a_loss_that_is_read_later_names_its_own_batch(
     assert len(calls) == 3
     bad = index_batches(PortraitDataset(samples, 64, LIVELY, tiny_recipe().seed), 3)[1]
     assert f"The batch: {' '.join(samples[index].id for index in bad)}." in str(error.value)
+
+
+def test_a_picture_without_any_ground_lends_none(
+    samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last sample is a person all over: whoever draws it keeps their own background, on a GPU as well."""
+    monkeypatch.setattr(PortraitDataset, "_other", lambda self, rng: len(samples) - 1)
+    data = PortraitDataset(samples, 64, STILL.model_copy(update={"background": 1.0}), seed=1)
+    own = PortraitDataset(samples, 64, STILL, seed=1)
+    wanted = next(DrawnPictures(own, CPU).batches(10))[0].int()
+    for kind in (DrawnPictures, ResidentPictures):
+        images = next(kind(data, CPU).batches(10))[0].int()
+        assert ((images - wanted).abs() > 1).float().mean() < 0.01

@@ -1,6 +1,7 @@
 """Checkpoints: what is saved comes back, a kill in mid-write harms nothing, other runs have other names."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, BinaryIO
 
 import pytest
@@ -70,3 +71,44 @@ def test_other_params_have_another_name(changes: dict[str, Any]) -> None:
 def test_another_dataset_has_another_name() -> None:
     recipe = tiny_recipe().model_dump(mode="json")
     assert run_hash(recipe, "data") != run_hash(recipe, "other data")
+
+
+def test_another_torch_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = tiny_recipe().model_dump(mode="json")
+    before = run_hash(recipe, "data")
+    monkeypatch.setattr(torch, "__version__", "0.0.1")
+    assert run_hash(recipe, "data") != before
+
+
+def test_other_code_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "checkpoint.py"))
+    names = []
+    for name, code in (("loss.py", "a"), ("loss.py", "b"), ("epoch.py", "b")):
+        (tmp_path / name).write_text(code)
+        names.append(run_hash({}, "data"))
+    assert len(set(names)) == 3
+
+
+class Planted:
+    """Runs something when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_of_somebody_else_runs_nothing(tmp_path: Path) -> None:
+    torch.save({"phase": Planted(tmp_path / "planted")}, tmp_path / checkpoint.FILE)
+    with pytest.raises(UnpicklingError):
+        load_state(tmp_path)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_removal_takes_what_is_its_own(tmp_path: Path) -> None:
+    save_state(tmp_path, some_state(1))
+    (tmp_path / f"{checkpoint.FILE}.tmp").write_bytes(b"half a checkpoint")
+    (tmp_path / "notes.txt").write_text("mine")
+    remove_state(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]

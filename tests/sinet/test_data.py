@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from sinet.augment import squash
-from sinet.data import PortraitDataset, Sample, reduce
-from sinet.images import encode_mask, read_image, read_mask
+from sinet.augment import draw, squash
+from sinet.data import PortraitDataset, Sample, _seed, reduce
+from sinet.images import encode_mask, encode_png, read_image, read_mask
 from tests.sinet.training import LIVELY, portrait, write_portraits
 
 
@@ -112,3 +112,38 @@ def test_a_mask_of_another_size_is_refused_by_id(samples: list[Sample], tmp_path
         ValueError, match="sample abc: expected a mask of the image's size 90x120, found 20x10"
     ):
         data[0]
+
+
+def test_another_seed_is_another_order(samples: list[Sample]) -> None:
+    orders = {tuple(PortraitDataset(samples, 64, LIVELY, seed).order()) for seed in range(8)}
+    assert len(orders) > 5  # of 720 possible ones
+
+
+def test_each_picture_counts_once_among_the_shares_whatever_its_size(
+    samples: list[Sample], tmp_path: Path
+) -> None:
+    small = write_portraits(tmp_path, 1)[0]
+    small.image.write_bytes(encode_png(np.zeros((10, 20, 3), np.uint8)))
+    small.mask.write_bytes(encode_mask(np.ones((10, 20), np.uint8)))
+    _, person = PortraitDataset([samples[0], small], 64, LIVELY, 0).class_shares()
+    assert person == pytest.approx((read_mask(samples[0].mask).mean() + 1) / 2)
+
+
+def test_a_reduced_mask_is_person_where_most_of_it_was() -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4, 1:4] = mask[4:, 5] = mask[4, 0:4] = 1  # of the blocks of 4 x 4: 12, 0, 4 and 4 pixels
+    _, small = reduce(np.zeros((8, 8, 3), np.uint8), mask, 2)
+    assert small.tolist() == [[1, 0], [0, 0]]
+    lines = np.zeros((8, 8), np.uint8)
+    lines[:, ::4] = 1  # a quarter of all pixels
+    assert not reduce(np.zeros((8, 8, 3), np.uint8), lines, 2)[1].any()
+    assert reduce(np.zeros((8, 8, 3), np.uint8), 1 - lines, 2)[1].all()
+
+
+def test_what_is_drawn_is_drawn_for_the_pictures_own_width_and_height(samples: list[Sample]) -> None:
+    data = PortraitDataset(samples, 64, LIVELY.model_copy(update={"background": 0.0}), seed=5)
+    high = data.draw(0, 120, 90)[1]
+    rng = np.random.default_rng(_seed(5, 0, samples[0].id))
+    assert data.recipe is not None
+    wanted = draw(90, 120, 64, data.recipe, rng)
+    assert np.array_equal(high.matrix, wanted.matrix)

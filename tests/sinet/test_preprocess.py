@@ -105,3 +105,20 @@ def test_squash_of_a_mask_takes_the_nearest_and_stays_a_mask() -> None:
 def test_squash_at_the_same_size_changes_nothing() -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert np.array_equal(squash_image(image, 32), image)
+
+
+def test_squash_of_any_mask_takes_the_nearest_pixel() -> None:
+    mask = np.random.default_rng(0).integers(0, 2, (97, 61), np.uint8)
+    rows, columns = np.arange(32) * 97 // 32, np.arange(32) * 61 // 32
+    assert np.array_equal(squash_mask(mask, 32), mask[np.ix_(rows, columns)])
+
+
+@pytest.mark.parametrize("size", [0, -32, 31])
+def test_a_size_that_is_none_is_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"size must be a multiple of 32, found {size}"):
+        replace(STANDARD, size=size)
+
+
+def test_pixels_that_were_scaled_already_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"N x H x W x 3 uint8, found .* torch\.float32"):
+        STANDARD.tensor(torch.zeros(1, 4, 4, 3))

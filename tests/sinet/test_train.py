@@ -225,6 +225,15 @@ def test_a_loss_that_is_no_number_names_the_batch(
     assert load_state(tmp_path) is None
 
 
+def test_a_loss_is_looked_at_even_where_one_of_its_terms_is_a_number(
+    samples: list[Sample], dev: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = {"loss": torch.tensor(math.nan), "segmentation": torch.tensor(1.0), "boundary": torch.tensor(0.0)}
+    monkeypatch.setattr(epoch_, "portrait_loss", lambda *_: terms)
+    with pytest.raises(TrainingError, match="the loss is not a number any more in phase encoder, epoch 1"):
+        train(samples, dev, tiny_recipe(), tmp_path, CPU)
+
+
 @pytest.mark.parametrize(("train_count", "dev_count"), [(0, 4), (1, 4), (10, 0)])
 def test_an_empty_side_is_an_error(
     train_count: int, dev_count: int, samples: list[Sample], dev: list[Sample], tmp_path: Path
