@@ -10,7 +10,7 @@ from statistics import median
 from annotations.client import TaskHead
 from annotations.exported import Reading, Review
 from annotations.import_files import Task, unserved
-from annotations.lock import Verdict
+from annotations.lock import Verdict, nameless
 from annotations.push import missing, same_config
 from annotations.quality import QUEUED, Figure, Judgement, caught, double
 from annotations.random_slice import in_random_slice
@@ -66,12 +66,12 @@ def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
         f"{len(settled.entries) + len(settled.conflicts)} reviewed: {said}, {len(settled.conflicts)} in conflict",
         _time(reading.reviews),
     ]
-    for purpose, words in (("second", "second opinions"), ("student", "second looks")):
-        # By crop: an older version of the same task, and its second round, ask nothing more.
-        asked = {subject.key for subject in reading.subjects if subject.purpose == purpose}
-        given = {review.subject.key for review in reading.reviews if review.subject.purpose == purpose}
-        if asked:
-            lines.append(f"{len(asked - given)} of {len(asked)} {words} still to give")
+    lines += _second_opinions(reading)
+    # By crop: an older version of the same task, and its second round, ask nothing more.
+    looks = {subject.key for subject in reading.subjects if subject.purpose == "student"}
+    taken = {review.subject.key for review in reading.reviews if review.subject.purpose == "student"}
+    if looks:
+        lines.append(f"{len(looks - taken)} of {len(looks)} second looks still to give")
     found = gain(reading, settled, share)
     if found is None:
         lines.append(
@@ -153,6 +153,27 @@ _WORDS: tuple[tuple[Verdict, str], ...] = (
     ("reject", "rejected"),
     ("unsure", "unsure"),
 )
+
+
+def _second_opinions(reading: Reading) -> list[str]:
+    """How many are still to give: one is given when two people have answered, each either of a crop's two tasks."""
+    asked = {subject.key: subject.task for subject in reading.subjects if subject.purpose == "second"}
+    people: dict[str, set[str]] = {key: set() for key in asked}
+    answers = Counter(review.subject.key for review in reading.reviews if review.subject.purpose in QUEUED)
+    for review in reading.reviews:
+        # Of the nameless nobody knows that they are somebody else.
+        if review.subject.key in people and review.subject.purpose in QUEUED and not nameless(review.reviewer):
+            people[review.subject.key].add(review.reviewer)
+    open_ = [key for key in asked if len(people[key]) < 2]
+    alone = sorted(asked[key] for key in open_ if answers[key] > 1)
+    lines = [f"{len(open_)} of {len(asked)} second opinions still to give"] if asked else []
+    if alone:
+        named = ", ".join(map(str, alone[:5])) + (" ..." if len(alone) > 5 else "")
+        lines.append(
+            f"of these {len(alone)} were answered twice, but not surely by two people: somebody else opens task "
+            f"{named} in the list, adds an annotation (+) and answers"
+        )
+    return lines
 
 
 def _gold_tasks(judgements: Iterable[Judgement]) -> int:

@@ -74,6 +74,39 @@ def test_second_opinions_to_give_are_counted():
     assert lines[0].startswith("0 waiting") and "1 of 2 second opinions still to give" in lines
 
 
+def paired(number: int, *answers: dict | None) -> list[dict]:
+    """The two tasks of a crop that is asked twice; an answer each, or None."""
+    first, second = (task(number, *([one] if one else []), version=f"{n}") for n, one in enumerate(answers))
+    second["data"]["seal"] = seal("second", "v")
+    return [first, {**second, "id": 10 + number}]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "given", "told"),
+    [
+        (said("accept"), said("accept", by=2, number=9), True, False),
+        (said("accept"), said("reject", by=2, number=9), True, False),
+        (said("accept"), said("fix", moved(PROPOSED, 20), number=9), False, True),
+        (None, said("accept", number=9), False, False),
+        (said("accept"), None, False, False),
+        (said("accept", by=None), said("accept", by=None, number=9), False, True),
+    ],
+)
+def test_a_second_opinion_is_another_persons(first, second, given: bool, told: bool):
+    reading = read_export(export(*paired(1, first, second)))
+    lines = describe(reading, settle(reading), 1.0)
+    assert f"{0 if given else 1} of 1 second opinions still to give" in lines
+    words = "answered twice, but not surely by two people: somebody else opens task 11"
+    assert any(words in line for line in lines) == told
+
+
+def test_two_people_may_also_answer_one_of_the_two_tasks():
+    first, second = paired(1, said("accept"), None)
+    first["annotations"].append(said("accept", by=2, number=9))
+    reading = read_export(export(first, second))
+    assert "0 of 1 second opinions still to give" in describe(reading, settle(reading), 1.0)
+
+
 def test_second_looks_to_give_are_counted():
     tasks = [task(number, said("accept")) for number in (1, 2)]
     for number in (1, 2):

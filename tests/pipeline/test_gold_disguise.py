@@ -1,0 +1,231 @@
+"""Gold tasks look like the others: no simple rule over what a curator sees of a task tells them apart."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from annotations.agreement import mask_iou
+from annotations.brush import regions_to_mask
+from annotations.lock import pack_mask, review_key, unpack_mask
+from annotations.purpose import seal, unseal
+from pipeline.disguise import fitted, guise
+from pipeline.params import LabelStudioParams, QueueParams
+from pipeline.push import queued_items, write_push
+from pipeline.queue import rank
+from pipeline.records import make_records
+from pipeline.review_mix import mix
+from pipeline.store import Store
+from sinet.images import encode_mask, encode_png, pixel_id, read_image
+from tests.annotations.drawn import TEACHER, person
+
+PARAMS = LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root="upload")
+QUEUED, GOLD = 150, 30
+# Of the best rule "this field is above so much": (share of gold that it names + share of others that it spares) / 2.
+# 0.5 is guessing; the best of some 50 rules over 30 gold tasks reaches 0.6 by chance.
+TOLD_APART = 0.68
+
+
+def crops(count: int) -> list[dict[str, Any]]:
+    """Pseudo labels as the drawn crawl has them: portraits of about 3:4, 70 to 150 pixels wide, of nearly all sizes."""
+    rng = np.random.default_rng(5)
+    found = []
+    for number in range(count):
+        width = int(rng.integers(70, 150))
+        height = round(width * 4 / 3) + int(rng.integers(-1, 2))
+        x, y = (0, 0) if number % 4 == 0 else (int(rng.integers(1, 400)), int(rng.integers(1, 200)))
+        flags = rng.choice(["", "touches_every_border", "several_pieces"], p=[0.6, 0.3, 0.1])
+        found.append(
+            {
+                "size": (width, height),
+                "crop_box": f"{x},{y},{x + width},{y + height}",
+                "uncertainty": float(rng.beta(2, 5)),
+                "flags": str(flags),
+                "label": "pseudo",
+            }
+        )
+    return found
+
+
+def written(root: Path, folder: str, rows: Sequence[dict[str, Any]], **common: Any) -> pd.DataFrame:
+    """Drawn pictures and masks under ROOT/data/FOLDER, and their records."""
+    records = []
+    for number, row in enumerate(rows):
+        image, mask = person(number, *row["size"])
+        identity = pixel_id(image)
+        paths = {kind: f"data/{folder}/{kind}-{identity}.png" for kind in ("image", "mask")}
+        for kind, content in (("image", encode_png(image)), ("mask", encode_mask(mask))):
+            (root / paths[kind]).parent.mkdir(parents=True, exist_ok=True)
+            (root / paths[kind]).write_bytes(content)
+        sha256 = hashlib.sha256(f"{folder} {number}".encode()).hexdigest()
+        told = {name: value for name, value in row.items() if name != "size"}
+        size = {"width": row["size"][0], "height": row["size"][1]}
+        records.append(
+            {
+                **common,
+                **paths,
+                **size,
+                **told,
+                "id": identity,
+                "source_key": f"{number}.jpg",
+                "sha256": sha256,
+            }
+        )
+    return make_records(records)
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """The import file of a queue with gold tasks, from labelled pictures of one size, as EG1800 has them."""
+    root = tmp_path_factory.mktemp("gold")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setenv("PIPELINE_WORKERS", "1")
+        pseudo = written(root, "pseudo", crops(QUEUED), source="crawl", teacher=TEACHER)
+        pseudo["parent_sha256"] = pseudo["sha256"]
+        labelled = [{"size": (240, 320), "label": "human"}] * GOLD
+        dataset = written(root, "dataset", labelled, source="eg1800", side="dev")
+        params = QueueParams(
+            size=QUEUED, random_share=0.1, double_share=0.0, gold_share=GOLD / QUEUED, from_scratch_share=0.0
+        )
+        queue = mix(rank(pseudo, set(), params), dataset, params)
+        write_push(Path("data/push"), queued_items(queue, pseudo, dataset), PARAMS, Store("push"))
+        (path,) = Path("data/push").glob("tasks-*.json")
+        for task in (found := json.loads(path.read_bytes())):
+            picture = Path("data/push/images", task["data"]["image"].rpartition("/")[2])
+            task["picture"] = read_image(picture).shape[:2]
+            task["bytes"] = picture.stat().st_size / (task["picture"][0] * task["picture"][1])
+        return found
+
+
+def seen(tasks: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """What a curator sees of each task, in page, table and JSON, as numbers by name."""
+    data = [task["data"] for task in tasks]
+    found: dict[str, list[float]] = {}
+    for name in data[0]:
+        texts = [str(one[name]) for one in data]
+        found[f"length of {name}"] = [float(len(text)) for text in texts]
+        copies = Counter(texts)
+        found[f"tasks with this {name}"] = [float(copies[text]) for text in texts]
+        beside = zip(texts, [*texts[1:], ""], ["", *texts], strict=False)
+        found[f"{name} is a neighbour's"] = [float(one in (after, before)) for one, after, before in beside]
+        if isinstance(data[0][name], int | float):
+            found[name] = [float(one[name]) for one in data]
+    boxes = np.array([[int(side) for side in one["crop_box"].split(",")] for one in data])
+    found |= {f"side {number} of the box": list(boxes[:, number]) for number in range(4)}
+    found["box is of another size"] = [
+        float((box[2] - box[0], box[3] - box[1]) != (one["width"], one["height"]))
+        for box, one in zip(boxes, data, strict=True)
+    ]
+    found["shape"] = [one["width"] / one["height"] for one in data]
+    sizes = Counter((one["width"], one["height"]) for one in data)
+    found["tasks of this size"] = [float(sizes[one["width"], one["height"]]) for one in data]
+    found["flagged"] = [float(bool(one["flags"])) for one in data]
+    found["place in twenty"] = [float(place % 20) for place in range(len(data))]
+    found["place in the queue"] = [float(place) for place in range(len(data))]
+    found["score"] = [task["predictions"][0]["score"] for task in tasks]
+    found["step of doubt"] = list(np.abs(np.diff(found["uncertainty"], append=0.0)))
+    found["bytes of the picture"] = [
+        task["bytes"] for task in tasks
+    ]  # a pixel; the mask's are what is judged
+    found["keys"] = [float(list(one) == sorted(data[0])) for one in data]
+    return found
+
+
+def told_apart(values: Sequence[float], gold: Sequence[bool]) -> float:
+    """Of the best threshold on these values, either way: the mean of the shares of gold and of others named right."""
+    numbers, is_gold = np.array(values), np.array(gold)
+    best = 0.5
+    for level in np.unique(numbers)[:-1]:
+        above = numbers > level
+        right = (above[is_gold].mean() + (~above)[~is_gold].mean()) / 2
+        best = max(best, right, 1 - right)
+    return float(best)
+
+
+def test_no_simple_rule_finds_the_gold_tasks(tasks: list[dict[str, Any]]):
+    gold = [unseal(task["data"]["seal"], 1).purpose == "gold" for task in tasks]
+    assert sum(gold) == GOLD and len(gold) == QUEUED + GOLD
+    assert {
+        name: found
+        for name, values in seen(tasks).items()
+        if (found := told_apart(values, gold)) > TOLD_APART
+    } == {}
+
+
+def test_a_gold_task_is_of_a_size_of_the_queue_and_its_truth_fits(tasks: list[dict[str, Any]]):
+    gold = [task for task in tasks if unseal(task["data"]["seal"], 1).purpose == "gold"]
+    assert len({task["data"]["key"] for task in tasks}) == len(tasks)
+    assert len({(task["data"]["width"], task["data"]["height"]) for task in gold}) > 10
+    for task in gold:
+        data = task["data"]
+        shape = data["height"], data["width"]
+        truth = unpack_mask(unseal(data["seal"], 1).truth)
+        shown = regions_to_mask(task["predictions"][0]["result"], *shape)
+        assert truth.shape == shape == task["picture"] and 0.5 <= mask_iou(shown, truth) <= 0.9
+        assert data["key"] == review_key(data["parent_sha256"], data["crop_box"])
+        assert "no_person" not in data["flags"]
+
+
+def test_a_guise_stays_when_others_come(tmp_path: Path):
+    records = make_records(
+        [
+            {"id": f"{n:016x}", "width": w, "height": h, "crop_box": f"{n},5,{n + w},{5 + h}", **PSEUDO}
+            for n, (w, h) in enumerate([(60, 80), (90, 120), (60, 80), (120, 90), (75, 99)])
+        ]
+    )
+    more = pd.concat([records, records.iloc[:1].assign(id="f" * 16, width=30, height=90)], ignore_index=True)
+    labelled = make_records(
+        [{"id": f"{n:016x}", "width": 300, "height": 400, **HUMAN} for n in range(50, 80)]
+    )
+    rows = list(labelled.itertuples())
+    assert [guise(row, records) for row in rows] == [guise(row, records.iloc[::-1]) for row in rows]
+    assert [guise(row, more) for row in rows] == [guise(row, records) for row in rows], "30x90 suits none"
+    shapes = {(one.width, one.height) for one in (guise(row, records) for row in rows)}
+    assert (60, 80) in shapes, "a size of several is taken as it is"
+    assert (90, 120) not in shapes and (120, 90) not in shapes, (
+        "one of its own is not, and a wide one does not suit"
+    )
+
+
+def test_where_no_size_suits_the_nearest_is_taken():
+    records = make_records(
+        [{"id": "a" * 16, "width": 400, "height": 100, "crop_box": "0,0,400,100", **PSEUDO}] * 1
+    )
+    (row,) = make_records([{"id": "b" * 16, "width": 30, "height": 40, **HUMAN}]).itertuples()
+    found = guise(row, records)
+    assert found.crop_box == f"0,0,{found.width},{found.height}" and 396 < found.width < 400
+
+
+@pytest.mark.parametrize("size", [(120, 160), (60, 80), (61, 79), (100, 100), (300, 200)])
+def test_what_is_fitted_is_scaled_alike_and_its_middle_stays(size: tuple[int, int]):
+    image, mask = person(3, 120, 160)
+    scaled, outline = fitted(image, *size), fitted(mask, *size)
+    assert scaled.shape == (size[1], size[0], 3) and outline.shape == (size[1], size[0])
+    assert set(np.unique(outline)) <= {0, 1} and scaled.dtype == outline.dtype == np.uint8
+    painted = fitted(np.repeat(mask[..., None] * np.uint8(255), 3, axis=2), *size)[..., 0] > 127
+    assert mask_iou(painted.astype(np.uint8), outline) > 0.98, "picture and mask go the same way"
+
+
+def test_seals_of_one_size_are_of_one_length_and_the_first_format_still_opens():
+    shape = (160, 120)
+    truth = person(1)[1]
+    texts = [seal("gold" if n % 2 else "review", f"v{n}", truth if n % 2 else None, shape) for n in range(40)]
+    assert len({len(text) for text in texts}) == 1 and len({text[:12] for text in texts}) == 40
+    assert [unseal(text, 1).truth for text in texts[:2]] == [None, pack_mask(truth)]
+    noise = (np.random.default_rng(1).random(shape) < 0.5).astype(np.uint8)
+    assert unseal(seal("gold", "v", noise, shape), 1).truth == pack_mask(noise), "one too large for its room"
+    first = "WyIwMGZmIiwic3R1ZGVudCIsbnVsbF0="  # ["00ff","student",null]
+    assert unseal(first, 1).purpose == "student"
+
+
+HUMAN = {"source": "eg1800", "source_key": "", "label": "human", "side": "dev", "sha256": "c" * 64}
+HUMAN |= {"image": "i", "mask": "m"}
+PSEUDO = {"source": "crawl", "source_key": "", "label": "pseudo", "teacher": TEACHER, "sha256": "d" * 64}
+PSEUDO |= {"image": "i", "mask": "m", "uncertainty": 0.5}
