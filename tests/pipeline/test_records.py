@@ -1,5 +1,6 @@
 """Records: a checked schema, nothing vanishes, the same bytes from the same rows."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,21 @@ def test_rejected_csv_does_not_depend_on_the_order(tmp_path: Path) -> None:
     assert one == two
 
 
+def test_a_kill_while_writing_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_records(tmp_path, make_records([row(1)]), [])
+    rename = os.replace
+
+    def killed(source: str, target: str) -> None:
+        if Path(target).name == "records.parquet":
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_records(tmp_path, make_records([row(2)]), [])
+    assert read_records(tmp_path)["source_key"].tolist() == ["00001"]
+
+
 def test_a_table_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
     write_records(tmp_path, make_records([row(1)]))
     pd.read_parquet(tmp_path / "records.parquet").assign(side="validation").to_parquet(
@@ -155,6 +171,8 @@ def test_account_counts_and_stops() -> None:
         PipelineError, match=r"3 of 10 items were rejected \(a 2, b 1\); at most 29%.*ingest\.max_reject_rate"
     ):
         account("ingest@baidu", 10, 7, rejected, 0.29)
+    with pytest.raises(PipelineError, match="3 of 3 items were rejected"):
+        account("crop", 3, 0, rejected, 0.99)
     assert account("crop", 0, 0, [], 0.0)["in"] == 0
 
 

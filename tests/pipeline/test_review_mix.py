@@ -55,6 +55,14 @@ def test_the_shares_are_those_of_the_params():
     assert list(queue["rank"]) == list(range(1, len(queue) + 1)) and queue["score"].is_monotonic_increasing
 
 
+@pytest.mark.parametrize("purpose", ["scratch", "second"])
+def test_tasks_of_every_purpose_come_from_the_whole_queue(purpose: str):
+    """Drawn apart from the random slice: else what they measure is the slice's alone."""
+    queue = mixed(pseudo(scattered(1000)), only(1000, 0.3, double_share=0.3, from_scratch_share=0.3))
+    share = (queue[queue["purpose"] == purpose]["reason"] == "random").mean()
+    assert share == pytest.approx(0.3, abs=0.1)
+
+
 def test_a_second_task_comes_later_and_none_is_drawn_twice():
     queue = mixed(pseudo(scattered(300)), only(300, 0.1, double_share=0.3, from_scratch_share=0.3))
     first = queue[queue["purpose"] != "second"].set_index("id")
@@ -68,7 +76,7 @@ def test_a_second_task_comes_later_and_none_is_drawn_twice():
 def test_gold_tasks_are_known_dev_pictures_spread_over_the_queue():
     params = only(200, 0.1, gold_share=0.05)
     known = labelled(40)
-    other_side, unknown = labelled(40, side="train"), labelled(40, label="reviewed")
+    others = [labelled(40, side="train"), labelled(40, side="test"), labelled(40, label="reviewed")]
     gold = mixed(pseudo(scattered(200)), params, known).query("purpose == 'gold'")
     assert len(gold) == 10 and set(gold["id"]) <= set(known["id"]) and set(gold["reason"]) == {"gold"}
     assert set(gold["key"]) == {
@@ -79,7 +87,7 @@ def test_gold_tasks_are_known_dev_pictures_spread_over_the_queue():
         "one in each tenth"
     )
     assert gold["uncertainty"].between(0, 1).all()
-    for dataset in (other_side, unknown):
+    for dataset in others:
         assert not (mixed(pseudo(scattered(200)), params, dataset)["purpose"] == "gold").any()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -172,6 +173,7 @@ def test_what_is_half_written_is_never_seen_under_its_name(
 
 def test_the_key_depends_on_every_part_and_not_on_the_order_of_a_dict() -> None:
     assert key_of("a", {"x": 1, "y": 2}) == key_of("a", {"y": 2, "x": 1})
+    assert re.fullmatch("[0-9a-f]{40}", key_of("a"))  # two of a million pictures never share one
     assert (
         len({key_of("a", 1), key_of("a", 2), key_of("b", 1), key_of("a", "1"), key_of("a"), key_of(["a", 1])})
         == 6

@@ -166,6 +166,27 @@ class Bright(torch.nn.Module):
         return x[:, :1]
 
 
+class Normal(torch.nn.Module):
+    """Says of each picture what its batch norm makes of it, and doubts all but what is brighter than usual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(x)[:, :1] / 100
+
+
+def test_dev_is_judged_by_the_kept_statistics_and_a_logit_above_0_is_a_person(world: pd.DataFrame) -> None:
+    """A network in training looks at the other pictures of a batch, and remembers them."""
+    samples = [Sample(r.id, Path(r.image), Path(r.mask)) for r in world.head(4).itertuples()]
+    dev, model, cpu = load_dev(samples, 64), Normal().train(), torch.device("cpu")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = [evaluate(model.train(), deeplab.imagenet_input(64), dev, cpu, batch) for batch in (4, 1)]
+    assert found[0] == found[1] and found[0]["foreground_iou"] > 0.3
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
 def test_dev_is_measured_at_224_in_any_number_of_batches(world: pd.DataFrame) -> None:
     samples = [Sample(r.id, Path(r.image), Path(r.mask)) for r in world.head(5).itertuples()]
     dev = load_dev(samples, 64)
