@@ -43,7 +43,7 @@ def after(stages: dict[str, Any], root: Path, tmp_path: Path) -> list[str]:
             "data/crop",
             [
                 "crop: uses data/crop, which neither deps nor outs name",
-                "data/crop is no stage's out, but a dependency of teacher, merge, report",
+                "data/crop is no stage's out, but a dependency of teacher, merge",
             ],
         ),
         (
@@ -131,7 +131,7 @@ def test_another_entry_in_its_place_is_named(
             "data/crop",
             "outs",
             "deps",
-            ["data/crop is no stage's out, but a dependency of crop, teacher, merge, report"],
+            ["data/crop is no stage's out, but a dependency of crop, teacher, merge"],
         ),
     ],
 )
@@ -181,7 +181,7 @@ def test_an_out_of_two_stages_is_named(stages: dict[str, Any], kind: str, root: 
 def test_an_out_is_exactly_what_the_module_uses(
     stages: dict[str, Any], stage: str, out: str, sentences: list[str], root: Path, tmp_path: Path
 ) -> None:
-    stages["stages"][stage]["outs"] = [out]
+    stages["stages"][stage]["outs"] = [out, f"data/rejected/{stage}.csv"]
     found = after(stages, root, tmp_path)
     assert found[: len(sentences)] == sentences
     assert all(f"the out {out} of {stage}" in rest for rest in found[len(sentences) :])
@@ -222,7 +222,9 @@ def test_a_list_in_place_of_the_sources_is_named(stages: dict[str, Any], root: P
 
 def test_a_foreach_that_forgets_its_key_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
     stages["stages"]["ingest"]["do"].update(
-        cmd="python -m pipeline.ingest baidu", outs=["data/ingest"], metrics=["metrics/ingest_${key}.json"]
+        cmd="python -m pipeline.ingest baidu",
+        outs=["data/ingest", "data/rejected/ingest_${key}.csv"],
+        metrics=["metrics/ingest_${key}.json"],
     )
     assert after(stages, root, tmp_path) == [
         "ingest: runs 'python -m pipeline.ingest baidu', expected `python -m pipeline.ingest ${key}`",

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,9 +35,8 @@ def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def ingest(*before: str, **options: object) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*before, *COMMAND], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
-    return done  # type: ignore[no-any-return]
+def ingest(*before: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*before, *COMMAND], capture_output=True, text=True, check=False, **options)
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:
