@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export PROFILE EG1800 BAIDU CRAWL FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-fast check compiler browser label-studio review review-stop pull review-backup review-restore
+.PHONY: help install repro test test-fast check compiler browser old-runtime label-studio review review-stop pull review-backup review-restore
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -32,13 +32,16 @@ repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR r
 	@python -m pipeline explain
 	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'
 
-test: compiler install browser label-studio  ## run all tests (about 25 minutes on 2 cores; test-fast leaves out the slow ones)
+test: compiler install browser label-studio old-runtime  ## run all tests (about 25 minutes on 2 cores; test-fast leaves out the slow ones)
 	python -m pytest
 
 test-fast: install  ## leave out the slow tests and the real photographs (about 10 minutes)
 	python -m pytest -m 'not slow and not real_data'
 
-review: install label-studio  ## review masks in Label Studio on this machine; Ctrl-C stops it
+# What there is to review is looked at before anything large is installed for it.
+review: install  ## review masks in Label Studio on this machine; Ctrl-C stops it
+	@python -m annotations review --ready
+	@$(MAKE) --no-print-directory label-studio
 	@exec python -m annotations review
 
 review-stop: install  ## stop it from another terminal
@@ -55,11 +58,11 @@ review-restore: install  ## FILE=review.tar.gz goes on with it on this machine
 	@$(if $(FILE),,echo 'say from where: make review-restore FILE=review.tar.gz'; exit 1)
 	@python -m annotations restore "$$FILE"
 
-# Label Studio pins a Django and an OpenCV of its own, so that it has an environment of its own (600 MB).
+# Label Studio pins a Django and an OpenCV of its own, so that it has an environment of its own (996 MB).
 label-studio: .cache/label-studio-venv/.installed
 
 .cache/label-studio-venv/.installed: annotations/server-constraints.txt
-	@echo 'Installing Label Studio into .cache/label-studio-venv (once; about two minutes) ...'
+	@echo 'Installing Label Studio into .cache/label-studio-venv (once; 996 MB, about two minutes) ...'
 	@$(PYTHON) -m venv .cache/label-studio-venv
 	@.cache/label-studio-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< label-studio
 	@touch $@
@@ -70,6 +73,14 @@ compiler:
 	@command -v cc >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq gcc libc6-dev python3-dev && rm -f .venv/.installed; } >/dev/null 2>&1 \
 	  || echo 'no C compiler found: the tests of prediction in C will be skipped (Debian: apt-get install gcc python3-dev)'
+
+# An exported file must run in runtimes that people have, not only in the one it was made with.
+old-runtime: .cache/onnxruntime-1.17-venv/.installed
+
+.cache/onnxruntime-1.17-venv/.installed: tests/old-runtime-constraints.txt
+	@$(PYTHON) -m venv .cache/onnxruntime-1.17-venv
+	@.cache/onnxruntime-1.17-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< onnxruntime \
+	  && touch $@ || echo 'no ONNX Runtime 1.17 for this Python (3.8 to 3.12 have it): its test will be skipped'
 
 # The pages are looked at in a real browser; without one those tests skip and say so (under CI they fail).
 browser:

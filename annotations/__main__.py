@@ -60,17 +60,20 @@ def status(
     from annotations.session import open_session, sources, the_project
     from annotations.settle import settle
     from annotations.status import describe, describe_quality
+    from annotations.voices import with_voices
 
     session = open_session()
     project = the_project(session)
-    reading = read_export(session.client.export(project))
+    judged = read_judged(session.settings.lock)
+    reading = with_voices(read_export(session.client.export(project)), judged)
     settled = settle(reading, read_locked(session.settings.lock))
     print("\n".join(describe(reading, settled, session.settings.random_share)))
-    print("\n".join(["at the last pull:", *describe_quality(judgements(read_judged(session.settings.lock)))]))
+    print("\n".join(["at the last pull:", *describe_quality(judgements(judged))]))
     if not check:
         return
     from annotations.import_files import read_tasks, written
     from annotations.push import without_masks
+    from annotations.served import look
     from annotations.settings import PUSH
     from annotations.status import damage
     from annotations.tasks import LABEL_CONFIG
@@ -81,7 +84,8 @@ def status(
     if PUSH not in folders:  # a review that was restored where the recipe has not run
         print(f"{PUSH} holds no import files: what is missing on the server cannot be seen from here")
     tasks = without_masks(task for folder in folders for task in read_tasks(folder))
-    found = damage(tasks, session.client.heads(project), reading, configs, pictures)
+    heads = session.client.heads(project)
+    found = damage(tasks, heads, reading, configs, pictures) + look(session.client, project, heads)
     print("\n".join(found) if found else "no damage found")
     raise typer.Exit(1 if found else 0)
 
@@ -105,11 +109,20 @@ def simulate(
 
 
 @app.command()
-def review(update_config: UpdateConfig = False) -> None:
+def review(
+    update_config: UpdateConfig = False,
+    ready: Annotated[
+        bool, typer.Option("--ready", help="start nothing, only say what is missing; exit code 1 if anything")
+    ] = False,
+) -> None:
     """Start this machine's Label Studio with the queue in it; Ctrl-C stops it."""
+    from annotations.review import ready as look
     from annotations.review import review as run
 
-    run(update_config=update_config)
+    if ready:
+        look()
+    else:
+        run(update_config=update_config)
 
 
 @app.command()

@@ -10,13 +10,14 @@ import sqlite3
 import tarfile
 import tempfile
 from contextlib import closing
+from fnmatch import fnmatch
 from pathlib import Path
 
 from annotations.errors import ReviewError
 from annotations.installation import Installation
 
 _DATABASE = "label_studio.sqlite3"
-_LEFT_OUT = ("server.json", "server.log", "push.lock", "review.lock")
+_LEFT_OUT = ("server.json", "server*.log", "push.lock", "review.lock", "*.tmp")
 
 
 def backup(installation: Installation, file: Path) -> None:
@@ -24,7 +25,8 @@ def backup(installation: Installation, file: Path) -> None:
     database = installation.database / _DATABASE
     if not database.is_file():
         raise ReviewError(
-            f"expected a review in {installation.folder}, found no database; `make review` makes one"
+            f"expected a review in {installation.folder}, found no database; `make review` makes one "
+            "(a review on a team's server is kept by who runs that)"
         )
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -40,7 +42,8 @@ def backup(installation: Installation, file: Path) -> None:
             archive.add(copy, f"database/{_DATABASE}")
             for path in sorted(installation.folder.rglob("*")):
                 name = path.relative_to(installation.folder).as_posix()
-                if path.is_file() and name not in _LEFT_OUT and not name.startswith(f"database/{_DATABASE}"):
+                left_out = any(fnmatch(name, pattern) for pattern in (*_LEFT_OUT, f"database/{_DATABASE}*"))
+                if path.is_file() and not left_out:
                     archive.add(path, name)
         temporary.replace(file)
     finally:

@@ -7,7 +7,8 @@ or `length` words. A brush mask holds RGBA values, so 4 * H * W of them; its alp
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ ALPHA_THRESHOLD = 127  # the editor's strokes have soft edges: alpha above it is
 _WORD = 8
 _SIZES = (3, 4, 8, 16)  # bits of a run's length, as the editor and the SDK choose them
 _HEADER = 32 + 5 + 4 * 4
+_FILL = 8  # bits at most after the last run: the editor fills a byte, the SDK adds one where it is full
 
 
 class BrushError(ValueError):
@@ -40,6 +42,8 @@ def decode_rle(rle: Sequence[int], length: int | None = None) -> Array:
 
     Raises BrushError for damaged data, and where N is not `length` (checked before anything is allocated).
     """
+    if not isinstance(rle, Sequence) or isinstance(rle, str):  # of a number, bytes() would make as many zeros
+        raise BrushError(f"expected a brush region as numbers 0..255, found {named(rle)}")
     try:
         data = bytes(rle)
     except (ValueError, TypeError) as error:
@@ -68,28 +72,50 @@ def rle_to_mask(rle: Sequence[int], height: int, width: int) -> Array:
     return (values[3::4].reshape(height, width) > ALPHA_THRESHOLD).astype(np.uint8)
 
 
-def regions_to_mask(
-    results: Iterable[Mapping[str, Any]], height: int, width: int, label: str = LABEL
-) -> Array:
-    """The union of all brush regions of `label` in the `result` of an annotation or prediction.
+def regions_to_mask(results: object, height: int, width: int, label: str = LABEL) -> Array:
+    """The union of all brush regions in the `result` of an annotation or prediction; without any the mask is empty.
 
-    Results are as the API gives them; choices are passed over; without a region the mask is empty.
-    Raises BrushError where a region has another size or another format.
+    Results are as the API gives them; choices are passed over. Raises BrushError for anything else: another type of
+    region, another label or none, another size, format or rotation, and strokes that are not in the pixels.
     """
+    if not isinstance(results, list):
+        raise BrushError(f"expected a list of results, found {named(results)}")
     union = np.zeros((height, width), np.uint8)
     for result in results:
-        if result.get("type") != "brushlabels":
-            continue
-        value = result["value"]
-        if label not in value.get("brushlabels", ()):
-            continue
-        size = (result.get("original_height"), result.get("original_width"))
-        if size != (height, width):
-            raise BrushError(f"expected a region of {width}x{height} pixels, found {size[1]}x{size[0]}")
-        if value.get("format") != "rle":
-            raise BrushError(f"expected a region in format rle, found {value.get('format')!r}")
-        union |= rle_to_mask(value["rle"], height, width)
+        if not isinstance(result, Mapping) or result.get("type") not in ("choices", "brushlabels"):
+            kind = result.get("type") if isinstance(result, Mapping) else result
+            raise BrushError(f"expected brush regions, found {named(kind)}")
+        if result["type"] == "brushlabels":
+            union |= rle_to_mask(_rle_of(result, height, width, label), height, width)
     return union
+
+
+def _rle_of(region: Mapping[str, Any], height: int, width: int, label: str) -> Any:
+    """The runs of a brush region that is all as this review makes it."""
+    size = (region.get("original_height"), region.get("original_width"))
+    if size != (height, width):
+        found = f"{named(size[1])}x{named(size[0])}"
+        raise BrushError(f"expected a region of {width}x{height} pixels, found {found}")
+    if region.get("image_rotation", 0) != 0:
+        found = named(region["image_rotation"])
+        raise BrushError(f"expected a region of an upright picture, found rotation {found}")
+    value = region.get("value")
+    if not isinstance(value, Mapping):
+        raise BrushError(f"expected a region's value, found {named(value)}")
+    if value.get("brushlabels") != [label]:
+        raise BrushError(f"expected a region of {label}, found the labels {named(value.get('brushlabels'))}")
+    if value.get("format") != "rle":
+        raise BrushError(f"expected a region in format rle, found {named(value.get('format'))}")
+    for unknown in sorted(value.keys() - {"brushlabels", "format", "rle"}):
+        raise BrushError(f"expected a region's pixels alone, found {unknown} {named(value[unknown])}")
+    rle: Any = value.get("rle")
+    return rle  # decode_rle looks at it
+
+
+def named(found: object) -> str:
+    """What was found, in at most 60 characters of any terminal."""
+    text = json.dumps(found, default=repr)
+    return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
 def fingerprint(mask: Array) -> str:
@@ -182,6 +208,8 @@ def _hop(following: memoryview, length: memoryview, count: int) -> tuple[Longs, 
         raise BrushError(
             f"the brush region ends in the middle of its last run, at {reached} of {count} values"
         )
+    if end - position > _FILL:
+        raise BrushError(f"the brush region goes on for {end - position} bits after its {count} values")
     return np.array(starts, np.int64), reached
 
 

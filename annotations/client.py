@@ -1,15 +1,16 @@
 """The only file that speaks HTTP: a Label Studio server by way of label-studio-sdk, which repeats no request.
 
-Two requests go around the SDK: the import, which costs it more than twice the time of a plain POST, and the upload of a
-file, for which it has no call.
+Some requests go around the SDK: the import, which costs it more than twice the time of a plain POST, and those for
+which it has no call (the upload of a file, the next task, a picture).
 Errors carry the status code and the server's `detail`: an ApiError's text can hold a cookie and a whole page.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import httpx
 from label_studio_sdk import LabelStudio
@@ -23,6 +24,17 @@ EXPORT_TIMEOUT = 900.0
 _PAGE = 500  # tasks of one listing
 # What a listing has to say of a task: asked for all that it knows, the server takes three times as long.
 _HEAD_FIELDS = "id,data,total_annotations,cancelled_annotations,total_predictions,drafts"
+# A score is told only where a filter asks for it.
+_HAS_SCORE = {
+    "filter": "filter:tasks:predictions_score",
+    "operator": "empty",
+    "type": "Number",
+    "value": False,
+}
+_WITH_SCORE = json.dumps({"filters": {"conjunction": "and", "items": [_HAS_SCORE]}})
+
+LOWEST_FIRST = "Uncertainty sampling"  # what the server calls it
+_HELD = "Task lock"  # its word for a task that stands open in the asking person's browser
 
 # What a server says whose disk is full: SQLite, PostgreSQL and Linux; or whose quota or limit of a file is used up.
 _FULL = (
@@ -33,6 +45,8 @@ _FULL = (
     "quota exceeded",
     "file too large",
 )
+
+KEY_NAME = "LABEL_STUDIO_API_KEY"  # the environment's name for the key of a server that is not our own
 
 # What it says of an address inside a private network, whatever the key.
 _PRIVATE = ("resolves to a reserved network address", "URL was not allowed")
@@ -56,6 +70,19 @@ class Project:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """How a project shows predictions and which task it serves next."""
+
+    model_version: str  # only predictions of this one are shown, and only their tasks are ordered
+    sampling: str
+    prefilled: bool  # a task opens with its prediction as the annotation to start from
+
+    def __str__(self) -> str:
+        shown = f"predictions of '{self.model_version}'" if self.prefilled else "no predictions"
+        return f"{self.sampling} with {shown}"
+
+
+@dataclass(frozen=True)
 class TaskHead:
     """A task without its masks: what a sender recognises it by, and whether a person was there."""
 
@@ -63,7 +90,27 @@ class TaskHead:
     key: str  # of the review; several versions may share it
     version: str
     touched: bool  # it has an annotation, a skip or a draft
-    predictions: int
+    predictions: int  # of any version, shown or not
+    shows: tuple[str, ...] = ()  # the addresses of its pictures and of the guidelines
+
+
+@dataclass(frozen=True)
+class Served:
+    """What Label All Tasks gives a curator next, as the browser gets it."""
+
+    id: int
+    data: dict[str, Any]
+    predictions: list[dict[str, Any]]
+    held: bool  # it stood open in this person's browser already, and comes first whatever its score
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A local files storage of a project: a folder of the server's machine that it may show."""
+
+    id: int
+    title: str
+    path: str
 
 
 @dataclass(frozen=True)
@@ -91,8 +138,9 @@ class BucketStorage:
 class Client:
     """A server at `url`; `api_key` is a personal access token or the older kind of key."""
 
-    def __init__(self, url: str, api_key: str, timeout: float = TIMEOUT) -> None:
+    def __init__(self, url: str, api_key: str, timeout: float = TIMEOUT, key_from: str = KEY_NAME) -> None:
         self.url = url
+        self._key_from = key_from  # for a message
         proxies = not on_this_machine(url)  # a proxy of the environment does not lead to this machine
         self._http = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=proxies)
         with self._asking("read the API key"):
@@ -118,7 +166,7 @@ class Client:
                 label_config=label_config,
                 expert_instruction=instruction,
                 show_instruction=False,
-                sampling="Uncertainty sampling",
+                sampling=LOWEST_FIRST,
                 show_collab_predictions=True,
                 maximum_annotations=1,
             )
@@ -134,17 +182,41 @@ class Client:
         with self._asking("delete the project"):
             self._sdk.projects.delete(id=project.id)
 
-    def storage_paths(self, project: Project) -> list[str]:
-        """The folders that local files storages of the project cover."""
-        with self._asking("list the storages"):
-            return [str(one.path) for one in self._sdk.import_storage.local.list(project=project.id)]
+    def serving(self, project: Project) -> Serving:
+        """How the project shows predictions and orders its tasks now."""
+        with self._asking("read the project"):
+            found = self._sdk.projects.get(id=project.id)
+        return Serving(
+            str(found.model_version or ""), str(found.sampling), bool(found.show_collab_predictions)
+        )
 
-    def add_storage(self, project: Project, path: str) -> None:
-        """Let the project show files of the server's folder `path`; nothing is imported from it."""
-        with self._asking("create the local files storage"):
-            self._sdk.import_storage.local.create(
-                project=project.id, title="pictures", path=path, use_blob_urls=True
+    def set_serving(self, project: Project, serving: Serving) -> None:
+        """Change that; the server refuses a version of which it has no prediction."""
+        with self._asking("change how the project serves its tasks"):
+            self._sdk.projects.update(
+                id=project.id,
+                model_version=serving.model_version,
+                sampling=serving.sampling,
+                show_collab_predictions=serving.prefilled,
             )
+
+    def folders(self, project: Project) -> list[Folder]:
+        """The project's local files storages."""
+        with self._asking("list the storages"):
+            found = self._sdk.import_storage.local.list(project=project.id)
+        return [Folder(int(one.id), str(one.title), str(one.path)) for one in found]
+
+    def write_folder(self, project: Project, title: str, path: str, storage: int | None = None) -> None:
+        """Let the project show files of the server's folder `path`; nothing is imported from it.
+
+        `storage` names the one that is changed, else it is a new one.
+        """
+        told = {"project": project.id, "title": title, "path": path, "use_blob_urls": True}
+        with self._asking("write the local files storage"):
+            if storage is None:
+                self._sdk.import_storage.local.create(**told)
+            else:
+                self._sdk.import_storage.local.update(id=storage, **told)
 
     def bucket_storages(self, project: Project) -> list[BucketStorage]:
         """The project's source storages in buckets."""
@@ -190,14 +262,12 @@ class Client:
     def upload(self, project: Project, name: str, content: bytes) -> None:
         """Upload a file into the project without making a task of it. The SDK has no call for it."""
         with self._asking(f"upload {name}"):
-            answer = self._http.post(
-                f"{self.url}/api/projects/{project.id}/import",
+            self._request(
+                "POST",
+                f"/api/projects/{project.id}/import",
                 params={"commit_to_project": "false"},
                 files={"file": (name, content)},
-                headers=self._authorization(),
             )
-            if answer.status_code >= 300:
-                raise ApiError(status_code=answer.status_code, body=_body(answer))
 
     def heads(self, project: Project) -> list[TaskHead]:
         """All tasks of the project, oldest first."""
@@ -206,6 +276,21 @@ class Client:
                 project=project.id, fields="task_only", include=_HEAD_FIELDS, page_size=_PAGE
             )
             return sorted((_head(task) for task in pages), key=lambda head: head.id)
+
+    def scores(self, project: Project) -> dict[int, float]:
+        """By which score the server orders each task: that of its prediction of the project's `model_version`.
+
+        A task that is not in it is shown without a mask, and served at random after the others.
+        """
+        with self._asking("list the scores"):
+            pages = self._sdk.tasks.list(
+                project=project.id,
+                fields="task_only",
+                include="id,predictions_score",
+                query=_WITH_SCORE,
+                page_size=_PAGE,
+            )
+            return {int(one.id): float(one.predictions_score) for one in pages}
 
     def head(self, task: int) -> TaskHead | None:
         """One task as it is now; None where it is gone."""
@@ -222,11 +307,77 @@ class Client:
         as_sent: Any = {"additional_query_parameters": {"resolve_uri": "false"}}
         with self._asking(f"read task {task}"):
             found = self._sdk.tasks.get(id=str(task), request_options=as_sent)
-            predictions = [
-                one if isinstance(one, dict) else one.model_dump(mode="json")
-                for one in found.predictions or ()
-            ]
-        return {"data": dict(found.data), "predictions": predictions}
+        return {"data": dict(found.data), "predictions": self.predictions(task)}
+
+    def predictions(self, task: int) -> list[dict[str, Any]]:
+        """All predictions of a task. With the task itself the server gives only those that the project shows."""
+        with self._asking(f"read the predictions of task {task}"):
+            return [one.model_dump(mode="json") for one in self._sdk.predictions.list(task=task)]
+
+    def add_prediction(self, task: int, prediction: dict[str, Any]) -> None:
+        """Give a task that is there a prediction."""
+        with self._asking(f"add the prediction of task {task}"):
+            self._sdk.predictions.create(task=task, **prediction)
+
+    def change_prediction(self, number: int, model_version: str, score: float | None) -> None:
+        """Change what a prediction is shown and ordered by; its mask stays."""
+        with self._asking(f"change prediction {number}"):
+            self._sdk.predictions.update(id=number, model_version=model_version, score=score)
+
+    def next_task(self, project: Project) -> Served | None:
+        """Ask for the next task as Label All Tasks does; None where the server has none for this key's user.
+
+        The server locks what it serves for the asker, so that it is given back at once, which it does only where a
+        task is answered: it gets a skip, and loses it again. What stays is that this key's user wrote it last.
+        """
+        with self._asking("ask for the next task"):
+            try:
+                found = self._request(
+                    "POST",
+                    "/api/dm/actions",
+                    params={"id": "next_task", "project": project.id},
+                    json={"project": str(project.id)},
+                ).json()
+            except ApiError as error:
+                if error.status_code == 404:
+                    return None
+                raise
+        served = Served(
+            int(found["id"]),
+            dict(found["data"]),
+            list(found["predictions"]),
+            _HELD in str(found.get("queue")),
+        )
+        if not served.held:
+            self._give_back(served.id)
+        return served
+
+    def _give_back(self, task: int) -> None:
+        skip = {"result": [], "was_cancelled": True, "lead_time": 0}
+        with self._asking(f"give task {task} back after asking for it (a skip of it may have stayed)"):
+            made = self._request("POST", f"/api/tasks/{task}/annotations/", json=skip).json()
+            self._request("DELETE", f"/api/annotations/{made['id']}/")
+
+    def people(self) -> int:
+        """How many people the server knows: each of the others may have a task open, which nobody else is served."""
+        with self._asking("list the users"):
+            return len(list(self._sdk.users.list()))
+
+    def trouble_with(self, address: str, kind: str) -> str:
+        """What keeps a browser from showing what a task names, as "answered 404"; "" where it comes.
+
+        `kind` is what it is to be, "image" or "text". The key is told to nobody but this server.
+        """
+        url = urljoin(f"{self.url}/", address)
+        ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
+        try:
+            answer = self._http.get(url, headers=self._authorization() if ours else None)
+        except httpx.HTTPError as error:
+            return f"does not answer ({type(error).__name__})"
+        if answer.status_code != 200:
+            return f"answered {answer.status_code}"
+        found = answer.headers.get("content-type", "")
+        return "" if found.startswith(kind) and answer.content else f"is no {kind}, but '{found}'"
 
     def delete_task(self, task: int) -> None:
         """Delete a task with all that people did to it; one that is gone already is no error."""
@@ -240,14 +391,13 @@ class Client:
     def import_tasks(self, project: Project, content: bytes) -> None:
         """POST a JSON list of tasks, once. DoubtfulError where it is unknown whether the server took it."""
         with self._asking("import tasks"):
-            answer = self._http.post(
-                f"{self.url}/api/projects/{project.id}/import",
+            self._request(
+                "POST",
+                f"/api/projects/{project.id}/import",
                 content=content,
-                headers={**self._authorization(), "Content-Type": "application/json"},
+                headers={"Content-Type": "application/json"},
                 timeout=IMPORT_TIMEOUT,
             )
-            if answer.status_code >= 300:
-                raise ApiError(status_code=answer.status_code, body=_body(answer))
 
     def export(self, project: Project) -> bytes:
         """All tasks with annotations, skips, drafts and predictions, as the server's JSON."""
@@ -261,6 +411,17 @@ class Client:
             )
             return b"".join(parts)
 
+    def _request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> httpx.Response:
+        """A request around the SDK, sent once; ApiError, as the SDK raises it, where the server refuses it."""
+        answer = self._http.request(
+            method, f"{self.url}{path}", headers={**self._authorization(), **(headers or {})}, **more
+        )
+        if answer.status_code >= 300:
+            raise ApiError(status_code=answer.status_code, body=_body(answer))
+        return answer
+
     def _authorization(self) -> dict[str, str]:
         """The header that the SDK would send; it refreshes a personal access token by itself."""
         return {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]}
@@ -271,12 +432,14 @@ class Client:
         try:
             yield
         except ApiError as error:
-            raise _refused(what, self.url, error.status_code, error.body) from None
+            raise _refused(what, self.url, error.status_code, error.body, self._key_from) from None
         except httpx.ConnectError:
-            raise ServerError(
-                f"could not {what}: nothing answers at {self.url}; start it (`make review` on this machine), "
-                "or mend label_studio.url in params.yaml"
-            ) from None
+            advice = (
+                "start it (`make review` starts this machine's), or mend label_studio.url in params.yaml"
+                if on_this_machine(self.url)
+                else "is it up, can this machine reach it, and is label_studio.url in params.yaml its address?"
+            )
+            raise ServerError(f"could not {what}: nothing answers at {self.url}; {advice}") from None
         except httpx.HTTPError as error:
             raise DoubtfulError(
                 f"could not {what}: {type(error).__name__} from {self.url}; it may be busy or have stopped"
@@ -305,6 +468,7 @@ def _head(task: Any) -> TaskHead:
         version=str(data.get("version", "")),
         touched=touched,
         predictions=int(task.total_predictions or 0),
+        shows=tuple(str(data[name]) for name in ("image", "outline", "cutout", "guidelines") if name in data),
     )
 
 
@@ -315,15 +479,19 @@ def _body(answer: httpx.Response) -> Any:
         return None
 
 
-def _refused(what: str, url: str, status: int | None, body: Any) -> ServerError:
+def _refused(what: str, url: str, status: int | None, body: Any, key_from: str = KEY_NAME) -> ServerError:
     detail = str(body["detail"])[:200] if isinstance(body, dict) and "detail" in body else "no detail"
     said = f"could not {what}: {url} answered {status} ({detail})"
     if status == 403 and any(words in detail for words in _PRIVATE):
         return ServerError(said)
+    if status in (401, 403) and key_from != KEY_NAME:
+        return ServerError(
+            f"{said}; the key in {key_from} is not this server's: restore the review from a backup"
+        )
     if status in (401, 403):
         return ServerError(
-            f"{said}; the key in LABEL_STUDIO_API_KEY is wrong, expired or revoked, or may not do this: make a "
-            "new one in Label Studio under Account & Settings, Personal Access Token"
+            f"{said}; the key in {KEY_NAME} is wrong, expired or revoked, or may not do this: make a new one in "
+            "Label Studio under Account & Settings, Personal Access Token"
         )
     if any(words in detail.lower() for words in _FULL):
         return DoubtfulError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable
 import numpy as np
 
 from annotations.brush import fingerprint
+from annotations.errors import ReviewError
 from annotations.exported import Reading, Review, Subject
 from annotations.judgements import JudgedTask, Opinion, edit_of
 from annotations.lock import Array, pack_mask, unpack_mask
@@ -21,6 +22,7 @@ def collect(
     """The judged tasks after a pull, sorted by key and version.
 
     A reviewer's later word on a task replaces the earlier one; what is no longer on the server stays as it was said.
+    `reading` has its voices (annotations/voices.py).
     `ask` is called for a task that is new here and whose proposed mask no review shows. `forget`: keys.
     """
     tasks = {(task.key, task.version): task for task in earlier if task.key not in forget}
@@ -33,7 +35,13 @@ def collect(
         proposed = unpack_mask(known.proposed) if known is not None and known.proposed else None
         if proposed is None:
             proposed = _proposed(reviews, ask)
-        tasks[name] = _task(known, reviews, proposed)
+        try:
+            tasks[name] = _task(known, reviews, proposed)
+        except ValueError as error:
+            raise ReviewError(
+                f"task {reviews[0].subject.task} has other data than at an earlier pull, or than its masks need "
+                f"({str(error).splitlines()[0]}): it was changed on the server; delete that task there and push again"
+            ) from error
     return [tasks[name] for name in sorted(tasks)]
 
 
@@ -75,6 +83,7 @@ def _opinion(review: Review, proposed: Array | None) -> Opinion:
         reasons=review.reasons,
         seconds=None if review.seconds is None else round(float(review.seconds), 1),
         edit=None if review.kept is None else edit_of(review.kept.unpack(), proposed),
+        annotation=review.mark,
     )
 
 

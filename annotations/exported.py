@@ -1,18 +1,26 @@
-"""What people said on the server: an export of Label Studio as reviews, skips, drafts and waiting tasks."""
+"""What people said on the server: an export of Label Studio as reviews, skips, drafts and waiting tasks.
+
+A task or an annotation that cannot be read is named: where its words are safe to hold apart it is an unclear review,
+else a ReviewError.
+"""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from annotations.brush import Array, BrushError, fingerprint, regions_to_mask
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from annotations.answer import Answer, AnswerError, read_answer
+from annotations.brush import Array, BrushError, fingerprint, named, regions_to_mask
 from annotations.errors import ReviewError
-from annotations.lock import KEEPS, VERDICTS
+from annotations.lock import KEEPS, NAMELESS, Key
 from annotations.packed import PackedMask
-from annotations.purpose import FIELD, unseal
+from annotations.purpose import unseal
 from annotations.quality import Purpose, Said
-from annotations.tasks import REASONS, VERDICT
+from annotations.shards import faults
 
 # What a review comes to. `unclear` says that somebody must look again: it agrees with nothing.
 Outcome = Literal["keep", "reject", "unsure", "unclear"]
@@ -46,7 +54,9 @@ class Review:
 
     subject: Subject
     annotation: int
-    reviewer: str  # a pseudonym: the user's number on the server
+    mark: str  # of the annotation, on whatever server
+    reviewer: str  # a pseudonym: the number on the server of the user who wrote last, or NAMELESS and the annotation's
+    begun_by: str | None  # the same of the user who submitted it first, where that is known
     at: datetime  # of the last change
     outcome: Outcome
     said: Said
@@ -71,23 +81,59 @@ class Reading:
     reviews: list[Review]
     skipped: set[str] = field(default_factory=set)  # keys; a skip is no review
     drafts: set[str] = field(default_factory=set)  # keys; begun but not submitted
+    notes: list[str] = field(default_factory=list)  # what was passed over, a sentence each
+
+
+class _Data(BaseModel):
+    """What this review wrote into a task's `data`, as far as the lock needs it."""
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+
+    key: Key
+    parent_sha256: str
+    crop_box: str
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+    version: str = ""
+    id: str = ""
+    teacher: str | None = None
+    round: Annotated[int, Field(ge=1)] = 1
+    uncertainty: float | None = None
+    proposed: str | None = None
+    seal: str | None = None
+
+    @model_validator(mode="after")
+    def _fills_its_box(self) -> "_Data":
+        x0, y0, x1, y1 = (int(part) for part in self.crop_box.split(","))
+        if (self.width, self.height) != (x1 - x0, y1 - y0):
+            raise ValueError(
+                f"{self.width}x{self.height} pixels do not fill the crop box {named(self.crop_box)}"
+            )
+        return self
 
 
 def read_export(content: bytes) -> Reading:
-    """Read the JSON of `Client.export`; tasks without a key of ours are passed over."""
+    """Read the JSON of `Client.export`; tasks that this review did not send are counted and passed over."""
     reading = Reading([], [])
+    others: list[object] = []
     for task in _tasks(content):
-        if not {"key", "parent_sha256", "crop_box", "width", "height"} <= set(task["data"]):
+        if not isinstance(task["data"], dict) or not task["data"].keys() & {"parent_sha256", "crop_box"}:
+            others.append(task.get("id"))
             continue
-        subject = _subject(task)
+        subject = _subject(_number(task.get("id"), "the export has a task"), task["data"])
         reading.subjects.append(subject)
         if task.get("drafts"):
             reading.drafts.add(subject.key)
-        for annotation in task["annotations"]:
-            if annotation.get("was_cancelled"):
+        for annotation in _annotations(subject.task, task):
+            if annotation.get("was_cancelled") is True:
                 reading.skipped.add(subject.key)
             else:
-                reading.reviews.append(_review(subject, annotation))
+                review = _review(subject, annotation)
+                reading.reviews.append(review)
+                reading.notes.extend(_untimed(review, annotation))
+    if others:
+        passed_over = f"{len(others)} tasks are not of this review and were passed over: {named(others)}"
+        reading.notes.insert(0, passed_over)
     return reading
 
 
@@ -108,7 +154,7 @@ def _tasks(content: bytes) -> Iterator[dict[str, Any]]:
                 if text[place] != ",":
                     raise ValueError(f"expected a comma at {place}, found {text[place : place + 20]!r}")
                 place = min(_past_space(text, place + 1), end - 1)  # a task must follow
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ReviewError(f"the server's export is no JSON ({error}); pull again") from error
 
 
@@ -118,61 +164,121 @@ def _past_space(text: str, place: int) -> int:
     return place
 
 
-def _subject(task: Mapping[str, Any]) -> Subject:
-    data = task["data"]
-    sealed = unseal(data.get(FIELD), int(task["id"]))
+def _number(found: object, what: str) -> int:
+    """The number that the server gave to something."""
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    raise ReviewError(f"{what} without its number, found {named(found)}; pull again")
+
+
+def _annotations(task: int, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    annotations = found.get("annotations")
+    if isinstance(annotations, list) and all(isinstance(one, dict) for one in annotations):
+        return annotations
+    raise ReviewError(
+        f"expected the annotations of task {task} as a list, found {named(annotations)}; pull again"
+    )
+
+
+def _subject(task: int, found: Mapping[str, Any]) -> Subject:
+    try:
+        data = _Data.model_validate(found)
+    except ValidationError as error:
+        raise ReviewError(
+            f"task {task} has other data than this review gave it ({faults(error)}): it was changed on the server; "
+            "delete that task there and push again"
+        ) from error
+    sealed = unseal(data.seal, task)
     return Subject(
-        task=int(task["id"]),
-        key=str(data["key"]),
-        version=str(data.get("version", "")),
-        id=str(data.get("id", "")),
-        parent_sha256=str(data["parent_sha256"]),
-        crop_box=str(data["crop_box"]),
-        width=int(data["width"]),
-        height=int(data["height"]),
-        teacher=str(data["teacher"]) if data.get("teacher") else None,
+        task=task,
+        key=data.key,
+        version=data.version,
+        id=data.id,
+        parent_sha256=data.parent_sha256,
+        crop_box=data.crop_box,
+        width=data.width,
+        height=data.height,
+        teacher=data.teacher or None,
         purpose=sealed.purpose,
-        round=int(data.get("round", 1)),
-        uncertainty=None if data.get("uncertainty") is None else float(data["uncertainty"]),
-        proposed=data.get("proposed"),
+        round=data.round,
+        uncertainty=data.uncertainty,
+        proposed=data.proposed,
         truth=sealed.truth,
     )
 
 
 def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
-    results = annotation["result"]
-    verdicts = [one for one in _choices(results, VERDICT) if one in VERDICTS]
-    outcome: Outcome = "unclear"
-    mask, changed, why = None, False, ""
-    if len(verdicts) != 1:
-        why = f"expected one verdict, found {len(verdicts)}"
-    elif verdicts[0] in KEEPS:
-        try:
-            mask = regions_to_mask(results, subject.height, subject.width)
-            changed = _changed(mask, results, subject.proposed)
-        except BrushError as error:
-            why = f"its mask cannot be read: {error}"
-        else:
-            why = _unclear(verdicts[0], mask, changed)
-        outcome = "unclear" if why else "keep"
-    else:
-        outcome = "reject" if verdicts[0] == "reject" else "unsure"
-    kept = PackedMask.of(mask) if mask is not None and outcome == "keep" else None
-    who = annotation["completed_by"]
+    number = _number(annotation.get("id"), f"task {subject.task} has an annotation")
+    answer, changed, why = _read(subject, annotation)
+    outcome, said = _outcome(answer, changed, why)
+    kept = PackedMask.of(answer.mask) if answer is not None and outcome == "keep" else None
     return Review(
         subject=subject,
-        annotation=int(annotation["id"]),
-        reviewer=f"curator-{who['id'] if isinstance(who, dict) else who}",
-        at=_moment(annotation.get("updated_at") or annotation["created_at"]),
+        annotation=number,
+        mark=str(annotation.get("unique_id") or number),
+        reviewer=_last_writer(annotation) or f"{NAMELESS}{number}",
+        begun_by=_person(annotation.get("completed_by")),
+        at=_changed_at(subject, annotation),
         outcome=outcome,
-        said=("fix" if changed else "accept") if outcome == "keep" else outcome,
+        said=said,
         kept=kept,
         shown=_shown(annotation, subject) if kept is None or changed else kept,
-        changed=changed,
-        reasons=tuple(sorted(set(_choices(results, REASONS)))) if outcome in ("reject", "unsure") else (),
+        changed=changed and outcome == "keep",
+        reasons=answer.reasons if answer is not None and outcome != "unclear" else (),
         why=why,
-        seconds=annotation.get("lead_time"),
+        seconds=_seconds(annotation),
     )
+
+
+def _read(subject: Subject, annotation: Mapping[str, Any]) -> tuple[Answer | None, bool, str]:
+    """The answer, whether its mask is another one than was proposed, and why somebody must look again."""
+    cancelled = annotation.get("was_cancelled")
+    if cancelled not in (None, False):
+        return None, False, f"expected was_cancelled as true or false, found {named(cancelled)}"
+    try:
+        answer = read_answer(annotation.get("result"), subject.height, subject.width)
+    except AnswerError as error:
+        return None, False, str(error)
+    if answer.verdict not in KEEPS:
+        return answer, False, ""
+    changed = _changed(answer.mask, annotation["result"], subject.proposed)
+    return answer, changed, _unclear(answer.verdict, answer.mask, changed)
+
+
+def _outcome(answer: Answer | None, changed: bool, why: str) -> tuple[Outcome, Said]:
+    if answer is None or why:
+        return "unclear", "unclear"
+    if answer.verdict == "reject" or answer.verdict == "unsure":
+        return answer.verdict, answer.verdict
+    return "keep", "fix" if changed else "accept"
+
+
+def _last_writer(annotation: Mapping[str, Any]) -> str | None:
+    """Who wrote what the annotation says now; None where the server no longer knows.
+
+    An answer that a colleague updated keeps the first person as `completed_by`. An import leaves `updated_by` empty,
+    and so does the deletion of the colleague, whose change then came after the annotation was made.
+    """
+    first, last = annotation.get("completed_by"), annotation.get("updated_by")
+    if last is None:
+        made, changed = annotation.get("created_at"), annotation.get("updated_at")
+        same = "updated_by" not in annotation or not _is_later(changed, made)
+        return _person(first) if same else None
+    return _person(last)
+
+
+def _person(found: object) -> str | None:
+    """The pseudonym of a user, as a number or a dict; None where it is neither."""
+    number = found.get("id") if isinstance(found, dict) else found
+    return f"curator-{number}" if isinstance(number, int) and not isinstance(number, bool) else None
+
+
+def _is_later(one: object, other: object) -> bool:
+    """Whether a time is a second or more after another; also where one of them cannot be read."""
+    try:
+        return (_moment(one) - _moment(other)).total_seconds() >= 1
+    except ValueError:
+        return True
 
 
 def _unclear(verdict: str, mask: Array, changed: bool) -> str:
@@ -193,22 +299,47 @@ def _changed(mask: Array, results: Iterable[Mapping[str, Any]], proposed: str | 
 
 def _shown(annotation: Mapping[str, Any], subject: Subject) -> PackedMask | None:
     """The proposed mask as the server noted it when the review was submitted, if it is that of the task."""
-    noted = annotation.get("prediction") or {}
-    try:
-        mask = regions_to_mask(noted["result"], subject.height, subject.width)
-    except (AttributeError, KeyError, TypeError, BrushError):  # the server's note, on which no review rests
+    noted = annotation.get("prediction")
+    try:  # it is the server's note, on which no review rests
+        mask = regions_to_mask(noted["result"], subject.height, subject.width) if noted else None
+    except (KeyError, TypeError, BrushError):
         return None
-    return PackedMask.of(mask) if fingerprint(mask) == subject.proposed else None
+    return PackedMask.of(mask) if mask is not None and fingerprint(mask) == subject.proposed else None
 
 
-def _choices(results: Iterable[Mapping[str, Any]], name: str) -> list[str]:
-    return [
-        str(choice)
-        for one in results
-        if one.get("type") == "choices" and one.get("from_name") == name
-        for choice in one["value"].get("choices", ())
-    ]
+def _seconds(annotation: Mapping[str, Any]) -> float | None:
+    """How long the reviewer took; None where the server's clock did not say."""
+    found = annotation.get("lead_time")
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        return None
+    return float(found) if 0 <= found <= sys.float_info.max else None
 
 
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC).replace(microsecond=0)
+def _untimed(review: Review, annotation: Mapping[str, Any]) -> Iterator[str]:
+    if review.seconds is None and annotation.get("lead_time") is not None:
+        yield (
+            f"task {review.subject.task}, annotation {review.annotation}: expected its time in seconds, found "
+            f"{named(annotation['lead_time'])}; the answer counts, its time does not"
+        )
+
+
+def _changed_at(subject: Subject, annotation: Mapping[str, Any]) -> datetime:
+    found = annotation.get("updated_at") or annotation.get("created_at")
+    try:
+        return _moment(found).replace(microsecond=0)
+    except ValueError as error:
+        raise ReviewError(
+            f"task {subject.task}, annotation {annotation['id']}: expected the time of its last change, found "
+            f"{named(found)}; without it nobody can tell whose word is the last: delete that annotation on the server"
+        ) from error
+
+
+def _moment(found: object) -> datetime:
+    """A time of the server in UTC; ValueError where it is none, or has no zone."""
+    try:
+        moment = datetime.fromisoformat(found) if isinstance(found, str) else None
+        if moment is None or moment.tzinfo is None:
+            raise ValueError(f"expected a time with its zone, found {named(found)}")
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error

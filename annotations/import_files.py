@@ -73,6 +73,12 @@ def served(task: Mapping[str, Any]) -> dict[str, str]:
     return {kind: f"{SERVED_ROOT}/{name}" for kind, name in _served_names(task).items()}
 
 
+def unserved(addresses: Iterable[str], folder: Path) -> list[str]:
+    """Of the addresses that `served` gives, the files that are not in FOLDER."""
+    ours = [address for address in addresses if address.startswith(f"{SERVED_ROOT}/")]
+    return [_name(address) for address in ours if not (folder / _name(address)).is_file()]
+
+
 def _served_names(task: Mapping[str, Any]) -> dict[str, str]:
     names = {kind: picture_name(task["data"]["version"], kind) for kind in _PICTURES}
     return {**names, "guidelines": files_of(task)["guidelines"]}

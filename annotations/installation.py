@@ -1,10 +1,12 @@
 """A Label Studio of one's own on this machine: its folder, its secrets, its process on loopback.
 
 review-data/ holds database/ (the server's), served/pictures/ (what tasks show), secrets.json (mode 0600),
-exports/ (what every pull saw), second-round/ (tasks in conflict) and server.json while a server runs.
+exports/ (what every pull saw), second-round/ (tasks in conflict), server.log with the logs of earlier runs
+(server.1.log is the last one), and server.json while a server runs.
 """
 
 import json
+import logging
 import os
 import secrets
 import signal
@@ -12,7 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -23,6 +25,9 @@ from annotations.errors import ReviewError
 # The first start makes the database: under a minute on an idle machine, many on a busy one.
 START_SECONDS = 900
 STOP_SECONDS = 20
+LOGS = 5  # of earlier runs, that are kept
+
+log = logging.getLogger("annotations")
 
 _SILENT = (
     "SENTRY_DSN",
@@ -30,6 +35,11 @@ _SILENT = (
     "FRONTEND_SENTRY_DSN",
     "LABEL_STUDIO_FRONTEND_SENTRY_DSN",
 )
+
+# When a task opens no region is selected, and a stroke of brush or eraser goes nowhere. So B and E, which take up the
+# tools, here also select the mask, as Alt+. does. `any` is no key: it sets our B and E apart from the tools' own,
+# which the editor unbinds at each new task.
+KEYMAP = {"region:cycle": {"key": "alt+.,any+b,any+e", "description": "Select the mask"}}
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,7 @@ class Running:
 
     pid: int
     url: str
+    stopping: bool = False  # somebody wants it to end
 
 
 class Installation:
@@ -91,11 +102,34 @@ class Installation:
 
     def running(self) -> Running | None:
         """The server that runs on this folder now, if one does."""
-        try:
-            found = Running(**json.loads(self._running.read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
-        return found if self._is_ours(found.pid) else None
+        noted = self._noted()
+        return noted if noted is not None and self._is_ours(noted.pid) else None
+
+    def answering(self) -> Running | None:
+        """The server of this folder once it answers, which a starting one does after a while; None where none runs."""
+        deadline, waiting = time.monotonic() + START_SECONDS, False
+        while (running := self.running()) is not None and not running.stopping:
+            if healthy(running.url):
+                return running
+            if time.monotonic() > deadline:
+                raise ReviewError(
+                    f"Label Studio runs, and has not answered at {running.url} for {START_SECONDS} s; {self.log} says "
+                    "why, `make review-stop` ends it"
+                )
+            if not waiting:
+                log.info("Label Studio is starting, or busy; waiting until it answers ...")
+            waiting = True
+            time.sleep(0.5)
+        return None
+
+    def ended_by_itself(self) -> bool:
+        """Whether a server ran here that nobody stopped, and runs no more."""
+        noted = self._noted()
+        return noted is not None and not noted.stopping and not self._is_ours(noted.pid)
+
+    def last_words(self, lines: int = 12) -> str:
+        """The end of the server's log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def start(self, python: Path, port: int) -> Running:
         """Start the server, wait until it answers, and write down its process id and address."""
@@ -106,6 +140,7 @@ class Installation:
             *("start", "--no-browser", "--data-dir", str(self.database.resolve())),
             *("--internal-host", "127.0.0.1", "--port", str(port), "--enable-legacy-api-token"),
         ]
+        self._keep_logs()
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -116,9 +151,9 @@ class Installation:
                 start_new_session=True,
             )
         running = Running(process.pid, url)
-        _write_private(self._running, json.dumps(asdict(running)) + "\n")
+        self._note(running)
         try:
-            _wait_until_healthy(process, url, self.log)
+            self._wait_until_healthy(process, url)
         except BaseException:
             self.stop()
             raise
@@ -128,12 +163,36 @@ class Installation:
         """End the server of this folder with its children, and nothing else; False where none runs."""
         running = self.running()
         if running is not None:
+            self._note(replace(running, stopping=True))
             _signal_group(running.pid, signal.SIGTERM)
             if not _wait_for(lambda: not _alive(running.pid), STOP_SECONDS):
                 _signal_group(running.pid, signal.SIGKILL)
                 _wait_for(lambda: not _alive(running.pid), STOP_SECONDS)
         self._running.unlink(missing_ok=True)
         return running is not None
+
+    def _note(self, running: Running) -> None:
+        _write_private(self._running, json.dumps(asdict(running)) + "\n")
+
+    def _noted(self) -> Running | None:
+        """The server that was last noted as running, whether it still does."""
+        try:
+            return Running(**json.loads(self._running.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
+    def _keep_logs(self) -> None:
+        """Make room for a new log: server.log becomes server.1.log, and so on; the oldest goes."""
+        names = [self.log, *(self.log.with_suffix(f".{number}.log") for number in range(1, LOGS + 1))]
+        for older, newer in zip(names[:0:-1], names[-2::-1], strict=True):
+            if newer.exists():
+                newer.replace(older)
+
+    def _wait_until_healthy(self, process: subprocess.Popen[bytes], url: str) -> None:
+        answers = _wait_for(lambda: process.poll() is not None or healthy(url), START_SECONDS)
+        if process.poll() is not None or not answers:
+            why = "ended" if process.poll() is not None else f"did not answer within {START_SECONDS} s"
+            raise ReviewError(f"Label Studio {why}; {self.log} says why:\n{self.last_words()}")
 
     def _is_ours(self, pid: int) -> bool:
         """Whether the process is a server on this folder: a process id may since have gone to another."""
@@ -172,16 +231,10 @@ def _environment(made: Secrets, url: str, served: Path) -> dict[str, str]:
         "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
         "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
         "LABEL_STUDIO_HOST": url,
+        "EDITOR_KEYMAP": json.dumps(KEYMAP),
         "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
         "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(served),
     }
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    answers = _wait_for(lambda: process.poll() is not None or healthy(url), START_SECONDS)
-    if process.poll() is not None or not answers:
-        why = "ended" if process.poll() is not None else f"did not answer within {START_SECONDS} s"
-        raise ReviewError(f"Label Studio {why}; {log} says why:\n{log.read_text(errors='replace')[-1500:]}")
 
 
 def _wait_for(condition: Callable[[], bool], seconds: float) -> bool:

@@ -20,7 +20,7 @@ FOLDER = "judgements"  # in the lock's folder
 class Opinion(BaseModel):
     """The last word of one reviewer on one task."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     reviewer: Pseudonym
     at: Moment
@@ -30,6 +30,8 @@ class Opinion(BaseModel):
     edit: (
         str | None
     )  # a packed mask of the pixels that differ from the proposed one; null for none or no mask
+    # The mark of the annotation that it was written into; older lines lack it, and stay as they are.
+    annotation: str | None = Field(default=None, exclude_if=lambda mark: mark is None)
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Opinion":
@@ -41,7 +43,7 @@ class Opinion(BaseModel):
 class JudgedTask(BaseModel):
     """One version of a task and what was said of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     key: Key
     version: str  # of the task; another mask or another round is another one
@@ -113,7 +115,7 @@ def _judgement(task: JudgedTask, opinion: Opinion) -> Judgement:
     return Judgement(
         unit=f"{task.key} {task.proposed or task.version}",
         purpose=task.purpose,
-        first_look=task.round == 1,
+        first_look=task.round == 1 and not _saw_another(task, opinion),
         reviewer=opinion.reviewer,
         said=opinion.said,
         seconds=opinion.seconds,
@@ -121,6 +123,15 @@ def _judgement(task: JudgedTask, opinion: Opinion) -> Judgement:
         proposed=None if task.proposed is None else unpack_mask(task.proposed),
         mask=task.mask_of(opinion),
         truth=None if task.truth is None else unpack_mask(task.truth),
+    )
+
+
+def _saw_another(task: JudgedTask, opinion: Opinion) -> bool:
+    """Whether it was written over somebody else's word, in the same annotation: no look of one's own."""
+    return opinion.annotation is not None and any(
+        (one.at, one.reviewer) < (opinion.at, opinion.reviewer)
+        for one in task.opinions
+        if one.annotation == opinion.annotation
     )
 
 

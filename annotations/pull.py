@@ -26,6 +26,8 @@ from annotations.judgements import JudgedTask, read_judgements, write_judgements
 from annotations.lock import LockEntry, LockError, read_lock, write_lock
 from annotations.session import Session, the_project
 from annotations.settle import Conflict, Drift, Settled, settle, to_do, update
+from annotations.tasks import MODEL_VERSION
+from annotations.voices import with_voices
 
 log = logging.getLogger("annotations")
 
@@ -35,12 +37,12 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     content = session.client.export(the_project(session))
     saved = save_export(session.installation.exports, content, datetime.now(UTC))
     log.info("saved the server's export as %s", saved)
-    reading = read_export(content)
     lock = session.settings.lock
-    locked = read_locked(lock)
+    locked, before = read_locked(lock), read_judged(lock)
+    reading = with_voices(read_export(content), [task for task in before if task.key not in forget])
     settled = settle(reading, [entry for entry in locked if entry.key not in forget])
     drift = update(locked, reading, settled, keep, forget)
-    judged = collect(read_judged(lock), reading, partial(proposal, session.client), forget)
+    judged = collect(before, reading, partial(proposal, session.client), forget)
     if drift.lost:
         raise ReviewError(_loss(drift.lost, saved))
     write_second_round(session.client, session.installation, settled.conflicts.values())
@@ -96,6 +98,7 @@ def report(drift: Drift, reading: Reading, settled: Settled) -> list[str]:
         f"{len(drift.added)} new, {len(drift.updated)} changed, {len(drift.unchanged)} as before, "
         f"{len(drift.elsewhere)} not on this server (kept)"
     ]
+    lines += _first(reading.notes)
     lines += [f"changed since the lock: {key}" for key in drift.updated]
     lines += [f"forgotten: {key}" for key in drift.forgotten]
     lines += [
@@ -109,6 +112,11 @@ def report(drift: Drift, reading: Reading, settled: Settled) -> list[str]:
     return lines
 
 
+def _first(notes: Sequence[str], shown: int = 10) -> list[str]:
+    rest = len(notes) - shown
+    return [*notes[:shown], f"... and {rest} more like these"] if rest > 0 else list(notes)
+
+
 def write_second_round(client: Client, installation: Installation, conflicts: Iterable[Conflict]) -> None:
     """Make second-round/ hold one task for each conflict, served first; those of settled ones go."""
     folder = installation.second_round
@@ -117,7 +125,7 @@ def write_second_round(client: Client, installation: Installation, conflicts: It
     for conflict in conflicts:
         version = round_version(conflict)
         path = folder / f"{version}.json"
-        wanted[path] = path.read_bytes() if path.exists() else _second_task(client, conflict, version)
+        wanted[path] = _written(path) or _second_task(client, conflict, version)
     for path, content in wanted.items():
         path.write_bytes(content)
     for path in set(folder.glob("*.json")) - wanted.keys():
@@ -136,21 +144,30 @@ def again(task: dict[str, Any], version: str, conflict: Conflict) -> Task:
     about = re.sub(r"^second round, .*? reviews · ", "", str(task["data"].get("about", "")))
     data["about"] = f"second round, {len(conflict.reviews)} reviews · {about}"
     predictions = [
-        {"model_version": one.get("model_version"), "score": 0.0, "result": one["result"]}
-        for one in task["predictions"]
+        {"model_version": MODEL_VERSION, "score": 0.0, "result": one["result"]} for one in task["predictions"]
     ]
     return {"data": data, "predictions": predictions}
 
 
+def _written(path: Path) -> bytes | None:
+    """A second round's task as it was written before; None where it is not there, or has no mask to show."""
+    content = path.read_bytes() if path.exists() else None
+    return content if content and json.loads(content)["predictions"] else None
+
+
 def _second_task(client: Client, conflict: Conflict, version: str) -> bytes:
-    newest = max(review.subject.task for review in conflict.reviews)
-    return json.dumps(again(client.task(newest), version, conflict), sort_keys=True).encode()
+    """The newest task of the conflict that has its mask; an earlier second round may have been sent without."""
+    numbers = sorted({review.subject.task for review in conflict.reviews}, reverse=True)
+    tasks = [client.task(number) for number in numbers]
+    chosen = next((task for task in tasks if task["predictions"]), tasks[0])
+    return json.dumps(again(chosen, version, conflict), sort_keys=True).encode()
 
 
 def _loss(keys: Sequence[str], saved: Path) -> str:
     named = ", ".join(list(keys[:10]) + ["..."] * (len(keys) > 10))
     return (
         f"nothing was written: {len(keys)} reviews of the lock have their task on this server but no review any "
-        f"more: {named}. They were deleted there, or this is another server (its export is {saved}). Pull with "
-        "--keep to keep the locked ones, or with --forget KEY to drop one for good"
+        f"more of who gave them: {named}. They were deleted there, or written over by somebody else, or this is "
+        f"another server (its export is {saved}). Pull with --keep to keep the locked ones, or with --forget KEY to "
+        "drop one for good"
     )

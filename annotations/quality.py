@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.agreement import AGREE_IOU, Mask, boundary_iou, krippendorff_alpha, mask_iou
+from annotations.lock import nameless
 
 NOT_MEASURED = "not measured"
 GRID = 16  # cells of a bias map along each side
@@ -69,7 +70,8 @@ def summarise(judgements: Sequence[Judgement]) -> dict[str, object]:
     queued = _queued(judgements)
     return {
         "judgements": len(judgements),
-        "reviewers": len({one.reviewer for one in judgements}),
+        "reviewers": len(_reviewers(judgements)),
+        "nameless": sum(nameless(one.reviewer) for one in judgements),
         "second_looks": sum(not one.first_look for one in judgements),
         "said": dict(sorted(Counter(one.said for one in judgements).items())),
         **_effort(queued),
@@ -106,7 +108,7 @@ def by_reviewer(judgements: Sequence[Judgement]) -> dict[str, dict[str, object]]
     """Each reviewer's habits, and how their masks differ from the known ones and from the other reviewers'."""
     others = with_others(judgements)
     found: dict[str, dict[str, object]] = {}
-    for name in sorted({one.reviewer for one in judgements}):
+    for name in _reviewers(judgements):
         own = [one for one in judgements if one.reviewer == name]
         found[name] = {
             "judgements": len(own),
@@ -152,7 +154,7 @@ def bias_maps(judgements: Sequence[Judgement]) -> dict[str, NDArray[np.float64]]
     """By reviewer, a `bias_map` against the known masks; of who judged no gold task, against the other reviewers'."""
     others = with_others(judgements)
     maps = {}
-    for name in sorted({one.reviewer for one in judgements}):
+    for name in _reviewers(judgements):
         pairs = _with_truth(one for one in judgements if one.reviewer == name) or others.get(name, [])
         if pairs:
             maps[name] = bias_map(pairs)
@@ -230,8 +232,14 @@ def _by_unit(judgements: Iterable[Judgement]) -> list[list[Judgement]]:
     """The first looks at each proposed mask, one of each reviewer: the last, where a reviewer judged both copies."""
     units: dict[str, dict[str, Judgement]] = defaultdict(dict)
     for one in _queued(judgements):
-        units[one.unit][one.reviewer] = one
+        if not nameless(one.reviewer):  # who may be the other one of a pair
+            units[one.unit][one.reviewer] = one
     return [[unit[name] for name in sorted(unit)] for _, unit in sorted(units.items())]
+
+
+def _reviewers(judgements: Iterable[Judgement]) -> list[str]:
+    """Who is known by name; the nameless have no habits that could be told."""
+    return sorted({one.reviewer for one in judgements if not nameless(one.reviewer)})
 
 
 def _conflict(one: Judgement, other: Judgement) -> bool:

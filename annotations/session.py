@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.bucket import open_bucket, show
-from annotations.client import Client, Project, on_this_machine
+from annotations.client import KEY_NAME, Client, Project, on_this_machine
 from annotations.errors import ReviewError
 from annotations.import_files import Task, publish, read_tasks, served, with_addresses
 from annotations.installation import Installation
@@ -28,7 +28,7 @@ from annotations.settings import (
 from annotations.tasks import LABEL_CONFIG
 from annotations.upload import SHELF_CONFIG, Shelf, upload
 
-API_KEY = "LABEL_STUDIO_API_KEY"
+PICTURES = "pictures"  # title of the storage with the pictures of this machine's server
 
 
 @dataclass(frozen=True)
@@ -61,23 +61,25 @@ class Outgoing:
 def open_session(folder: Path = REVIEW_DATA) -> Session:
     """The running server of this machine where label_studio.url is loopback, else the server at that address.
 
-    The key comes from LABEL_STUDIO_API_KEY, or from the installation's own secrets.
+    The key comes from LABEL_STUDIO_API_KEY, or from the installation's own secrets. A server that is still starting is
+    waited for.
     """
     settings = read_settings()
     installation = Installation(folder)
-    running = installation.running() if on_this_machine(settings.url) else None
-    named = os.environ.get(API_KEY)
+    running = installation.answering() if on_this_machine(settings.url) else None
+    named = os.environ.get(KEY_NAME)
     if running is not None:
-        return Session(settings, installation, Client(running.url, installation.secrets().api_key), True)
+        client = Client(running.url, installation.secrets().api_key, key_from=str(folder / "secrets.json"))
+        return Session(settings, installation, client, True)
     if named:
         return Session(settings, installation, Client(settings.url, named), False)
     if on_this_machine(settings.url):
         raise ReviewError(
-            f"no Label Studio runs on {folder}; start it with `make review`, or set {API_KEY} for another one at "
+            f"no Label Studio runs on {folder}; start it with `make review`, or set {KEY_NAME} for another one at "
             f"{settings.url}"
         )
     raise ReviewError(
-        f"expected an API key for {settings.url} in {API_KEY}, found none; make one in Label Studio under Account "
+        f"expected an API key for {settings.url} in {KEY_NAME}, found none; make one in Label Studio under Account "
         "& Settings, Personal Access Token"
     )
 
@@ -92,11 +94,25 @@ def send(session: Session, update_config: bool = False, source: Path = PUSH) -> 
             folder: _shown(session, project, tasks, folder / "images") for folder, tasks in written.items()
         }
         outgoing = Outgoing(folders, second_round(session.installation))
-        if session.own_server:
-            pictures = str(session.installation.pictures.resolve())
-            if pictures not in client.storage_paths(project):
-                client.add_storage(project, pictures)
+        show_pictures(session, project)
         return project, push(client, project, outgoing)
+
+
+def show_pictures(session: Session, project: Project) -> None:
+    """Let this machine's server show the installation's pictures; what others set up to be shown is left alone.
+
+    A storage names an absolute folder: that of a review which was moved or restored is another one.
+    """
+    if not session.own_server:
+        return
+    folder = session.installation.pictures.resolve()
+    there = session.client.folders(project)
+    if any(one.path == str(folder) for one in there):
+        return
+    ours = [
+        one.id for one in there if one.title == PICTURES and Path(one.path).parts[-2:] == folder.parts[-2:]
+    ]
+    session.client.write_folder(project, PICTURES, str(folder), ours[0] if ours else None)
 
 
 def the_project(session: Session) -> Project:
@@ -105,7 +121,11 @@ def the_project(session: Session) -> Project:
     if len(found) != 1:
         raise ReviewError(
             f"expected one project '{PROJECT}' at {session.client.url}, found {len(found)}; "
-            + ("push first (`make review`)" if not found else "rename those that are not this review's")
+            + (
+                f"push first ({_how_to_push(session)})"
+                if not found
+                else "rename those that are not this review's"
+            )
         )
     return found[0]
 
@@ -119,6 +139,10 @@ def second_round(installation: Installation) -> list[Task]:
     """The tasks that the last pull wrote for crops in conflict."""
     files = sorted(installation.second_round.glob("*.json"))
     return [json.loads(path.read_text()) for path in files]
+
+
+def _how_to_push(session: Session) -> str:
+    return "`make review`" if session.own_server else "`python -m annotations push`"
 
 
 def _shown(session: Session, project: Project, tasks: list[Task], source: Path) -> Addresses:

@@ -7,6 +7,11 @@
 - More than half of the reviewers must agree: both reject, or both keep masks of an IoU of at least AGREE_IOU.
   The lock gets the mask that is most like the others. Where no such half exists the crop is in conflict and goes
   to a second round, never to whoever was last.
+- An annotation that a colleague changed is two people's words: what it says now is the colleague's, and what it said
+  at an earlier pull stays the first one's voice, until they say something else (annotations/voices.py).
+- An answer whose author is not known any more is a voice of its own. As all such may be of one person, they add one
+  vote to what others say by name, however many they are, and never make the majority that these do not have; against
+  it each one counts.
 - A skip and a draft are no review.
 - Both tasks of a crop that two reviewers judge are one subject; a gold task is none, as it is about the reviewer.
 - A second look may be asked on another server than the first: there the locked review is one more voice, and it is
@@ -23,7 +28,7 @@ from annotations.agreement import AGREE_IOU, mask_iou
 from annotations.brush import Array
 from annotations.errors import ReviewError
 from annotations.exported import Outcome, Reading, Review, Subject
-from annotations.lock import LockEntry, Verdict
+from annotations.lock import LockEntry, Verdict, nameless
 from annotations.packed import PackedMask
 
 LOCKED = 0  # in place of the annotation's number: a review of the lock, before all of the server's
@@ -108,9 +113,9 @@ def decide(reviews: Sequence[Review]) -> LockEntry | str:
     firm = [vote for vote in votes if vote.outcome != "unsure"]
     if not firm:
         return _entry(votes[-1], "unsure", reasons={reason for vote in votes for reason in vote.reasons})
-    best = max(firm, key=lambda vote: (len(_agreeing(vote, firm)), _likeness(vote, firm), -vote.annotation))
+    best = max(firm, key=lambda vote: (_weight(vote, firm), _likeness(vote, firm), -vote.annotation))
     agreeing = _agreeing(best, firm)
-    if 2 * len(agreeing) <= len(firm):
+    if not _carries(agreeing, firm):
         return "; ".join(f"{_who(vote)}: {vote.why or _words(vote)}" for vote in firm)
     if best.outcome == "reject":
         return _entry(best, "reject", reasons={reason for vote in agreeing for reason in vote.reasons})
@@ -161,7 +166,9 @@ def _locked_word(entry: LockEntry, subject: Subject) -> Review:
     return Review(
         subject=subject,
         annotation=LOCKED,
+        mark="",
         reviewer=entry.reviewer,
+        begun_by=None,
         at=datetime.fromisoformat(entry.reviewed_at).astimezone(UTC),
         outcome=outcome,
         said=entry.verdict,
@@ -203,6 +210,23 @@ def _agree(one: Review, other: Review) -> bool:
         return True
     same_size = one.kept.shape == other.kept.shape
     return same_size and mask_iou(one.kept.unpack(), other.kept.unpack()) >= AGREE_IOU
+
+
+def _weight(vote: Review, votes: Iterable[Review]) -> int:
+    """How many people surely say what this vote says; of the nameless one at most."""
+    agreeing = _agreeing(vote, votes)
+    named = sum(not nameless(other.reviewer) for other in agreeing)
+    return named + min(1, len(agreeing) - named)
+
+
+def _carries(agreeing: Sequence[Review], votes: Sequence[Review]) -> bool:
+    """Whether these are more than half of the votes, whoever the nameless are."""
+    named = [vote for vote in votes if not nameless(vote.reviewer)]
+    agreeing_named = [vote for vote in agreeing if not nameless(vote.reviewer)]
+    if named and 2 * len(agreeing_named) <= len(named):
+        return False
+    surely = len(agreeing_named) + (len(agreeing) > len(agreeing_named))
+    return surely > len(votes) - len(agreeing)
 
 
 def _likeness(vote: Review, votes: Iterable[Review]) -> float:

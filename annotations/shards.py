@@ -78,10 +78,14 @@ def parse_line(model: type[Model], line: bytes, where: str) -> Model:
     try:
         return model.model_validate(json.loads(line, object_pairs_hook=_no_repeats))
     except ValidationError as error:
-        faults = "; ".join(_fault(tuple(one["loc"]), one["msg"]) for one in error.errors(include_input=False))
-        raise LockError(f"{where}: {faults}; {_MEND}") from error
-    except ValueError as error:  # not JSON, not UTF-8, a key twice
+        raise LockError(f"{where}: {faults(error)}; {_MEND}") from error
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a key twice
         raise LockError(f"{where}: not one JSON object a line ({error}); {_MEND}") from error
+
+
+def faults(error: ValidationError) -> str:
+    """Where a model does not fit, and why, in one line and without the values."""
+    return "; ".join(_fault(tuple(one["loc"]), one["msg"]) for one in error.errors(include_input=False))
 
 
 def _fault(location: tuple[int | str, ...], message: str) -> str:

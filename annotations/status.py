@@ -9,13 +9,12 @@ from statistics import median
 
 from annotations.client import TaskHead
 from annotations.exported import Reading, Review
-from annotations.import_files import Task, picture_name
+from annotations.import_files import Task, unserved
 from annotations.lock import Verdict
 from annotations.push import missing, same_config
 from annotations.quality import QUEUED, Figure, Judgement, caught, double
 from annotations.random_slice import in_random_slice
 from annotations.settle import Settled, to_do
-from annotations.tasks import IMAGE
 
 ENOUGH = 10  # reviews of the random slice, below which no gain is stated
 
@@ -131,15 +130,21 @@ def damage(
             "the labelling interface is not annotations/label_config.xml; push --update-config writes it"
         )
     if pictures is not None:
-        gone = [
-            head
-            for head in heads
-            if head.version and not (pictures / picture_name(head.version, IMAGE)).is_file()
-        ]
-        gone = [head for head in gone if head.version in {task["data"]["version"] for task in tasks}]
-        if gone:
-            found.append(f"{len(gone)} tasks have lost their pictures in {pictures}; push writes them again")
+        found += lost_pictures(heads, pictures)
     return found
+
+
+def lost_pictures(heads: Iterable[TaskHead], pictures: Path) -> list[str]:
+    """A sentence where tasks cannot show what they name in the folder that this machine serves; else none."""
+    gone = {head.id: unserved(head.shows, pictures) for head in heads if head.version}
+    names = [name for missing in gone.values() for name in missing]
+    if not names:
+        return []
+    tasks = sum(bool(missing) for missing in gone.values())
+    return [
+        f"{tasks} tasks have lost their pictures (expected {names[0]} ... in {pictures}); `make review` copies "
+        "those of data/push there again, and a backup of the review holds all"
+    ]
 
 
 _WORDS: tuple[tuple[Verdict, str], ...] = (

@@ -25,6 +25,10 @@ LABEL_CONFIG = Path(__file__).with_name("label_config.xml")
 IMAGE, OUTLINE, CUTOUT = "image", "outline", "cutout"
 MASK, VERDICT, REASONS = "mask", "verdict", "reasons"
 
+# Label Studio shows only the predictions of one model version, and orders only their tasks: all of ours have the same
+# one, whoever made the mask, which `data` says.
+MODEL_VERSION = "portraits"
+
 MAX_TASKS = 250  # of one request; the server's body limit and its misleading 500 are far away
 MAX_BYTES = 50_000_000
 
@@ -125,12 +129,12 @@ def build_task(
         "height": mask.shape[0],
         "proposed": fingerprint(mask),  # an export names predictions by number only
         "teacher": "" if purpose == "scratch" else candidate.teacher,
-        SEAL: seal(purpose, version, truth),
+        SEAL: seal(purpose, version, truth, (mask.shape[0], mask.shape[1])),
         "uncertainty": candidate.uncertainty,
         "flags": candidate.flags,
     }
     result = [_region(candidate.key, mask)] if mask.any() else []
-    prediction = {"model_version": candidate.teacher, "score": candidate.score, "result": result}
+    prediction = {"model_version": MODEL_VERSION, "score": candidate.score, "result": result}
     return {"data": data, "predictions": [prediction]}
 
 

@@ -11,6 +11,7 @@ from pipeline.errors import PipelineError, sentence_of
 from pipeline.paths import SINET
 from pipeline.stage import heed_interrupts
 from sinet.benchmark.command import Size
+from sinet.terminal import always_printable
 
 Images = Annotated[int, typer.Option(min=1, help="image steps of each run")]
 Seeds = Annotated[int, typer.Option(min=1, help="runs of each line")]
@@ -146,6 +147,7 @@ def benchmark_review(
 def main() -> None:
     """Run the command line; what people can mend is one sentence and exit code 1, Ctrl-C 130."""
     heed_interrupts()
+    always_printable()
     try:
         app()
     except (PipelineError, OSError) as error:

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from rich.console import Console
 
@@ -27,7 +26,8 @@ from pipeline.layouts.listing import MATLAB, Item, Listing, folders_below, print
 from pipeline.params import Params, load_params
 from pipeline.paths import PARAMS, PROFILES
 from pipeline.portrait import is_confident
-from sinet.images import Array, ImageError, ReadError, decode_grey, probe, read_bytes, read_image
+from sinet.images import Array, ImageError, ReadError, probe, read_bytes, read_image
+from sinet.mask_file import NO_MASK, decode_mask
 
 if TYPE_CHECKING:
     from pipeline.faces import Face
@@ -58,6 +58,7 @@ class FolderReport:
     decoded: int = 0
     decoded_rejected: int = 0
     rejected: dict[str, list[str]] = field(default_factory=dict)  # reason -> "file: sentence" of each
+    levels: Counter[str] = field(default_factory=Counter)  # of the masks that were decoded, in words
     twins: int = 0  # files with the bytes of another one
     faces: tuple[int, int] = (0, 0)  # pictures with a face, pictures looked at
     ignored: int = 0  # files that are no pictures
@@ -199,7 +200,7 @@ def _look_inside(
     report.hopeless = not usable
     report.twins = _twins(listing.items)
     _names(report, listing)
-    _masks(report, usable)
+    _masks(report, usable, params)
     if find_faces is not None:
         _faces(report, usable, find_faces, params)
     _rate(report, params)
@@ -228,7 +229,7 @@ def _open(listing: Listing, params: Params, report: FolderReport) -> tuple[list[
     for item in by_hash:
         try:
             if item.source_key in decode:
-                _inspect(item, params)
+                report.levels[_inspect(item, params, report.layout).levels] += 1
                 usable.append(item)
             else:
                 _probe(item, params.ingest.max_pixels)
@@ -237,15 +238,22 @@ def _open(listing: Listing, params: Params, report: FolderReport) -> tuple[list[
             report.decoded_rejected += item.source_key in decode
         except ReadError as error:
             unread.append(error)
+    del report.levels[""]
     report.rejected = {reason: sorted(rejected[reason]) for reason in sorted(rejected)}
     return usable, unread
 
 
-def _inspect(item: Item, params: Params) -> Picture:
+def _inspect(item: Item, params: Params, layout: str | None) -> Picture:
     image = read_bytes(Path(item.image), params.ingest.max_pixels)
     mask = None if item.mask is None else read_bytes(Path(item.mask), params.ingest.max_pixels)
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
-    return inspect(image, mask, params.ingest, matlab=matlab)
+    classes = params.ingest.mask_levels.classes(str(layout))
+    return inspect(image, mask, params.ingest, classes, matlab=matlab)
+
+
+def _mask(item: Item, params: Params, layout: str | None) -> Array:
+    """The mask of a picture that ingest can use, (H, W) uint8 {0, 1}."""
+    return decode_mask(_inspect(item, params, layout).mask or b"").person
 
 
 def _probe(item: Item, max_pixels: int) -> None:
@@ -304,8 +312,8 @@ def _names(report: FolderReport, listing: Listing) -> None:
         report.notes.append("No CSV that tells origin, author or licence of the photographs.")
 
 
-def _masks(report: FolderReport, usable: Sequence[Item]) -> None:
-    """Mistakes that show in the pixels of a few masks: swapped folders, 0/1 levels, inverted masks."""
+def _masks(report: FolderReport, usable: Sequence[Item], params: Params) -> None:
+    """Mistakes that show in the masks' pixels: swapped folders, 0/1 levels, levels of classes, inverted masks."""
     if report.layout not in LABELLED:
         _masks_in_a_crawl(report, usable[:FACES])
         return
@@ -314,15 +322,19 @@ def _masks(report: FolderReport, usable: Sequence[Item]) -> None:
         report.mistakes.append(
             f"{photographs} of {report.decoded} masks look like photographs: are pictures and masks swapped?"
         )
-    looks = [_look(item) for item in usable[:FACES] if item.mask and not item.mask.lower().endswith(MATLAB)]
-    if not looks:
-        return
-    dark = sum(levels.max() <= 1 for levels in looks)
+    classes = [line for line in report.rejected.get(NO_MASK, []) if "as in a photograph" not in line]
+    if classes:
+        report.mistakes.append(
+            f"{len(classes)} masks have levels of which only you know what they mean; ingest.mask_levels in "
+            f"params.yaml can say it. For example {classes[0]}"
+        )
+    dark = report.levels["0 and 1"]
     if dark:
         report.notes.append(
-            f"{dark} of {len(looks)} masks hold 0 and 1 and so look black; they are read as 0 and 255."
+            f"{dark} of {report.levels.total()} masks hold 0 and 1 and so look black; they are read as 0 and 255."
         )
-    inverted = sum(_looks_inverted(levels) for levels in looks)
+    looks = [_mask(item, params, report.layout) for item in usable[:FACES]]
+    inverted = sum(map(_looks_inverted, looks))
     if inverted > 0.5 * len(looks):
         report.mistakes.append(
             f"{inverted} of {len(looks)} masks cover the border and leave the middle: are they inverted?"
@@ -338,17 +350,8 @@ def _masks_in_a_crawl(report: FolderReport, looked: Sequence[Item]) -> None:
         )
 
 
-def _look(item: Item) -> Array:
-    """A mask's levels as they stand in the file, (H, W) or (H, W, C); of an item that ingest can use."""
-    data = np.frombuffer(read_bytes(Path(str(item.mask))), np.uint8)
-    levels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    return np.zeros((1, 1), np.uint8) if levels is None else np.asarray(levels)
-
-
-def _looks_inverted(levels: Array) -> bool:
+def _looks_inverted(person: Array) -> bool:
     """More of the border than of the middle is person, and most of the border is."""
-    grey = levels if levels.ndim == 2 else levels[:, :, :3].max(axis=2)
-    person = grey > grey.max() // 2
     height, width = person.shape
     middle = person[height // 3 : height - height // 3, width // 3 : width - width // 3]
     border = np.concatenate([person[0], person[:, 0], person[:, -1]])  # a portrait touches the lower border
@@ -361,7 +364,8 @@ def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces, 
     found = sum(map(bool, faces))
     report.faces = found, len(looked)
     if report.layout in LABELLED and found:
-        right = sum(_on_mask(item, shown, params) for item, shown in zip(looked, faces, strict=True))
+        layout = str(report.layout)
+        right = sum(_on_mask(item, shown, params, layout) for item, shown in zip(looked, faces, strict=True))
         if right < FACES_ON_MASKS * found:
             report.mistakes.append(
                 f"The face lies on the mask in only {right} of {found} pictures: is each mask that of its picture?"
@@ -372,10 +376,9 @@ def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces, 
         )
 
 
-def _on_mask(item: Item, faces: Sequence["Face"], params: Params) -> bool:
+def _on_mask(item: Item, faces: Sequence["Face"], params: Params, layout: str) -> bool:
     """Whether one of the faces is on the mask of a picture that ingest can use."""
-    stored = _inspect(item, params).mask
-    mask = (decode_grey(stored) > 127).astype(np.uint8) if stored else np.zeros((1, 1), np.uint8)
+    mask = _mask(item, params, layout)
     return any(on_mask(face, mask, params.crop) for face in faces)
 
 
@@ -437,6 +440,9 @@ def _show_one(one: FolderReport, console: Console) -> None:
     line("rejected", f"{total}" if total else "none")
     for reason, lines in one.rejected.items():
         line("", f"{len(lines):>5} {reason}, as {lines[0]}")
+    if one.levels:
+        kinds = ", ".join(f"{count} with {levels}" for levels, count in one.levels.most_common())
+        line("masks", f"of those decoded, {kinds}")
     line("twins", f"{one.twins} files have the bytes of another one" if one.twins else "none by their bytes")
     if one.faces[1]:
         line("faces", f"in {one.faces[0]} of {one.faces[1]} pictures of a sample")

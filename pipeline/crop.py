@@ -210,13 +210,17 @@ def _inherited(parent: dict[Hashable, Any]) -> dict[str, Any]:
     return {**same, "parent_id": parent["id"], "parent_sha256": parent["sha256"]}
 
 
-def _crop_one(task: _Task) -> str:
-    """Cut one photograph unless the store knows it; return the store's key."""
+def crop_key(id_: str, mask_file: bytes, params: CropParams) -> str:
+    """The store's key of a photograph's crop: a hash of all that it depends on."""
     from pipeline.faces import weights_hash
 
-    mask_file = read_bytes(Path(task.mask))
-    settings = task.params.model_dump(exclude={"max_reject_rate"})
-    key = key_of(_VERSION, task.id, hashlib.sha256(mask_file).hexdigest(), settings, weights_hash())
+    settings = params.model_dump(exclude={"max_reject_rate"})
+    return key_of(_VERSION, id_, hashlib.sha256(mask_file).hexdigest(), settings, weights_hash())
+
+
+def _crop_one(task: _Task) -> str:
+    """Cut one photograph unless the store knows it; return the store's key."""
+    key = crop_key(task.id, read_bytes(Path(task.mask)), task.params)
     store = Store("crop", task.cache)
     if store.get(key) is None:
         store.put(key, _result(task))

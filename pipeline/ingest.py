@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from pipeline.records import Rejected, account, make_records, write_records, wri
 from pipeline.stage import run, write_metrics
 from pipeline.store import Result, Store, key_of
 from sinet.images import ImageError, ReadError, encode_mask, read_bytes, read_mask
+from sinet.recipe import MaskClasses
 
 log = logging.getLogger("pipeline")
 
@@ -51,6 +53,7 @@ class Row:
     suffix: str = ""
     converted: bool = False
     foreground: float | None = None
+    levels: str = ""  # of the mask's file, in words
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def ingest(
     """
     listing = read_layout(source.layout, Path(source.path))
     staging = _fresh(out)
-    task = functools.partial(_take, params=params, staging=staging)
+    classes = params.mask_levels.classes(source.layout)
+    task = functools.partial(_take, params=params, classes=classes, staging=staging)
     rows = list(map_images(task, list(enumerate(listing.items)), desc=f"ingest {name}", workers=workers))
     usable = [
         Candidate(number, row.id, item)
@@ -118,6 +122,7 @@ def summarise(ingested: Ingested) -> dict[str, Any]:
             "test": int((records["published_side"] == "test").sum()),
             "none": int(records["published_side"].isna().sum()),
         },
+        "mask_levels": dict(sorted(Counter(row.levels for row in rows if row.levels).items())),
         "foreground_share": dict(zip(("p05", "p50", "p95"), map(float, points), strict=False)),
         "twins": {
             "pictures": settled.pictures,
@@ -130,7 +135,9 @@ def summarise(ingested: Ingested) -> dict[str, Any]:
     }
 
 
-def _take(numbered: tuple[int, Item], params: IngestParams, staging: Path) -> Row:
+def _take(
+    numbered: tuple[int, Item], params: IngestParams, classes: MaskClasses | None, staging: Path
+) -> Row:
     """Read, check and stage one picture; runs in a worker and never raises for a bad file.
 
     ReadError where the machine did not give its bytes, or had no memory for its pixels.
@@ -142,17 +149,23 @@ def _take(numbered: tuple[int, Item], params: IngestParams, staging: Path) -> Ro
     except ImageError as error:
         return Row(error.reason, error.detail)
     try:
-        return _looked_at(number, item, image, mask, params, staging)
+        return _looked_at(number, item, image, mask, params, classes, staging)
     except MemoryError as error:
         raise ReadError(errno.ENOMEM, os.strerror(errno.ENOMEM), item.image) from error
 
 
 def _looked_at(
-    number: int, item: Item, image: bytes, mask: bytes | None, params: IngestParams, staging: Path
+    number: int,
+    item: Item,
+    image: bytes,
+    mask: bytes | None,
+    params: IngestParams,
+    classes: MaskClasses | None,
+    staging: Path,
 ) -> Row:
     sha256 = hashlib.sha256(image).hexdigest()
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
-    result = _inspected(image, sha256, mask, matlab, params)
+    result = _inspected(image, sha256, mask, matlab, params, classes)
     if "reason" in result.meta:
         return Row(**result.meta)
     _image_file(staging, number, result.meta["suffix"]).write_bytes(result.blobs.get("image", image))
@@ -168,20 +181,29 @@ def _read_mask_bytes(path: Path, max_pixels: int) -> bytes:
         raise ImageError(f"mask_{error.reason}", f"the mask: {error.detail}") from error
 
 
-def _inspected(image: bytes, sha256: str, mask: bytes | None, matlab: bool, params: IngestParams) -> Result:
+def _inspected(
+    image: bytes,
+    sha256: str,
+    mask: bytes | None,
+    matlab: bool,
+    params: IngestParams,
+    classes: MaskClasses | None,
+) -> Result:
     """inspect(), remembered by what the files hold. A plain picture's own bytes are not stored again."""
-    settings = params.model_dump(exclude={"duplicate_masks", "max_reject_rate"})
+    settings = params.model_dump(exclude={"duplicate_masks", "max_reject_rate", "mask_levels"})
+    settings["classes"] = classes and classes.model_dump()
     mask_hash = None if mask is None else hashlib.sha256(mask).hexdigest()
     store, key = Store("ingest"), key_of(VERSION, sha256, mask_hash, matlab, settings)
     known = store.get(key)
     if known is not None:
         return known
     try:
-        picture = inspect(image, mask, params, matlab=matlab)
+        picture = inspect(image, mask, params, classes, matlab=matlab)
     except ImageError as error:
         result = Result({"reason": error.reason, "detail": error.detail})
     else:
-        meta = {name: getattr(picture, name) for name in ("id", "width", "height", "suffix", "foreground")}
+        kept = ("id", "width", "height", "suffix", "foreground", "levels")
+        meta = {name: getattr(picture, name) for name in kept}
         blobs = {"image": picture.image, "mask": picture.mask}
         result = Result(meta, {name: data for name, data in blobs.items() if data is not None})
     store.put(key, result)

@@ -1,5 +1,6 @@
 """Labelled pictures and their sides, as each stage that learns from them sees them: the teacher and the dataset."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from re import Pattern
@@ -11,6 +12,9 @@ from pipeline.params import SidesParams
 from pipeline.records import Rejected, reject_rows
 from pipeline.sides import split
 from sinet.images import read_mask
+
+CRAWL = "crawl"  # the source whose pictures each have a licence of their own
+_UNSTATED = frozenset({"", "unknown", "none", "null", "nan", "na", "n/a", "-", "?"})
 
 # Which record of several with the same pixels stays, after those of a published test side.
 _PREFERENCE = {"human": 0, "crop": 1, "reviewed": 2, "pseudo": 3}
@@ -69,12 +73,22 @@ def pictures_to_hash(records: Sequence[pd.DataFrame], parents: Sequence[pd.DataF
 
 
 def licence_fault(row: pd.Series, excluded: Sequence[Pattern[str]]) -> tuple[str, str] | None:
-    """Why the licence of a record keeps it out, as reason and detail, or None."""
+    """Why the licence of a record keeps it out, as reason and detail, or None.
+
+    Where licences are excluded at all, a crawled picture has to state one: an unknown licence may be one of these. The
+    labelled sources have no place for licences and pass, unless `^$` excludes them.
+    """
     licence = row["licence"] if isinstance(row["licence"], str) else ""
     for pattern in excluded:
-        if pattern.search(licence):
+        if re.search(pattern.pattern, licence, pattern.flags | re.IGNORECASE):
             named = f"the licence {licence!r}" if licence else "an unknown licence"
             return "licence", f"{named} is excluded by {pattern.pattern!r} in merge.licences_excluded"
+    if excluded and row["source"] == CRAWL and licence.strip().casefold() in _UNSTATED:
+        found = repr(licence) if licence else "nothing"
+        detail = (
+            f"states {found} as its licence, which may be one of those that merge.licences_excluded excludes"
+        )
+        return "licence", detail
     return None
 
 

@@ -9,11 +9,28 @@ from re import Pattern
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from pipeline.errors import PipelineError
 from pipeline.paths import PARAMS, SINET
-from sinet.recipe import NONE, AugmentRecipe, EvaluateRecipe, Schedule, TrainRecipe, check_warmup
+from sinet.recipe import (
+    NONE,
+    AugmentRecipe,
+    EvaluateRecipe,
+    MaskClasses,
+    Schedule,
+    TrainRecipe,
+    check_warmup,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, strict=True)]
@@ -65,6 +82,24 @@ class SampleParams(Section):
     crawl: Count  # crawl layout, no masks
 
 
+TwoOrClasses = Annotated[
+    Annotated[Literal["two"], Tag("two")] | Annotated[MaskClasses, Tag("classes")],
+    Discriminator(lambda value: "classes" if isinstance(value, dict | MaskClasses) else "two"),
+]
+
+
+class MaskLevels(Section):
+    """What the levels of a source's masks mean: two of them, or classes of which some are person."""
+
+    eg1800: TwoOrClasses
+    baidu: TwoOrClasses
+
+    def classes(self, layout: str) -> MaskClasses | None:
+        """The classes of a layout's masks; None where its masks have two levels, or there are none."""
+        found = getattr(self, layout, None)
+        return found if isinstance(found, MaskClasses) else None
+
+
 class IngestParams(Section):
     """What a usable picture and mask is."""
 
@@ -74,6 +109,7 @@ class IngestParams(Section):
     min_foreground: Share
     max_foreground: Share
     max_undecided: Share  # of a mask's pixels, neither dark nor light
+    mask_levels: MaskLevels
     duplicate_masks: Literal["keep_first", "reject_both", "majority"]
     max_reject_rate: Share
 

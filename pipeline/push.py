@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import pandas as pd
 
 from annotations import guidelines
 from annotations.gold import damaged
+from annotations.lock import review_key
 from annotations.quality import Purpose
 from annotations.settings import brings_pictures
 from annotations.tasks import (
@@ -34,6 +35,7 @@ from annotations.tasks import (
     outline,
     task_version,
 )
+from pipeline.disguise import fitted, guise
 from pipeline.errors import PipelineError
 from pipeline.execute import map_images
 from pipeline.params import LabelStudioParams, load_params
@@ -58,6 +60,9 @@ class Item:
     image: Path
     mask: Path
     purpose: Purpose
+    size: tuple[int, int] | None = (
+        None  # (width, height) that picture and mask are brought to; as they are: None
+    )
 
 
 def read_queue(folder: Path) -> pd.DataFrame:
@@ -83,8 +88,12 @@ def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFra
             f"expected a queue of records in {PSEUDO} and {DATASET}, found {len(unknown)} ids that are not there "
             f"({', '.join(unknown[:5])}); run `dvc repro queue` first"
         )
-    teacher = next((str(row.teacher) for row in pseudo.values()), "")
-    return [_item(place, rows[str(place.id)], teacher) for place, rows in places]
+    return [
+        _gold_item(place, rows[str(place.id)], records)
+        if place.purpose == "gold"
+        else _item(place, rows[str(place.id)])
+        for place, rows in places
+    ]
 
 
 def write_push(
@@ -110,15 +119,14 @@ def write_push(
     return receipt
 
 
-def _item(place: Any, row: Any, teacher: str) -> Item:
-    """`teacher` is what a gold task names, to look like the others."""
+def _item(place: Any, row: Any) -> Item:
     parent_sha256, crop_box = origin(row)
     candidate = Candidate(
         key=str(place.key),
         parent_sha256=parent_sha256,
         crop_box=crop_box,
         id=str(row.id),
-        teacher=teacher if place.purpose == "gold" else str(row.teacher),
+        teacher=str(row.teacher),
         uncertainty=round(float(place.uncertainty), 6),
         flags=str(place.flags),
         score=float(place.score),
@@ -126,14 +134,28 @@ def _item(place: Any, row: Any, teacher: str) -> Item:
     return Item(candidate, Path(str(row.image)), Path(str(row.mask)), place.purpose)
 
 
+def _gold_item(place: Any, row: Any, records: pd.DataFrame) -> Item:
+    """A labelled picture that says of itself what the pseudo labels `records` say: teacher, size, and a box."""
+    shown = guise(row, records)
+    item = _item(place, row)
+    candidate = replace(
+        item.candidate,
+        key=review_key(item.candidate.parent_sha256, shown.crop_box),
+        crop_box=shown.crop_box,
+        teacher=str(records["teacher"].iloc[0]),
+    )
+    return replace(item, candidate=candidate, size=(shown.width, shown.height))
+
+
 def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, Any]:
     """Write the three pictures of one task into FOLDER and return the task."""
     key = item.candidate.key
     try:
-        right = read_mask(item.mask)
+        read = read_mask(item.mask)
+        right = read if item.size is None else fitted(read, *item.size)
         mask = _shown(item, right)
         # A second task shows the pictures of the first.
-        drawn = {} if item.purpose == "second" else _draw(item, mask, store)
+        drawn = {} if item.purpose == "second" else _draw(item, mask, read, store)
     except ImageError as error:
         kind = {"gold": "gold task", "student": "reviewed picture"}.get(item.purpose, "pseudo label")
         stage = "pseudo_label" if kind == "pseudo label" else "merge"
@@ -167,15 +189,16 @@ def _shown(item: Item, mask: Array) -> Array:
         raise PipelineError(f"the picture {item.candidate.id} makes no gold task: {error}") from error
 
 
-def _draw(item: Item, mask: Array, store: Store) -> dict[str, bytes]:
-    """JPEG bytes of "image", "outline" and "cutout"."""
+def _draw(item: Item, mask: Array, read: Array, store: Store) -> dict[str, bytes]:
+    """JPEG bytes of "image", "outline" and "cutout"; `read` is the mask as its file has it."""
     key = key_of("push", _VERSION, item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape)
     known = store.get(key)
     if known is not None:
         return known.blobs
     image = read_image(item.image)
-    if image.shape[:2] != mask.shape:
-        raise ImageError("mask_size", f"{item.image.name} is {_size(image)} pixels, its mask {_size(mask)}")
+    if image.shape[:2] != read.shape:
+        raise ImageError("mask_size", f"{item.image.name} is {_size(image)} pixels, its mask {_size(read)}")
+    image = image if item.size is None else fitted(image, *item.size)
     pictures = {"image": image, "outline": outline(image, mask), "cutout": cutout(image, mask)}
     blobs = {name: encode_jpeg(pixels) for name, pixels in pictures.items()}
     store.put(key, Result({}, blobs))

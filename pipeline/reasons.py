@@ -11,6 +11,7 @@ MEANINGS = {
     "not_an_image": "the file is no picture",
     "not_listed": "a picture that no list names, so that its side is unknown",
     "outside_folder": "a list points out of its folder",
+    "rows_disagree": "rows of a table that tell different licences or authors of one file",
     "too_large": "more pixels than allowed (ingest.max_pixels)",
     "too_small": "fewer pixels than needed (ingest.min_side)",
     "truncated": "the file ends early or is damaged",

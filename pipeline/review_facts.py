@@ -8,7 +8,7 @@ def review_rows(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Name and value of each figure of metrics/reviews.json that is about the whole review."""
     double, gold = figures["double"], figures["gold"]
     return [
-        ("judgements", f"{figures['judgements']:,} of {figures['reviewers']} reviewers"),
+        ("judgements", f"{figures['judgements']:,} of {figures['reviewers']} reviewers{_nameless(figures)}"),
         ("masks accepted as proposed", _percent(figures["accept_rate"])),
         ("size of a fix, 1 − IoU", _percent(figures["edit_size"])),
         ("median time", _number(figures["seconds"], "{:.0f} s")),
@@ -41,6 +41,11 @@ def reviewer_rows(figures: Mapping[str, Any]) -> list[tuple[str, ...]]:
             )
         )
     return rows
+
+
+def _nameless(figures: Mapping[str, Any]) -> str:
+    """How many judgements have no reviewer, as the account is gone; older figures do not say."""
+    return f" and {figures['nameless']:,} of accounts that are gone" if figures.get("nameless") else ""
 
 
 def _percent(value: float | str) -> str:

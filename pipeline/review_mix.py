@@ -3,6 +3,7 @@
 Everything is decided by a hash of the id, so that the same pictures are chosen when others come or go.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,14 +14,15 @@ from pipeline.params import QueueParams
 
 LATER = 50  # places in the queue between the two tasks of one mask: seldom are both served to one reviewer in a row
 GOLD_LABELS = ("human", "crop")  # whose masks people drew
+_NEAR = 10  # places in the queue to each side, whose flags and doubts a gold task is like
 
 
 def mix(queue: pd.DataFrame, dataset: pd.DataFrame, params: QueueParams) -> pd.DataFrame:
     """The queue's rows with their `purpose` and further tasks between them; rank and score are told anew.
 
     `purpose`: review, scratch (the queued mask is not shown), second (a row more, LATER places on) or gold (a row more,
-    of a labelled picture of the dev side of `dataset`, evenly spread). A row of `dataset` that is also queued as a
-    pseudo label makes no gold task.
+    of a labelled picture of the dev side of `dataset`, spread over the queue). A row of `dataset` that is also queued
+    as a pseudo label makes no gold task.
     """
     ids = queue["id"].astype("str")
     from_scratch = ids.map(lambda one: draw(one, "scratch")).astype("float64") < params.from_scratch_share
@@ -46,7 +48,10 @@ def origin(row: Any) -> tuple[str, str]:
 
 
 def _gold(queue: pd.DataFrame, dataset: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most `count` rows for gold tasks. Their doubt and score are those of the queued task they stand beside."""
+    """At most `count` rows for gold tasks, one in each of as many equal parts of the queue, where a hash puts it.
+
+    Their doubt lies between their neighbours', their flags are a neighbour's: nothing that one sees sets them apart.
+    """
     known = dataset[(dataset["side"] == "dev") & dataset["label"].isin(GOLD_LABELS)]
     keys = {str(row.id): review_key(*origin(row)) for row in known.itertuples()}
     queued = set(queue["key"])
@@ -54,12 +59,35 @@ def _gold(queue: pd.DataFrame, dataset: pd.DataFrame, count: int) -> pd.DataFram
         (one for one in keys if keys[one] not in queued), key=lambda one: (draw(one, "gold"), one)
     )
     chosen = chosen[:count]
-    beside = [int((number + 0.5) * len(queue) / len(chosen)) for number in range(len(chosen))]
-    rows = queue.iloc[beside].reset_index(drop=True)
+    part = len(queue) / max(1, len(chosen))
+    places = [min(len(queue) - 1, int((n + draw(one, "place")) * part)) for n, one in enumerate(chosen)]
+    rows = queue.iloc[places].reset_index(drop=True)
     return rows.assign(
         id=pd.Series(chosen, dtype="str"),
         key=pd.Series([keys[one] for one in chosen], dtype="str"),
         reason="gold",
-        flags="",
+        uncertainty=_doubts(queue, places, chosen),
+        flags=[_flags(queue, place, one) for place, one in zip(places, chosen, strict=True)],
         purpose="gold",
+        place=[place + draw(one, "before") - 0.5 for place, one in zip(places, chosen, strict=True)],
     )
+
+
+def _doubts(queue: pd.DataFrame, places: Sequence[int], ids: Sequence[str]) -> list[float]:
+    """A doubt for each gold task, between those of the task at its place and of the nearest that has another one."""
+    ordered = queue["uncertainty"].to_numpy()
+    found = []
+    for place, one in zip(places, ids, strict=True):
+        here = float(ordered[place])
+        others = [float(value) for value in ordered[place : place + _NEAR] if value != here]
+        others += [float(value) for value in ordered[max(0, place - _NEAR) : place] if value != here]
+        share = 0.1 + 0.8 * draw(one, "doubt")
+        found.append(here + (others[0] - here) * share if others else here)
+    return found
+
+
+def _flags(queue: pd.DataFrame, place: int, one: str) -> str:
+    """The flags of a queued task nearby; a gold task always shows a person."""
+    near = queue["flags"].iloc[max(0, place - _NEAR) : place + _NEAR]
+    near = near[~near.str.contains("no_person")]
+    return str(near.iloc[int(draw(one, "flags") * len(near))]) if len(near) else ""

@@ -12,9 +12,9 @@ SHIPPED = Path(__file__).parent / "weights" / "sinet.safetensors"
 def load(weights: str | Path | None = None) -> "Predictor":
     """A predictor from a weights file, or from the weights that come with this package.
 
-    Its `mask(rgb)` and `probability(rgb)` take pictures (H, W, 3) uint8 RGB of any size; its `model` is the
-    plain SINet in eval mode on the CPU, N x 3 x H x W float32 to logits N x 2 x H x W, in the scale and channel
-    order that its `preprocessing` names. sinet.weights.WeightsError where the file cannot be used.
+    Its `mask(picture)` and `probability(picture)` take arrays (H, W, 3) uint8 RGB, Pillow's pictures and paths; its
+    `model` is the plain SINet in eval mode on the CPU, N x 3 x H x W float32 to logits N x 2 x H x W, in the scale and
+    channel order that its `preprocessing` names. sinet.weights.WeightsError where the file cannot be used.
     """
     # Imported here: torch takes seconds, and `import sinet` should not.
     from sinet.predict import Predictor

@@ -11,7 +11,8 @@ import typer
 
 from sinet.benchmark.command import app as benchmark
 from sinet.files import Existing
-from sinet.recipe import EvaluateRecipe
+from sinet.recipe import EvaluateRecipe, MaskClasses
+from sinet.terminal import always_printable, reason
 
 if TYPE_CHECKING:
     from sinet.onnx_file import OnnxPredictor
@@ -21,7 +22,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(benchmark, name="benchmark")
 
 PROTOCOL = EvaluateRecipe(size=224, boundary_kernel=15, gallery=0)
-OPSET = 20  # of ONNX
+OPSET = 18  # of ONNX, the oldest into which torch translates the network: ONNX Runtime from 1.14 on reads it
 TOLERANCE = 1e-3  # of a logit: at most 0.00025 of a probability
 
 Weights = Annotated[
@@ -59,6 +60,7 @@ def predict(
 
     OUT/STEM.png for a picture (an animation's first frame), OUT/STEM.mp4 for a video, OUT/camera0.mp4 for camera 0.
     With --background OUT/STEM.background.png or .mp4 too. Pictures of one stem keep their suffix: hopper.jpg.png.
+    Videos are H.264 and keep their times and their sound.
 
     A file that is there already is not touched, unless --existing says so: skip does what an earlier run left undone,
     by the files' names alone.
@@ -66,7 +68,8 @@ def predict(
     from sinet import apply, files
     from sinet.compose import BackgroundError, Picture, Transparent, parse_background
     from sinet.device import DeviceError
-    from sinet.video import VideoError, record
+    from sinet.footage import VideoError
+    from sinet.video import record
     from sinet.weights import WeightsError
 
     with _told("predict", files.InputError, BackgroundError, DeviceError, VideoError, WeightsError):
@@ -129,6 +132,17 @@ def evaluate(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="go on where a picture or a mask is missing")
     ] = False,
+    person: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="of --masks that are label images: the levels that are person, as 1,13-15 or '#ff0000'",
+        ),
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(metavar="LEVELS", help="and all other levels, those that are ignored included"),
+    ] = None,
 ) -> None:
     """Measure weights on pairs of files: foreground IoU, two-class mIoU, boundary F1, IoU at native size.
 
@@ -142,6 +156,7 @@ def evaluate(
         judged = images or predicted
         if judged is None or (predicted is not None and (images is not None or weights is not None)):
             raise evaluating.EvaluateError("expected --images (with --weights, or without), or --predicted")
+        classes = _classes(person, background)
         samples, unmatched = evaluating.pair(judged, masks, lines)
         for line in unmatched:
             print(f"unmatched: {line}", file=sys.stderr)
@@ -152,9 +167,9 @@ def evaluate(
         predictor = None if predicted else _measured(weights)
         _check_writable(out)  # now: measuring takes minutes
         if predictor is None:
-            evaluation = evaluating.evaluate_masks(samples, PROTOCOL)
+            evaluation = evaluating.evaluate_masks(samples, PROTOCOL, classes)
         else:
-            evaluation = evaluating.evaluate(predictor, samples, PROTOCOL)
+            evaluation = evaluating.evaluate(predictor, samples, PROTOCOL, classes)
         figures = evaluation.figures()
         content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
         out.write_text(json.dumps(content, indent=2) + "\n")
@@ -281,8 +296,9 @@ def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
         yield
     except expected as error:
         sentence = str(error)
-        if isinstance(error, OSError) and error.filename is not None:
-            sentence = f"{error.filename}: {error if isinstance(error, ReadError) else error.strerror}"
+        if isinstance(error, OSError) and error.errno is not None:
+            told = str(error) if isinstance(error, ReadError) else reason(error)
+            sentence = told if error.filename is None else f"{error.filename}: {told}"
         print(f"sinet {command}: {sentence}", file=sys.stderr)
         raise typer.Exit(1) from error
 
@@ -305,6 +321,34 @@ def _measured(weights: Path | None) -> "Predictor | OnnxPredictor":
     return sinet.load(weights)
 
 
+def _classes(person: str | None, background: str | None) -> MaskClasses | None:
+    """The levels that two options name; EvaluateError where only one is given, or one cannot be read."""
+    from pydantic import ValidationError
+
+    from sinet.evaluate import EvaluateError
+
+    if person is None and background is None:
+        return None
+    try:
+        return MaskClasses(person=_levels(person), background=_levels(background))
+    except ValidationError as error:
+        raise EvaluateError(
+            f"--person {person} --background {background}: {error.errors()[0]['msg'].removeprefix('Value error, ')}"
+        ) from error
+
+
+def _levels(text: str | None) -> tuple[int | str, ...]:
+    """The levels of `0,13-15` or `#ff0000,#00ff00`; what is neither stays text, which MaskClasses refuses."""
+    levels: list[int | str] = []
+    for part in filter(None, (one.strip() for one in (text or "").split(","))):
+        first, _, last = part.partition("-")
+        if first.isdecimal() and (last or first).isdecimal():
+            levels += range(int(first), min(int(last or first), 65536) + 1)
+        else:
+            levels.append(part)
+    return tuple(levels)
+
+
 def _check_writable(out: Path) -> None:
     """Make the folder of `out` and open it for writing, leaving what it holds; OSError where that cannot be."""
     new = not out.exists()
@@ -319,14 +363,16 @@ def _check_writable(out: Path) -> None:
 
 def _lines(path: Path) -> list[str]:
     from sinet.evaluate import EvaluateError
+    from sinet.listed import ListError, decoded
 
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        return decoded(path.read_bytes()).splitlines()
+    except (OSError, ListError) as error:
         raise EvaluateError(
             f"expected a text file with a stem or a number a line, {path}: {error}"
         ) from error
 
 
 if __name__ == "__main__":
+    always_printable()
     app()

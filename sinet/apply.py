@@ -12,10 +12,11 @@ from sinet import video
 from sinet.colour import to_srgb
 from sinet.compose import Background, compose, mask_of
 from sinet.files import TEMPORARY, Job
+from sinet.footage import VideoError
 from sinet.images import Array, ImageError, ReadError, decode_image, encode_png, read_bytes
 from sinet.predict import Predictor
 from sinet.progress import bar_interval
-from sinet.video import VideoError
+from sinet.terminal import reason
 
 
 def apply(predictor: Predictor, jobs: Sequence[Job], background: Background | None) -> list[str]:
@@ -27,7 +28,7 @@ def apply(predictor: Predictor, jobs: Sequence[Job], background: Background | No
         except (ImageError, ReadError, VideoError) as error:
             failures.append(f"{job.source}: {error}")
         except OSError as error:
-            failures.append(f"{job.source}: the result cannot be written: {error.strerror or error}")
+            failures.append(f"{job.source}: the result cannot be written: {reason(error)}")
         else:
             continue
         tqdm.write(failures[-1], file=sys.stderr)

@@ -1,12 +1,13 @@
 """Measure a predictor, or the masks of another tool, against true masks: each picture is counted once.
 
 All figures come from that table. The protocol: picture squashed to `size` x `size` (224) by bilinear resize
-without antialias, mask by nearest; mask foreground where grey > 127; `foreground_iou_native` compares at the
-picture's own size instead.
+without antialias, mask by nearest; mask foreground where grey > 127 (see `sinet.mask_file`);
+`foreground_iou_native` compares at the picture's own size instead.
 """
 
+import functools
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,9 @@ from tqdm import tqdm
 
 from sinet.data import Sample
 from sinet.files import PICTURES
-from sinet.images import Array, ImageError, ReadError, decode_grey, read_bytes, read_image
+from sinet.images import Array, ImageError, ReadError, read_bytes, read_image
+from sinet.listed import ListError, nfc, numbered, read_list, stem_of
+from sinet.mask_file import NO_MASK, MaskRules, decode_mask, decode_probability
 from sinet.metrics import (
     Counts,
     Pixels,
@@ -34,10 +37,10 @@ from sinet.metrics import (
 from sinet.predict import Probability, enlarge
 from sinet.preprocess import squash_mask
 from sinet.progress import bar_interval
-from sinet.recipe import EvaluateRecipe
+from sinet.recipe import EvaluateRecipe, MaskClasses
 
-MASK_THRESHOLD = 127  # grey levels; above it is person
-MASK_ENDINGS = ("_mask", "-profile")  # EG1800's and Baidu's names of masks
+MASK_ENDINGS = ("_mask", "-profile", "_profile")  # EG1800's and Baidu's names of masks
+MATLAB = ".mat"
 
 
 class EvaluateError(ValueError):
@@ -93,32 +96,43 @@ class Predicts(Protocol):
         """(H, W, 3) uint8 RGB to (S, S) float32 in 0..1."""
 
 
-def evaluate(predictor: Predicts, samples: Sequence[Sample], recipe: EvaluateRecipe) -> Evaluation:
-    """Count every sample once, in their order; EvaluateError where there is none or a file cannot be used."""
-    return _evaluate(samples, recipe, read_image, predictor.square_probability)
+def evaluate(
+    predictor: Predicts,
+    samples: Sequence[Sample],
+    recipe: EvaluateRecipe,
+    classes: MaskClasses | None = None,
+) -> Evaluation:
+    """Count every sample once, in their order; EvaluateError where there is none or a file cannot be used.
+
+    `classes` says which levels of the masks are person, where these are label images.
+    """
+    return _evaluate(samples, recipe, read_image, predictor.square_probability, classes)
 
 
-def evaluate_masks(samples: Sequence[Sample], recipe: EvaluateRecipe) -> Evaluation:
+def evaluate_masks(
+    samples: Sequence[Sample], recipe: EvaluateRecipe, classes: MaskClasses | None = None
+) -> Evaluation:
     """The same of masks that any other tool wrote, which stand in place of the samples' images.
 
     They are of the picture's own size, black and white or grey: 255 is certainly person, above 127 is person; levels
     of 0 and 1 alone are black and white.
     """
-    return _evaluate(samples, recipe, _read_grey, lambda grey: np.asarray(grey / 255, np.float32))
+    return _evaluate(samples, recipe, _read_probability, lambda found: found, classes)
 
 
 def _evaluate(
     samples: Sequence[Sample],
     recipe: EvaluateRecipe,
-    reader: Callable[[Path], Array],
-    probability: Callable[[Array], Probability],
+    reader: Callable[[Path], Any],
+    probability: Callable[[Any], Probability],
+    classes: MaskClasses | None,
 ) -> Evaluation:
     if not samples:
         raise EvaluateError("expected at least one picture with its mask, found none")
     rows: list[Counts] = []
     native: list[Pixels] = []
     for sample in tqdm(samples, desc="evaluate", unit="img", file=sys.stderr, mininterval=bar_interval()):
-        image, mask = read_pair(sample, reader)
+        image, mask = _read_both(sample, reader, classes)
         small, full = count_picture(probability(image), mask, recipe)
         rows.append(small)
         native.append(full)
@@ -136,37 +150,55 @@ def count_picture(probability: Probability, mask: Array, recipe: EvaluateRecipe)
     )
 
 
-def read_pair(sample: Sample, reader: Callable[[Path], Array] = read_image) -> tuple[Array, Array]:
+def read_pair(sample: Sample) -> tuple[Array, Array]:
     """Image (H, W, 3) uint8 RGB and mask (H, W) uint8 {0, 1} of a sample; masks of any published kind."""
+    return _read_both(sample, read_image, None)
+
+
+def _read_both(
+    sample: Sample, reader: Callable[[Path], Any], classes: MaskClasses | None
+) -> tuple[Any, Array]:
     image = _read(reader, sample.image)
-    grey = _read(_read_grey, sample.mask)
-    if image.shape[:2] != grey.shape:
+    mask = _read(functools.partial(_read_mask, MaskRules(classes=classes)), sample.mask)
+    if image.shape[:2] != mask.shape:
         raise EvaluateError(
             f"{sample.id}: expected a mask of the size of {sample.image}, {image.shape[1]}x{image.shape[0]}, "
-            f"found {grey.shape[1]}x{grey.shape[0]} in {sample.mask}"
+            f"found {mask.shape[1]}x{mask.shape[0]} in {sample.mask}"
         )
-    return image, (grey > MASK_THRESHOLD).astype(np.uint8)
+    return image, mask
 
 
-def _read_grey(path: Path) -> Array:
-    return decode_grey(read_bytes(path))
+def _read_mask(rules: MaskRules, path: Path) -> Array:
+    return decode_mask(read_bytes(path), rules, matlab=path.suffix.lower() == MATLAB).person
 
 
-def _read(reader: Callable[[Path], Array], path: Path) -> Array:
+def _read_probability(path: Path) -> Probability:
+    return decode_probability(read_bytes(path))
+
+
+def _read(reader: Callable[[Path], Any], path: Path) -> Any:
     try:
         return reader(path)
     except (ImageError, ReadError) as error:
+        if isinstance(error, ImageError) and error.reason == NO_MASK:
+            raise EvaluateError(f"{path}: {error} (--person and --background say it of --masks)") from error
         raise EvaluateError(f"{path} cannot be used: {error}") from error
 
 
 def pair(images: Path, masks: Path, listed: Sequence[str] | None = None) -> tuple[list[Sample], list[str]]:
     """Pictures and masks of two folders matched by stem, and a line for each file or list entry left over.
 
-    `_mask` and `-profile` at the end of a mask's stem are dropped. `listed` restricts the pictures to these
-    stems; a whole number also matches a zero-padded stem (1 matches 00001).
+    A stem that the other folder does not have is looked for without `_mask` or `-profile` at its end, in both folders.
+    `listed` restricts the pictures to these stems; a whole number also matches a zero-padded stem (1 matches 00001).
+    EvaluateError where two files of a folder could be meant, or nothing at all meets.
     """
-    picture_of = _by_stem(images, endings=())
-    mask_of = _by_stem(masks, endings=MASK_ENDINGS)
+    pictures, drawn = _files(images, PICTURES), _files(masks, PICTURES | {MATLAB})
+    picture_of, mask_of = _by_stem(pictures, drawn), _by_stem(drawn, pictures)
+    if pictures and drawn and not picture_of.keys() & mask_of.keys():
+        raise EvaluateError(
+            f"no name in {images} meets one in {masks}: {_some(pictures)} there, {_some(drawn)} here; a mask has the "
+            f"stem of its picture, or that and {' or '.join(MASK_ENDINGS)}"
+        )
     unmatched: list[str] = []
     if listed is not None:
         stems, unmatched = _listed_stems(listed, picture_of.keys() | mask_of.keys())
@@ -182,46 +214,63 @@ def pair(images: Path, masks: Path, listed: Sequence[str] | None = None) -> tupl
     return [Sample(stem, picture_of[stem], mask_of[stem]) for stem in both], unmatched
 
 
-def _by_stem(folder: Path, endings: tuple[str, ...]) -> Mapping[str, Path]:
+def _files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of a folder by suffix, those included that cannot be read: reading them says why."""
     if not folder.is_dir():
         raise EvaluateError(f"expected a folder, found none: {folder}")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise EvaluateError(f"{folder} cannot be read: {error.strerror}") from error
+    return [path for path in paths if path.suffix.lower() in suffixes and not path.name.startswith(".")]
+
+
+def _by_stem(files: Sequence[Path], others: Sequence[Path]) -> dict[str, Path]:
+    """Each file by the stem under which it meets one of the other folder; EvaluateError where two have the same."""
+    theirs = {stem_of(path.name) for path in others}
     found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in PICTURES or path.name.startswith("."):
-            continue
-        stem = path.stem
-        for ending in endings:
-            stem = stem.removesuffix(ending)
+    for path in files:
+        stem = stem_of(path.name)
+        stem = stem if stem in theirs else _without_ending(stem)
         if stem in found:
             raise EvaluateError(
-                f"{found[stem].name} and {path.name} in {folder} both belong to {stem!r}; remove one of them"
+                f"{found[stem].name} and {path.name} in {path.parent} both belong to {stem!r}; remove one of them"
             )
         found[stem] = path
     return found
 
 
+def _without_ending(stem: str) -> str:
+    ending = next((one for one in MASK_ENDINGS if stem.lower().endswith(one)), "")
+    return stem.removesuffix(stem[len(stem) - len(ending) :]) if ending else stem
+
+
+def _some(files: Sequence[Path]) -> str:
+    names = ", ".join(path.name for path in files[:3])
+    return f"{names}{f' and {len(files) - 3:,} more' if len(files) > 3 else ''}"
+
+
 def _listed_stems(listed: Sequence[str], stems: Iterable[str]) -> tuple[set[str], list[str]]:
-    known = set(stems)
-    by_number: dict[int, list[str]] = {}
-    for stem in sorted(known):
-        if _is_number(stem):
-            by_number.setdefault(int(stem), []).append(stem)
+    known: dict[str, list[str]] = {}
+    for stem in sorted(stems):
+        known.setdefault(_key(stem), []).append(stem)
     chosen: set[str] = set()
     missing: list[str] = []
-    for entry in filter(None, (line.strip() for line in listed)):
-        candidates = by_number.get(int(entry), []) if _is_number(entry) else []
-        if entry in known:
-            chosen.add(entry)
-        elif len(candidates) > 1:
-            raise EvaluateError(
-                f"the list's {entry} matches {' and '.join(candidates)}; write the whole stem"
-            )
-        elif candidates:
-            chosen.add(candidates[0])
-        else:
-            missing.append(f"{entry} is listed, but has neither picture nor mask")
+    try:
+        words = read_list(listed, _key, known)
+    except ListError as error:
+        raise EvaluateError(f"the list is not understood: {error}") from error
+    for word in words:
+        candidates = known.get(_key(word), [])
+        exact = [stem for stem in candidates if stem in (stem_of(word), nfc(word))]
+        if len(exact or candidates) > 1:
+            raise EvaluateError(f"the list's {word} matches {' and '.join(candidates)}; write the whole stem")
+        if not candidates:
+            missing.append(f"{word} is listed, but has neither picture nor mask")
+        chosen.update(exact or candidates)
     return chosen, missing
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+def _key(name: str) -> str:
+    """Which picture a word of a list, or a stem, is."""
+    return numbered(_without_ending(stem_of(name)))

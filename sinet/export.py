@@ -48,7 +48,11 @@ class WithPreprocessing(nn.Module):
 def export_onnx(
     path: Path, model: SINet, card: WeightsCard, opset: int, with_preprocessing: bool = False
 ) -> onnx.ModelProto:
-    """Write the model as ONNX with any batch size; returns what was written."""
+    """Write the model as ONNX with any batch size; returns what was written.
+
+    Runtimes refuse a format (IR) newer than they are, whatever it holds, so the file says the oldest that has its
+    operators. ExportError where torch does not translate into that opset: it then takes another one silently.
+    """
     size = card.preprocessing.size
     network: nn.Module = model
     example = torch.zeros(2, 3, size, size)
@@ -69,12 +73,23 @@ def export_onnx(
     if program is None:
         raise ExportError("torch.onnx.export gave no program")
     proto = program.model_proto
+    found = [entry.version for entry in proto.opset_import if not entry.domain]
+    if found != [opset]:
+        raise ExportError(
+            f"expected ONNX of opset {opset}, found {found}: torch does not translate SINet into it"
+        )
+    set_oldest_format(proto)
     _strip(proto)
     onnx.helper.set_model_props(proto, {CARD: card.to_json()})
     onnx.checker.check_model(proto, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(proto.SerializeToString(deterministic=True))
     return proto
+
+
+def set_oldest_format(proto: onnx.ModelProto) -> None:
+    """Let the file say the oldest IR version that has the opsets of its operators."""
+    proto.ir_version = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-from sinet.export import quiet
+from sinet.export import quiet, set_oldest_format
 from sinet.images import Array
 from sinet.metrics import count_pixels, foreground_iou, tabulate
 from sinet.onnx_file import INPUT, OnnxPredictor
@@ -48,6 +48,7 @@ def export_int8(onnx_file: Path, path: Path, predictor: Predictor, images: Seque
         proto = onnx.load(path)
         metadata = {entry.key: entry.value for entry in onnx.load(onnx_file).metadata_props}
         onnx.helper.set_model_props(proto, metadata)
+        set_oldest_format(proto)
         path.write_bytes(proto.SerializeToString(deterministic=True))
 
 

@@ -72,7 +72,8 @@ def find(named: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The files behind files and folders, each once, and the files in folders that are of another kind.
 
     A folder stands for the pictures and videos directly in it, by suffix and sorted by name, hidden ones left
-    out. A file that is named itself is taken whatever its suffix. InputError where a folder holds none.
+    out; a link that leads nowhere is one of them, and fails when it is read. A file that is named itself is
+    taken whatever its suffix. InputError where a folder holds none.
     """
     files: dict[tuple[str, str], Path] = {}
     others: list[Path] = []
@@ -160,9 +161,10 @@ def make_folder(out: Path) -> None:
 
 def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     try:
-        files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file())
+        names = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror}") from error
+    files = [path for path in names if not _is_folder(path)]
     wanted = [path for path in files if path.suffix.lower() in PICTURES | VIDEOS]
     if not wanted:
         raise InputError(
@@ -170,6 +172,14 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
             f"{' '.join(sorted(PICTURES))} and {' '.join(sorted(VIDEOS))}, not in folders inside it)"
         )
     return wanted, [path for path in files if path.suffix.lower() not in PICTURES | VIDEOS]
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether there is a folder; a link that leads nowhere, a pipe, or what is locked away is to be read and told."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def _numbered(name: str) -> Iterator[str]:

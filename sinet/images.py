@@ -25,6 +25,7 @@ from PIL import ExifTags, Image
 Array = NDArray[np.uint8]
 
 MAX_PIXELS = 64_000_000
+OVERSHOOT = 0.1  # of their range: how far cubic and Lanczos filters carry levels of floats out of it
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -70,40 +71,41 @@ def decode_image(data: bytes, max_pixels: int = MAX_PIXELS) -> Array:
     return decode(data, max_pixels).pixels
 
 
+def picture_pixels(picture: Image.Image) -> Array:
+    """A picture of Pillow's as `decode_image` makes it of the file; ImageError where its file is damaged."""
+    try:
+        picture.load()
+        return upright(_rgb(picture), _orientation(picture))
+    except Exception as error:  # as in _loaded
+        raise ImageError("truncated", f"the picture ends early or is damaged: {error}") from error
+
+
 def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> Decoded:
     """decode_image, and with it what the file was like."""
-    with _loaded(data, max_pixels) as (image, orientation):
+    with loaded(data, max_pixels) as (image, orientation):
         plain = _plain_suffix(image, data) if orientation == 1 else ""
         return Decoded(upright(_rgb(image), orientation), orientation, plain)
 
 
-def decode_grey(data: bytes, max_pixels: int = MAX_PIXELS) -> Array:
-    """A mask file as upright (H, W) uint8 grey levels, 0 = background and 255 = person, not yet thresholded.
+def to_255(levels: NDArray[np.generic]) -> Array:
+    """Grey levels of any numeric type as uint8 0..255: 0/1 becomes 0/255, 16 bit loses its low byte.
 
-    Masks come in many dresses: 0/1 levels that look black are stretched to 0/255; of a colour mask the
-    largest channel counts; of one with transparency the alpha; of a palette without a light colour, whether
-    the index is 0.
+    Levels of floats are clipped where a filter carried them a little over the ends of their range.
     """
-    with _loaded(data, max_pixels) as (image, orientation):
-        return upright(stretch(_levels(image)), orientation)
-
-
-def stretch(levels: NDArray[np.generic]) -> Array:
-    """Grey levels of any numeric type as uint8 0..255: 0/1 becomes 0/255, 16 bit loses its low byte."""
-    if levels.dtype.kind not in "buif":
+    if levels.dtype.kind not in "buif" or not levels.size:
         raise ImageError("unsupported_pixels", f"levels of type {levels.dtype} are no grey levels")
-    if levels.dtype == np.bool_:
-        levels = levels.astype(np.uint8)
-    lowest, highest = (float(levels.min()), float(levels.max())) if levels.size else (0.0, 0.0)
-    if not (lowest >= 0 and highest <= 65535):  # NaN fails both
-        raise ImageError(
-            "unsupported_pixels", f"levels reach from {lowest:g} to {highest:g}, past 0 to 65535"
-        )
-    if highest <= 1:
-        return np.asarray(np.round(levels.astype(np.float32) * 255), np.uint8)
-    if highest <= 255:
+    over = OVERSHOOT if levels.dtype.kind == "f" else 0.0
+    lowest, highest = float(levels.min()), float(levels.max())
+    top = next((top for top in (1, 255, 65535) if highest <= top * (1 + over)), 0)
+    between = bool(over) and 1 + over < highest < 2  # no 0 to 1, and too dark for 0 to 255
+    if not top or between or not lowest >= -top * over:  # NaN fails the first
+        found = f"levels reach from {lowest:g} to {highest:g}"
+        raise ImageError("unsupported_pixels", f"{found}: neither 0 to 1, nor 0 to 255, nor 0 to 65535")
+    if top == 65535 and not over:
+        return np.asarray(levels.astype(np.int64) >> 8, np.uint8)
+    if top == 255 and not over:
         return np.asarray(levels, np.uint8)
-    return np.asarray(levels.astype(np.int64) >> 8, np.uint8)
+    return np.asarray(np.round(np.clip(levels.astype(np.float32) / top, 0, 1) * 255), np.uint8)
 
 
 def upright(pixels: Array, orientation: int) -> Array:
@@ -225,7 +227,7 @@ def _opened(file: BinaryIO, max_pixels: int) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _loaded(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
+def loaded(data: bytes, max_pixels: int) -> Iterator[tuple[Image.Image, int]]:
     """A decoded picture and its EXIF orientation, 1..8.
 
     A JPEG that ends early but has an end marker looks whole to Pillow, which fills its rest with grey; such a
@@ -311,18 +313,20 @@ def _plain_suffix(image: Image.Image, data: bytes) -> Literal[".jpg", ".png", ""
     return ""
 
 
-def _has_alpha(image: Image.Image) -> bool:
+def has_alpha(image: Image.Image) -> bool:
+    """Whether a picture has transparency of any kind."""
     return image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or "transparency" in image.info
 
 
-def _is_deep(image: Image.Image) -> bool:
+def is_deep(image: Image.Image) -> bool:
+    """Whether a grey picture has more than 8 bits, or floats."""
     return image.mode.startswith("I") or image.mode == "F"
 
 
 def _rgb(image: Image.Image) -> Array:
-    if _is_deep(image):  # before transparency: Pillow clips more than 8 bits where it converts to RGBA
+    if is_deep(image):  # before transparency: Pillow clips more than 8 bits where it converts to RGBA
         return np.repeat(_sixteen(image)[:, :, None], 3, axis=2)
-    if _has_alpha(image):
+    if has_alpha(image):
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return np.array(Image.alpha_composite(white, rgba).convert("RGB"))
@@ -334,20 +338,4 @@ def _sixteen(image: Image.Image) -> Array:
     levels = np.asarray(image)
     if image.mode.startswith("I;16"):
         return np.asarray(levels >> 8, np.uint8)
-    return stretch(levels)
-
-
-def _levels(image: Image.Image) -> NDArray[np.generic]:
-    """Grey levels of a mask file; see decode_grey."""
-    if _is_deep(image):
-        return np.asarray(image)
-    if _has_alpha(image):
-        rgba = np.asarray(image.convert("RGBA"))
-        alpha = rgba[:, :, 3]
-        return alpha if alpha.min() < 128 <= alpha.max() else rgba[:, :, :3].max(axis=2)
-    if image.mode in ("L", "1"):
-        return np.asarray(image.convert("L"))
-    colour = np.asarray(image.convert("RGB")).max(axis=2)
-    if image.mode == "P" and colour.max() < 128:
-        return np.asarray(image) > 0
-    return np.asarray(colour)
+    return to_255(levels)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sinet.predict import Image, Probability
+from sinet.predict import Given, Probability, pixels_of
 from sinet.preprocess import squash_image
 from sinet.weights import CARD, WeightsCard, WeightsError
 
@@ -47,7 +47,7 @@ class OnnxPredictor:
             batch = self.preprocessing.tensor(torch.from_numpy(squares)).numpy()
         return np.asarray(self._session.run([OUTPUT], {self._input: batch})[0], np.float32)
 
-    def square_probability(self, image: Image) -> Probability:
-        """(H, W, 3) uint8 RGB to (S, S) float32 in 0..1: how likely a pixel is person."""
-        logits = torch.from_numpy(self.logits(squash_image(image, self.preprocessing.size)[None]))
+    def square_probability(self, image: Given) -> Probability:
+        """A picture, as `Predictor` takes it, to (S, S) float32 in 0..1: how likely a pixel is person."""
+        logits = torch.from_numpy(self.logits(squash_image(pixels_of(image), self.preprocessing.size)[None]))
         return np.asarray(logits.softmax(dim=1)[0, 1].numpy(), np.float32)

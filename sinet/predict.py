@@ -1,16 +1,19 @@
 """From a picture of any size to its person mask at the same size."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import PIL.Image
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sinet import native
 from sinet.fused import FusedSINet
+from sinet.images import picture_pixels, read_image
 from sinet.model import SINet
 from sinet.native import NativeSINet
 from sinet.preprocess import Preprocessing, squash_image
@@ -18,6 +21,8 @@ from sinet.weights import load
 
 Image = NDArray[np.uint8]
 Probability = NDArray[np.float32]
+Given = Image | PIL.Image.Image | str | os.PathLike[str]
+EXPECTED = "expected a picture (H, W, 3) uint8 RGB, one of Pillow's or a path"
 
 
 class Predictor:
@@ -26,6 +31,10 @@ class Predictor:
     On a CPU `mask` and `probability` take a copy of the model that is made for it, in C (`sinet.native`) or else in
     torch (`sinet.fused`), and made anew when the model's weights change; hooks of `model` do not see these pictures.
     A variant of SINet, a subclass, predicts by itself, and so does a model made in `torch.inference_mode()`.
+
+    A picture is an array (H, W, 3) uint8 RGB, a picture of Pillow's or the path of a file; the last two are turned
+    upright and put on white, as `python -m sinet predict` does. OpenCV's arrays are BGR: turn them round first
+    (`bgr[..., ::-1]`). ValueError for anything else, ImageError, which is one, for a file that is no usable picture.
 
     The picture is squashed to the network's square (bilinear, aspect not kept, as in training), and the
     probability is enlarged to the picture's size (bilinear).
@@ -46,24 +55,22 @@ class Predictor:
         model, card = load(Path(path))
         return cls(model, card.preprocessing)
 
-    def probability(self, image: Image) -> Probability:
-        """(H, W, 3) uint8 RGB to (H, W) float32 in 0..1: how likely a pixel is person."""
-        height, width = image.shape[:2]
-        return enlarge(self.square_probability(image), width, height)
+    def probability(self, image: Given) -> Probability:
+        """A picture to (H, W) float32 in 0..1: how likely a pixel is person."""
+        pixels = pixels_of(image)
+        height, width = pixels.shape[:2]
+        return enlarge(self.square_probability(pixels), width, height)
 
-    def mask(self, image: Image) -> Image:
-        """(H, W, 3) uint8 RGB to (H, W) uint8 {0, 1}: 1 where the probability is above a half."""
+    def mask(self, image: Given) -> Image:
+        """A picture to (H, W) uint8 {0, 1}: 1 where the probability is above a half."""
         return (self.probability(image) > 0.5).view(np.uint8)
 
-    def square_probability(self, image: Image) -> Probability:
-        """(H, W, 3) uint8 RGB to (S, S) float32 in 0..1 at the network's own size S.
+    def square_probability(self, image: Given) -> Probability:
+        """A picture to (S, S) float32 in 0..1 at the network's own size S.
 
         Above a half is the same as the larger of the two logits.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ValueError(f"expected a picture (H, W, 3) uint8 RGB, found {image.shape} {image.dtype}")
-        square = squash_image(image, self.preprocessing.size)
-        return self.person(square)
+        return self.person(squash_image(pixels_of(image), self.preprocessing.size))
 
     @torch.inference_mode()
     def person(self, square: Image) -> Probability:
@@ -92,6 +99,39 @@ class Predictor:
             with torch.inference_mode(False):
                 self._copy = NativeSINet(self.model) if native.runs(self.model) else FusedSINet(self.model)
         return self._copy
+
+
+def pixels_of(given: Given) -> Image:
+    """What `Predictor` takes as (H, W, 3) uint8 RGB; ValueError, with what to do, for what is no picture."""
+    if isinstance(given, PIL.Image.Image):
+        return picture_pixels(given)
+    if isinstance(given, str | os.PathLike):
+        return read_image(Path(given))
+    if not isinstance(given, np.ndarray):
+        raise ValueError(f"{EXPECTED}, found a {type(given).__name__}; {_advice(given)}")
+    if given.ndim != 3 or given.shape[2] != 3 or given.dtype != np.uint8 or given.size == 0:
+        raise ValueError(f"{EXPECTED}, found {given.shape} {given.dtype}; {_advice(given)}")
+    return given
+
+
+def _advice(given: object) -> str:
+    if isinstance(given, Tensor):
+        return "give (C, H, W) as tensor.permute(1, 2, 0).numpy(), with levels 0..255"
+    if not isinstance(given, np.ndarray):
+        return "turn it into such an array first"
+    if given.size == 0:
+        return "it has no pixels"
+    if given.ndim == 2 or given.shape[2:] == (1,):
+        return "of grey make three channels: np.dstack([grey] * 3)"
+    if given.ndim == 4:
+        return "give one picture at a time"
+    if given.shape[2:] == (4,):
+        return "leave out its transparency: rgba[..., :3]"
+    if given.ndim == 3 and given.shape[0] == 3 and given.shape[2] != 3:
+        return "put the channels last: image.transpose(1, 2, 0)"
+    if given.dtype.kind == "f":
+        return "round it to levels 0..255: (image * 255).round().astype(np.uint8), if it is 0..1"
+    return "turn it into such an array first"
 
 
 def enlarge(probability: Probability, width: int, height: int) -> Probability:

@@ -1,8 +1,9 @@
 """The numbers of a training run and of an evaluation, as frozen models without heavy imports."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
@@ -15,6 +16,51 @@ class Recipe(BaseModel):
     """A frozen set of numbers that refuses keys it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _checked_level(level: object) -> int | str:
+    number = isinstance(level, int) and not isinstance(level, bool) and 0 <= level <= 65535
+    colour = isinstance(level, str) and re.fullmatch("#[0-9a-fA-F]{6}", level)
+    if not number and not colour:
+        raise ValueError('must be a level of 0 to 65535, or a colour such as "#ff0000"')
+    return level  # type: ignore[return-value]
+
+
+Level = Annotated[int | str, PlainValidator(_checked_level)]
+Levels = tuple[Level, ...]
+
+
+class MaskClasses(Recipe):
+    """Which levels of a label image are person and which are background; a mask with another level is refused.
+
+    Grey levels, indices of a palette, or colours: 13, "#ff0000". An ignored level has no place of its own in a mask.
+    """
+
+    person: Levels
+    background: Levels
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if not self.person or not self.background:
+            raise ValueError("person and background must each name a level")
+        both = set(self.numbers(self.person)) & set(self.numbers(self.background))
+        if both:
+            raise ValueError(
+                f"person and background must have no level in common, found {sorted(both)} in both"
+            )
+        if len({isinstance(level, str) for level in (*self.person, *self.background)}) > 1:
+            raise ValueError("person and background must be all numbers or all colours, found both")
+        return self
+
+    @property
+    def are_colours(self) -> bool:
+        """Whether the levels are colours."""
+        return isinstance(self.person[0], str)
+
+    @staticmethod
+    def numbers(levels: Levels) -> list[int]:
+        """Levels as numbers: of the colour #rrggbb, 0xrrggbb."""
+        return [int(level[1:], 16) if isinstance(level, str) else level for level in levels]
 
 
 class BlurKinds(Recipe):

@@ -24,7 +24,8 @@ from pipeline.layouts import baidu
 from pipeline.params import CropParams, load_params
 from pipeline.paths import SAMPLE
 from pipeline.torchvision_guard import install_torchvision_guard
-from sinet.images import ImageError, decode_grey, read_bytes, read_image
+from sinet.images import ImageError, read_bytes, read_image
+from sinet.mask_file import MaskRules, decode_mask
 
 log = logging.getLogger("pipeline")
 
@@ -100,7 +101,8 @@ def measure(
     for path in paths:
         try:
             image = read_image(path)
-            grey = decode_grey(read_bytes(masks[path])) if path in masks else None
+            rules = MaskRules(mask_threshold)
+            mask = decode_mask(read_bytes(masks[path]), rules).person if path in masks else None
         except ImageError as error:
             log.warning("%s left out: %s", path.name, error)
             continue
@@ -108,8 +110,7 @@ def measure(
         theirs.add(seconds, wanted, wanted)
         faces, seconds = timed(finder.find, image)
         ours.add(seconds, faces, wanted)
-        if grey is not None:
-            mask = (grey > mask_threshold).astype(np.uint8)
+        if mask is not None:
             chosen, seconds = timed(_passed, find_portrait, image, mask, finder, params)
             stage.add(seconds, chosen, _passed(judge, wanted, mask, params))
     if not theirs.seconds:

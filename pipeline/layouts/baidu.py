@@ -7,7 +7,8 @@ and ring; ingest thresholds them half-way.
 from collections import defaultdict
 from pathlib import Path
 
-from pipeline.layouts.listing import Item, Listing, flat_pictures, key_below, subfolder
+from pipeline.layouts.listing import Item, Listing, flat_pictures, key_below, note_tables, subfolder
+from sinet.listed import nfc
 
 EXPECTED = "clean_images/images/NAME.jpg with clean_images/profiles/NAME-profile.jpg (or NAME.jpg)"
 _ENDINGS = ("-profile", "_profile")
@@ -25,9 +26,10 @@ def read(folder: Path) -> Listing:
     images_folder, masks_folder = subfolder(root, "images"), subfolder(root, "profiles")
     images, masks = defaultdict(list), defaultdict(list)
     for path in flat_pictures(images_folder, folder, listing) if images_folder else []:
-        images[path.stem].append(path)
+        images[nfc(path.stem)].append(path)
     for path in flat_pictures(masks_folder, folder, listing) if masks_folder else []:
-        masks[_name(path.stem, images)].append(path)
+        masks[_name(nfc(path.stem), images)].append(path)
+    note_tables(folder, listing)
     for name in sorted({*images, *masks}):
         _pair(images.get(name, []), masks.get(name, []), folder, listing)
     listing.items.sort(key=lambda item: item.source_key)

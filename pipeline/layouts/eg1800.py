@@ -18,9 +18,11 @@ from pipeline.layouts.listing import (
     Unusable,
     flat_pictures,
     key_below,
+    note_tables,
     printable,
     subfolder,
 )
+from sinet.listed import ListError, checked, decoded, nfc, numbered, read_list, stem_of, whole
 
 EXPECTED = (
     "images_data_crop/00001.jpg with GT_png/00001_mask.png (or images_mask/00001_mask.mat) and lists, "
@@ -59,7 +61,8 @@ def read(folder: Path) -> Listing:
     images_folder = subfolder(root, *_IMAGES)
     images = _by_number(flat_pictures(images_folder, folder, listing)) if images_folder else {}
     masks = _masks(root, folder, listing)
-    sides = _sides(root, listing)
+    sides = _sides(root, {*images, *masks}, listing)
+    note_tables(folder, listing)
     for number in sorted({*images, *masks, *sides}):
         files = images.get(number, [])
         if len(files) == 1 and len(masks.get(number, [])) == 1 and (not sides or number in sides):
@@ -78,15 +81,19 @@ def _root(folder: Path) -> Path:
 def _by_number(paths: list[Path]) -> dict[str, list[Path]]:
     found = defaultdict(list)
     for path in paths:
-        found[_number(path.name)].append(path)
+        found[_number(nfc(path.stem))].append(path)
     return dict(found)
 
 
-def _number(name: str) -> str:
-    """`00017_mask.png`, `17.jpg` and `17` are the same picture: 00017. Other names stand for themselves."""
-    stem = name if name.isdigit() else Path(name.replace("\\", "/")).stem
+def _number(stem: str) -> str:
+    """`00017_mask` and `17` are the same picture: 00017. Other stems stand for themselves."""
     stem = stem[: -len("_mask")] if stem.lower().endswith("_mask") else stem
-    return printable(f"{int(stem):05d}" if stem.isascii() and stem.isdigit() and len(stem) < 20 else stem)
+    return printable(numbered(stem))
+
+
+def _listed(word: str) -> str:
+    """The picture that a word of a list names: `Images/00017.png`, `17` or `00017_mask.mat` is 00017."""
+    return _number(stem_of(word))
 
 
 def _masks(root: Path, folder: Path, listing: Listing) -> dict[str, list[Path]]:
@@ -134,7 +141,7 @@ def _reject(
         )
 
 
-def _sides(root: Path, listing: Listing) -> dict[str, PublishedSide]:
+def _sides(root: Path, known: set[str], listing: Listing) -> dict[str, PublishedSide]:
     """Published side by number; a number in lists of both sides is test, and counted."""
     sides: dict[str, PublishedSide] = {}
     places = [root, *(place for name in ("select_data", "lists") if (place := subfolder(root, name)))]
@@ -142,37 +149,45 @@ def _sides(root: Path, listing: Listing) -> dict[str, PublishedSide]:
         side = _LISTS.get(path.name.lower())
         if side is None:
             continue
-        for number in _entries(path):
+        for number in _entries(path, known):
             if sides.setdefault(number, side) != side:
                 listing.notes["in the lists of both sides, taken as test"] += 1
                 sides[number] = "test"
     return sides
 
 
-def _entries(path: Path) -> list[str]:
-    """The numbers a list names, each once. A list that cannot be read would move test pictures into train."""
+def _entries(path: Path, known: set[str]) -> list[str]:
+    """The pictures a list names, each once. A list that is not understood would move test pictures into train."""
     try:
         data = path.read_bytes()
         if path.suffix.lower() == MATLAB:
-            names = _matlab_numbers(data)
+            words = checked(_matlab_words(data))
         else:
-            text = data.decode("utf-8-sig")
-            # PortraitNet's lists name image and mask on one line; the first word is the picture.
-            names = [line.replace(",", " ").split()[0] for line in text.splitlines() if line.strip(" ,\t")]
+            words = read_list(decoded(data).splitlines(), _listed, known)
     except Exception as error:  # scipy raises whatever a damaged .mat brings about
+        kind = "" if isinstance(error, ListError) else f"{type(error).__name__}: "
         raise PipelineError(
-            f"{path} is a list of pictures, but cannot be read ({type(error).__name__}: {error}); "
-            f"mend it or take it away"
+            f"{path} is a list of pictures, but cannot be read ({kind}{error}); mend it or take it away"
         ) from error
-    return list(dict.fromkeys(_number(name) for name in names))
+    return list(dict.fromkeys(map(_listed, words)))
 
 
-def _matlab_numbers(data: bytes) -> list[str]:
+def _matlab_words(data: bytes) -> list[str]:
     import scipy.io
 
+    if any(kind == "logical" for _, _, kind in scipy.io.whosmat(io.BytesIO(data))):
+        raise ListError("it holds flags, true or false of each picture; save the numbers of the pictures")
     content = scipy.io.loadmat(io.BytesIO(data))
     arrays = [value for name, value in content.items() if not name.startswith("__")]
     if len(arrays) != 1:
-        raise ValueError(f"expected one variable, found {len(arrays)}")
-    flat = [value.item() if value.size == 1 else value for value in arrays[0].ravel()]
-    return [str(int(value)) if isinstance(value, int | float) else str(value) for value in flat]
+        raise ListError(f"expected one variable, found {len(arrays)}")
+    return [_matlab_word(value.item() if value.size == 1 else value) for value in arrays[0].ravel()]
+
+
+def _matlab_word(value: object) -> str:
+    if isinstance(value, str):
+        return value.strip()
+    number = whole(repr(value)) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if number is None:
+        raise ListError(f"{value!r} is no whole number and no name")
+    return number

@@ -71,11 +71,18 @@ def unreadable(path: Path, error: OSError) -> PipelineError:
     return PipelineError(f"{path} cannot be read: {error.strerror}; make it readable or take it away")
 
 
+def leads_nowhere(path: Path) -> bool:
+    """Whether a path is a link to nothing, or to itself."""
+    return path.is_symlink() and not path.exists()
+
+
 def subfolder(folder: Path, *names: str) -> Path | None:
-    """The subfolder of the first of these names that there is, whatever its case."""
+    """The subfolder of the first of these names that there is, whatever its case.
+
+    PipelineError where a link of such a name leads nowhere: it stands for a folder that is missing.
+    """
     try:
-        inside = sorted(folder.iterdir())
-        below = [path for path in inside if path.is_dir()]
+        below = sorted(path for path in folder.iterdir() if path.is_dir() or leads_nowhere(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -85,19 +92,25 @@ def subfolder(folder: Path, *names: str) -> Path | None:
         if len(found) > 1:
             both = " and ".join(printable(path.name) for path in found)
             raise PipelineError(f"{folder} has {both}, and either could be meant; keep one of them there")
+        if found and leads_nowhere(found[0]):
+            raise PipelineError(
+                f"{found[0]} is a link to a folder that is not there now: bring that back, or take the link away"
+            )
         if found:
             return found[0]
-        nowhere = [path for path in inside if path.name.lower() == name.lower() and not path.exists()]
-        if nowhere:
-            raise PipelineError(
-                f"{nowhere[0]} is a link to a folder that is not there now: bring that back, or take the link away"
-            )
     return None
 
 
 def is_picture(path: Path) -> bool:
     """Whether the name promises a picture; a name without a suffix may be one, as in a crawl."""
     return path.suffix.lower() in PICTURES or path.suffix == ""
+
+
+def note_tables(folder: Path, listing: Listing) -> None:
+    """Note the tables of a source whose layout has none: nobody reads the licences in them."""
+    tables = [path for path in files(folder) if path.suffix.lower() in (".csv", ".tsv", ".xlsx")]
+    if tables:
+        listing.notes["tables not read: this layout has none, so no licence is known"] += len(tables)
 
 
 def files(folder: Path) -> Iterator[Path]:
@@ -112,12 +125,17 @@ def files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def pictures(folder: Path, listing: Listing, also: Iterable[str] = ()) -> list[Path]:
-    """Picture files of one folder, sorted; other files are counted in `listing.ignored`."""
+def pictures(folder: Path, listing: Listing, root: Path, also: Iterable[str] = ()) -> list[Path]:
+    """Picture files of one folder, sorted; other files are counted in `listing.ignored`.
+
+    A link that leads nowhere is rejected whatever its name: it may be that of a folder of pictures.
+    """
     found = []
     for path in files(folder):
         if is_picture(path) or path.suffix.lower() in also:
             found.append(path)
+        elif leads_nowhere(path):
+            listing.reject(path, root, "unreadable", "the link leads nowhere")
         else:
             listing.ignored[printable(path.suffix.lower())] += 1
     return found
@@ -129,10 +147,10 @@ def flat_pictures(folder: Path, root: Path, listing: Listing, also: Iterable[str
     Which mask belongs to a picture in there, the layout does not say.
     """
     for below in folders_below(folder, listing, root):
-        for path in pictures(below, listing, also=[MATLAB]) if below != folder else []:
+        for path in pictures(below, listing, root, also=[MATLAB]) if below != folder else []:
             detail = f"the layout has its files in {key_below(folder, root)}/ itself, not in folders there"
             listing.reject(path, root, "in_a_subfolder", detail)
-    return pictures(folder, listing, also)
+    return pictures(folder, listing, root, also)
 
 
 def folders_below(folder: Path, listing: Listing, root: Path) -> Iterator[Path]:

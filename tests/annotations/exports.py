@@ -52,11 +52,13 @@ def said(
     result: list[dict[str, Any]] = []
     for name, choices in (("verdict", [verdict] if verdict else []), ("reasons", list(reasons))):
         if choices:
-            result.append({"type": "choices", "from_name": name, "value": {"choices": choices}})
+            made = {"type": "choices", "from_name": name, "to_name": "image", "origin": "manual"}
+            result.append({**made, "id": name, "value": {"choices": choices}})
     if mask is not None and mask.any():
         size = {"original_width": mask.shape[1], "original_height": mask.shape[0]}
         value = {"format": "rle", "rle": mask_to_rle(mask), "brushlabels": ["person"]}
-        result.append({"type": "brushlabels", "from_name": "mask", "value": value, **size})
+        made = {"type": "brushlabels", "from_name": "mask", "to_name": "image", "image_rotation": 0}
+        result.append({**made, "id": "mask", "value": value, **size})
     moment = f"2025-01-31T12:{minute:02d}:00.123456Z"
     return {
         "id": number,

@@ -181,7 +181,7 @@ def test_regions_are_united_and_soft_edges_cut_at_half():
     assert np.array_equal(regions_to_mask([region(left), choice, region(right)], 5, 8), left | right)
     assert np.array_equal(regions_to_mask([region(left, alpha=128)], 5, 8), left)
     assert not regions_to_mask([region(left, alpha=127)], 5, 8).any()
-    assert not regions_to_mask([region(left, brushlabels=["bag"]), choice], 5, 8).any()
+    assert not regions_to_mask([choice], 5, 8).any()
     assert regions_to_mask([], 5, 8).shape == (5, 8)
 
 
@@ -189,5 +189,30 @@ def test_a_region_of_another_size_or_format_is_refused():
     mask = np.ones((5, 8), np.uint8)
     with pytest.raises(BrushError, match="expected a region of 5x8 pixels, found 8x5"):
         regions_to_mask([region(mask)], 8, 5)
-    with pytest.raises(BrushError, match="expected a region in format rle, found 'png'"):
+    with pytest.raises(BrushError, match='expected a region in format rle, found "png"'):
         regions_to_mask([region(mask, format="png")], 5, 8)
+
+
+@pytest.mark.parametrize(
+    ("results", "message"),
+    [
+        (None, "expected a list of results, found null"),
+        ([None], "expected brush regions, found null"),
+        ([{"type": "brush"}], 'expected brush regions, found "brush"'),
+        (
+            [region(np.ones((5, 8), np.uint8), brushlabels=["bag"])],
+            r'a region of person, found the labels \["bag"\]',
+        ),
+        (
+            [region(np.ones((5, 8), np.uint8)) | {"image_rotation": 180}],
+            "an upright picture, found rotation 180",
+        ),
+        ([region(np.ones((5, 8), np.uint8)) | {"value": 7}], "expected a region's value, found 7"),
+        ([region(np.ones((5, 8), np.uint8), touches=[])], r"pixels alone, found touches \[\]"),
+        ([region(np.ones((5, 8), np.uint8), rle=10**12)], "numbers 0..255, found 1000000000000"),
+        ([region(np.ones((5, 8), np.uint8), rle={"0": 1})], "numbers 0..255, found"),
+    ],
+)
+def test_what_is_no_region_of_ours_is_refused_by_name(results: object, message: str):
+    with pytest.raises(BrushError, match=message):
+        regions_to_mask(results, 5, 8)

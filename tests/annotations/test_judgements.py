@@ -248,6 +248,7 @@ def test_a_task_without_a_seal_is_a_review_and_gold_needs_its_mask():
         ({"opinions": []}, "opinions: .* at least 1 item"),
         ({"key": "ab"}, "key: String should match"),
         ({"teecher": ""}, "teecher: Extra inputs"),
+        ({"uncertainty": float("nan")}, "uncertainty: "),
     ],
 )
 def test_damage_names_file_and_line(tmp_path: Path, change: dict[str, Any], message: str):
@@ -264,6 +265,9 @@ def test_damage_names_file_and_line(tmp_path: Path, change: dict[str, Any], mess
         ({"said": "reject"}, "reject brings no mask, found an edit"),
         ({"reviewer": "ann@example.org"}, "an e-mail address is no pseudonym"),
         ({"at": "2025-01-31T12:00:00"}, "expected a time with its zone"),
+        ({"seconds": float("nan")}, "seconds: "),
+        ({"seconds": float("inf")}, "seconds: "),
+        ({"annotation": 7}, "annotation: "),
     ],
 )
 def test_a_damaged_opinion_is_named(tmp_path: Path, change: dict[str, Any], message: str):
@@ -274,6 +278,14 @@ def test_a_damaged_opinion_is_named(tmp_path: Path, change: dict[str, Any], mess
     path.write_text(json.dumps(line) + "\n")
     with pytest.raises(LockError, match=message):
         read_judgements(tmp_path)
+
+
+def test_a_task_changed_between_two_pulls_is_named():
+    first = pulled(task(1, said("reject")))
+    smaller = task(1, said("reject"), version="v1")
+    wider = [one.model_copy(update={"proposed": pack_mask(PROPOSED[:, :60])}) for one in first]
+    with pytest.raises(ReviewError, match="task 1 has other data than at an earlier pull"):
+        pulled(smaller, earlier=wider)
 
 
 class Server:
@@ -320,3 +332,37 @@ def test_a_pull_writes_the_lock_and_what_everyone_said(tmp_path: Path):
     before = {path: path.read_bytes() for path in lock.rglob("*.jsonl")}
     pull(session)
     assert {path: path.read_bytes() for path in lock.rglob("*.jsonl")} == before
+
+
+def test_a_pull_hears_who_was_written_over_until_that_is_forgotten(tmp_path: Path):
+    lock, installation = tmp_path / "lock", Installation(tmp_path / "review-data")
+
+    def pulled_from(*annotations: dict[str, Any], forget: tuple[str, ...] = ()) -> list[str]:
+        session = Session(Settings("", "", lock, 0.1), installation, Server(task(1, *annotations)), True)
+        return pull(session, forget=forget).held
+
+    assert pulled_from({**said("accept"), "updated_by": 1}) == []
+    over = {**said("reject", minute=9), "updated_by": 2}
+    assert pulled_from(over) == [key(1)] and len(list(installation.second_round.iterdir())) == 1
+    (entry,) = read_lock(lock)
+    assert entry.verdict == "accept"
+    assert pulled_from(over, forget=(key(1),)) == [] and not list(installation.second_round.iterdir())
+    assert pulled_from(over) == [] and read_lock(lock)[0].reviewer == "curator-2"
+
+
+def test_a_pull_names_what_it_passes_over(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    others = [{"id": number, "data": {"text": "x"}, "annotations": []} for number in (7, 8)]
+    untimed = [task(number, {**said("accept"), "lead_time": -1}) for number in range(1, 15)]
+    session = Session(
+        Settings("", "", tmp_path / "lock", 0.1),
+        Installation(tmp_path / "review-data"),
+        Server(*untimed),
+        True,
+    )
+    session.client.tasks = (*others, *untimed)
+    with caplog.at_level("INFO", "annotations"):
+        pull(session)
+    lines = [one.getMessage() for one in caplog.records]
+    assert "... and 5 more like these" in lines
+    assert "2 tasks are not of this review and were passed over: [7, 8]" in lines
+    assert sum("expected its time in seconds, found -1" in line for line in lines) == 9

@@ -13,9 +13,13 @@ from label_studio_sdk.label_interface import LabelInterface
 
 from annotations.guidelines import EXAMPLES, TEXT, page
 from annotations.lock import VERDICTS
+from annotations.push import INSTRUCTION
 from annotations.tasks import (
+    CUTOUT,
+    IMAGE,
     LABEL_CONFIG,
     MASK,
+    OUTLINE,
     REASONS,
     VERDICT,
     Candidate,
@@ -61,7 +65,7 @@ def test_tasks_and_predictions_fit_the_config(
 def test_the_editor_links_to_the_guidelines_and_the_list_of_tasks_shows_no_markup(
     tree: ElementTree.Element, task: dict[str, Any]
 ):
-    (about,) = tree.iter("HyperText")
+    (about,) = tree.iterfind(".//HyperText[@name='about']")
     assert '<a href="$guidelines" target="_blank">guidelines</a>' in about.get("value", "")
     assert not [name for name, value in task["data"].items() if "<" in str(value)]
 
@@ -95,11 +99,37 @@ def test_reasons_are_asked_for_only_where_nothing_is_kept(tree: ElementTree.Elem
     assert str(shown.get("whenChoiceValue")).split(",") == ["reject", "unsure"]
 
 
-def test_controls_stand_above_the_pictures(tree: ElementTree.Element):
-    order = [element.tag for element in tree.iter()]
-    last_control = max(place for place, tag in enumerate(order) if tag in ("Choices", "BrushLabels"))
-    assert last_control < order.index("Image")
-    assert tree.find(f".//BrushLabels[@name='{MASK}']/Label[@value='person']") is not None
+def test_controls_stand_beside_the_pictures(tree: ElementTree.Element):
+    side, outlined, edited = tree.findall("View")
+    assert {one.get("name") for one in side.iter() if one.tag in ("Choices", "BrushLabels")} == {
+        VERDICT,
+        REASONS,
+        MASK,
+    }
+    assert [one.get("name") for part in (side, outlined, edited) for one in part.iter("Image")] == [
+        CUTOUT,
+        OUTLINE,
+        IMAGE,
+    ]
+    assert all(picture.get("zoom") == "true" for picture in tree.iter("Image"))
+
+
+def test_one_region_is_all_there_can_be(tree: ElementTree.Element):
+    """What is drawn while the mask is not selected would else be a second one."""
+    (label,) = tree.findall(f".//BrushLabels[@name='{MASK}']/Label")
+    assert (
+        label.get("value") == "person" and label.get("maxUsages") == "1" and label.get("selected") == "true"
+    )
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["B", "E", "Alt+.", "[", "]", "Ctrl+Z", "Ctrl+H", "Ctrl+wheel", "Shift+drag", "Ctrl+Enter", "Ctrl+Space"],
+)
+def test_task_guidelines_and_instruction_name_the_keys(tree: ElementTree.Element, key: str):
+    (keys,) = tree.iterfind(".//HyperText[@name='keys']")
+    for text in (keys.get("value", "").replace("[ ]", "[, ]"), TEXT.read_text(), INSTRUCTION):
+        assert re.search(rf"(?<![\w+]){re.escape(key)}(?![\w+])", text), text
 
 
 def test_the_guidelines_explain_every_answer_and_reason(tree: ElementTree.Element):

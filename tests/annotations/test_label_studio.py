@@ -1,5 +1,7 @@
 """A real Label Studio takes what the push stage wrote, once: tasks, masks, scores and pictures."""
 
+import json
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +14,14 @@ import pytest
 from annotations.brush import Array, regions_to_mask
 from annotations.client import Client, Project, ServerError
 from annotations.errors import ReviewError
-from annotations.import_files import read_tasks
+from annotations.import_files import read_tasks, served
 from annotations.installation import Installation
-from annotations.judgements import read_judgements
+from annotations.judgements import JudgedTask, read_judgements
 from annotations.pull import pull
 from annotations.push import find_project, push
 from annotations.session import Session, open_session, send, the_project
 from annotations.settings import SECOND_LOOK, SHELF
-from annotations.tasks import LABEL_CONFIG, Candidate
+from annotations.tasks import LABEL_CONFIG, MODEL_VERSION, Candidate
 from pipeline.params import load_params
 from pipeline.push import Item, write_push
 from pipeline.store import Store
@@ -59,7 +61,10 @@ def test_every_task_arrives_once_as_it_was_written(installation: Installation, w
         mask = read_mask(work / f"data/pseudo/masks/{task['data']['id']}.png")
         (prediction,) = task["predictions"]
         assert np.array_equal(regions_to_mask(prediction["result"], *mask.shape), mask)
-        assert prediction["model_version"] == before["data"]["teacher"]
+        assert prediction["model_version"] == MODEL_VERSION and task["data"] == {
+            **before["data"],
+            **served(before),
+        }
         assert len(prediction["result"]) == int(mask.any())
         scores.append(prediction["score"])
     assert scores == sorted(scores) and len(set(scores)) == 6
@@ -208,7 +213,7 @@ def team(installation: Installation, work: Path) -> Session:
 
 def test_a_teams_server_gets_the_pictures_by_upload_once(team: Session, work: Path):
     project, sent = send(team)
-    assert sent.sent == 6 and team.client.storage_paths(project) == []
+    assert sent.sent == 6 and team.client.folders(project) == []
     (shelf,) = team.client.projects(SHELF)
     files = team.client.uploads(shelf)
     assert len(files) == 6 * 3 + 1, "three pictures a task, and the guidelines"
@@ -316,3 +321,85 @@ def test_a_damaged_import_file_is_not_sent(installation: Installation, work: Pat
     with pytest.raises(ReviewError, match="is not what the receipt beside it says"):
         send(open_session(installation.folder))
     assert client_of(installation).all_projects() == []
+
+
+def changed(http: httpx.Client, annotation: int, result: list[dict[str, Any]]) -> None:
+    """A colleague opens somebody's answer and updates it."""
+    http.patch(f"/api/annotations/{annotation}/", json={"result": result}).raise_for_status()
+
+
+def annotations_of(session: Session) -> dict[str, dict[str, Any]]:
+    """The only annotation of each key, as the export gives it."""
+    tasks = json.loads(session.client.export(the_project(session)))
+    return {task["data"]["key"]: task["annotations"][0] for task in tasks if task["annotations"]}
+
+
+def test_nobodys_word_is_lost_to_a_colleague_or_with_an_account(installation: Installation, work: Path):
+    session = open_session(installation.folder)
+    project, _ = send(session)
+    masks = {head: shown(session.client.task(head.id)) for head in session.client.heads(project)}
+    one, two, three, four = [head for head, mask in masks.items() if mask.any()][:4]
+    colleague, leaver = (invited(installation, f"{name}@example.org") for name in ("colleague", "leaver"))
+    owner = browser(installation)
+    owner.base_url = session.client.url
+    refused = said("reject", None, reasons=("no_person",))
+
+    judge(installation, one.id, said("accept", masks[one]))  # a colleague changes it after a pull
+    judge(installation, two.id, said("accept", masks[two]))  # and this one before any
+    changed(colleague, annotations_of(session)[two.key]["id"], refused["result"])
+    judge(installation, three.id, said("accept", masks[three]), colleague)  # these two leave
+    judge(installation, three.id, refused, leaver)
+    judge(installation, four.id, said("accept", masks[four]))
+    heard = {entry.key: (entry.reviewer, entry.verdict) for entry in pull(session).entries}
+    me, they = (f"curator-{http.get('/api/current-user/whoami').json()['id']}" for http in (owner, colleague))
+    assert heard == {
+        one.key: (me, "accept"),
+        two.key: (they, "reject"),
+        four.key: (me, "accept"),
+    }
+
+    changed(colleague, annotations_of(session)[one.key]["id"], refused["result"])
+    # An administrator marks an answer, which changes none of its words.
+    star = annotations_of(session)[four.key]["id"]
+    colleague.patch(f"/api/annotations/{star}/", json={"ground_truth": True}).raise_for_status()
+    now = annotations_of(session)
+    assert f"curator-{now[one.key]['completed_by']}" == f"curator-{now[four.key]['completed_by']}" == me
+    assert f"curator-{now[one.key]['updated_by']}" == f"curator-{now[four.key]['updated_by']}" == they
+    drift = pull(session)
+    assert drift.held == [one.key] and four.key in drift.unchanged and two.key in drift.unchanged
+    words = {task.key: {word.reviewer: word.said for word in task.opinions} for task in judged(session)}
+    assert words[one.key] == {me: "accept", they: "reject"} and words[four.key] == {me: "accept"}
+    before = {entry.key: entry for entry in drift.entries}
+
+    for http in (colleague, leaver):
+        number = http.get("/api/current-user/whoami").json()["id"]
+        assert owner.delete(f"/api/users/{number}/").status_code == 204
+    gone = annotations_of(session)[three.key]
+    assert gone["completed_by"] is None and gone["updated_by"] is None
+    drift = pull(session)
+    assert {entry.key: entry for entry in drift.entries} == before, "who has left has still spoken"
+    shutil.rmtree(session.settings.lock / "judgements")
+    with pytest.raises(ReviewError, match=f"no review any more of who gave them: {one.key}"):
+        pull(session)
+    drift = pull(session, keep=True)
+    assert three.key not in {entry.key for entry in drift.entries}, "two answers, whoever gave them"
+    (three_words,) = (task.opinions for task in judged(session) if task.key == three.key)
+    assert sorted(word.said for word in three_words) == ["accept", "reject"]
+    assert all(word.reviewer.startswith("curator-gone-") for word in three_words)
+
+
+def judged(session: Session) -> list[JudgedTask]:
+    return read_judgements(session.settings.lock)
+
+
+def test_answers_of_an_import_are_the_importers(installation: Installation, work: Path):
+    """The server writes no `updated_by` for them."""
+    session = open_session(installation.folder)
+    project, _ = send(session)
+    task = sent_tasks(session)[0]
+    mine = {"result": said("accept", shown(task))["result"], "completed_by": {"email": "curator@example.org"}}
+    session.client.delete_task(session.client.heads(project)[0].id)
+    session.client.import_tasks(project, json.dumps([{**task, "annotations": [mine]}]).encode())
+    (annotation,) = annotations_of(session).values()
+    (entry,) = pull(session).entries
+    assert entry.verdict == "accept" and entry.reviewer == f"curator-{annotation['completed_by']}"

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from annotations.client import TaskHead
-from annotations.push import missing, same_config, surplus
-from annotations.tasks import LABEL_CONFIG
+from annotations.push import misplaced, missing, same_config, shown, surplus, without_masks
+from annotations.tasks import LABEL_CONFIG, MODEL_VERSION
 
 
 def tasks(*pairs: str) -> list[dict[str, Any]]:
@@ -54,6 +54,40 @@ def test_missing(wanted: list[str], there: list[str], sent: list[str]):
 )
 def test_surplus(wanted: list[str], there: list[str], removed: list[int]):
     assert [head.id for head in surplus(tasks(*wanted), heads(*there))] == removed
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "scores", "changes"),
+    [
+        pytest.param(["a/1", "b/2"], ["a/1", "b/2"], {1: 0.5, 2: 1.0}, {}, id="as it is to be"),
+        pytest.param(
+            ["a/1", "b/2"], ["a/1", "b/2"], {1: 7.0, 2: 8.0}, {}, id="other scores in the same order"
+        ),
+        pytest.param(["a/1", "b/2"], ["a/1", "b/2"], {1: 1.0, 2: 0.5}, {1: 0.5, 2: 1.0}, id="another order"),
+        pytest.param(["a/1", "b/2"], ["a/1", "b/2"], {1: 0.5}, {2: 1.0}, id="one is hidden"),
+        pytest.param(["a/1"], ["a/0*"], {}, {1: None}, id="an older one that somebody touched is hidden"),
+        pytest.param(
+            ["a/1", "b/2"], ["a/1*", "b/2"], {1: 9.0, 2: 1.0}, {}, id="the order of what is answered"
+        ),
+        pytest.param(
+            ["a/1", "b/2"], ["b/2", "a/1"], {1: 0.4, 2: 0.5}, {1: 1.0}, id="a new one between old ones"
+        ),
+        pytest.param(["a/1"], ["/"], {}, {}, id="tasks of others"),
+    ],
+)
+def test_misplaced(
+    wanted: list[str], there: list[str], scores: dict[int, float], changes: dict[int, float | None]
+):
+    """The wanted tasks have the scores 0.5, 1.0, ..."""
+    sent = [{**task, "predictions": [{"score": n / 2}]} for n, task in enumerate(tasks(*wanted), start=1)]
+    assert misplaced(sent, heads(*there), scores) == changes
+
+
+def test_a_task_is_sent_with_our_version_whatever_its_file_says():
+    old = {"data": {"key": "a"}, "predictions": [{"model_version": "5ec0de", "score": 0.5, "result": [1]}]}
+    assert shown(old)["predictions"] == [{"model_version": MODEL_VERSION, "score": 0.5, "result": [1]}]
+    assert old["predictions"][0]["model_version"] == "5ec0de"
+    assert without_masks([old]) == [{"data": {"key": "a"}, "predictions": [{"score": 0.5}]}]
 
 
 def test_configs_are_compared_by_what_they_say():

@@ -1,12 +1,13 @@
 """The commands of a curator on one machine: review, pull, status, stop, backup, restore, as `make` calls them."""
 
+import os
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
 
 
 class Reviewing:
-    """A `python -m annotations review` that has printed its log-in."""
+    """A `python -m annotations review`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, wait: bool = True) -> None:
         self.out = folder / "review.out"
         with self.out.open("w") as out:
             self.process = subprocess.Popen(
@@ -38,10 +39,14 @@ class Reviewing:
                 stdout=out,
                 stderr=subprocess.STDOUT,
             )
+        if wait:
+            self.wait_for(lambda: "Password" in self.text())
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 600
-        while "Password" not in self.text():
+        while not condition():
             assert self.process.poll() is None and time.monotonic() < deadline, self.text()
-            time.sleep(0.5)
+            time.sleep(0.2)
 
     def text(self) -> str:
         return self.out.read_text()
@@ -59,7 +64,7 @@ def here(work: Path, template: Path) -> Iterator[Path]:
     Installation(work / "review-data").stop()
 
 
-def annotations(folder: Path, *arguments: str, code: int = 0) -> str:
+def annotations(folder: Path, *arguments: str, code: int | None = 0) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "annotations", *arguments],
         cwd=folder,
@@ -68,7 +73,7 @@ def annotations(folder: Path, *arguments: str, code: int = 0) -> str:
         text=True,
         check=False,
     )
-    assert done.returncode == code, done.stdout + done.stderr
+    assert code in (None, done.returncode), done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -94,6 +99,7 @@ def test_a_half_done_review_is_stopped_backed_up_and_carried_on_elsewhere(
     installation = Installation(here / "review-data")
     first = Reviewing(here)
     assert "6 tasks are in the project, 6 of them new" in first.text()
+    assert "B adds with the brush, E takes away" in first.text()
     assert installation.secrets().api_key not in first.text()
     secret = (here / "review-data/secrets.json").stat()
     assert stat.S_IMODE(secret.st_mode) == 0o600
@@ -122,16 +128,67 @@ def test_a_half_done_review_is_stopped_backed_up_and_carried_on_elsewhere(
     annotations(elsewhere, "restore", str(tmp_path / "review.tar.gz"))
     third = Reviewing(elsewhere)
     try:
-        assert "Nothing new is sent" in third.text() and "the project has 6 tasks" in third.text()
+        assert "Nothing new is sent" in third.text() and "The project has 6 tasks" in third.text()
         assert "reviews holds 3 reviews" in annotations(elsewhere, "pull")
         assert read_lock(elsewhere / "reviews") == read_lock(here / "reviews")
         state = annotations(elsewhere, "status", "--check")
         assert "cannot be seen from here" in state and "no damage found" in state
+        every_picture_comes(elsewhere)
         shutil.copytree(here / "data", elsewhere / "data")
         assert "6 were there, 0 sent" in annotations(elsewhere, "push")
         damaged_is_found(elsewhere, monkeypatch)
     finally:
         third.interrupt()
+
+
+def every_picture_comes(folder: Path) -> None:
+    """All that the tasks name, at the addresses that they name; the storage of another folder was not left beside."""
+    installation = Installation(folder / "review-data")
+    client = client_of(installation)
+    (project,) = client.projects(PROJECT)
+    heads = client.heads(project)
+    assert len(heads) == 6 and {len(head.shows) for head in heads} == {4}
+    for address in {address for head in heads for address in head.shows}:
+        assert client.trouble_with(address, "text" if address.endswith(".html") else "image") == ""
+    assert [one.path for one in client.folders(project)] == [str(installation.pictures.resolve())]
+
+
+def test_a_server_that_dies_is_an_error_that_shows_its_log_and_who_asks_early_waits(here: Path):
+    reviewing = Reviewing(here, wait=False)
+    installation = Installation(here / "review-data")
+    reviewing.wait_for(lambda: installation.running() is not None)
+    early = annotations(here, "pull", code=None)  # it may come before the project is made
+    assert "is starting, or busy; waiting" in early and "nothing answers" not in early
+    reviewing.wait_for(lambda: "Password" in reviewing.text())
+    storage_of_others = here / "review-data/served/theirs"
+    storage_of_others.mkdir()
+    client = client_of(installation)
+    (project,) = client.projects(PROJECT)
+    client.write_folder(project, "theirs", str(storage_of_others.resolve()))
+    (ours,) = [one for one in client.folders(project) if one.title == "pictures"]
+    server = installation.running()
+    assert server is not None
+    os.killpg(server.pid, signal.SIGKILL)
+    assert reviewing.process.wait(60) == 1
+    log = installation.log.read_text()
+    assert "Label Studio ended by itself" in reviewing.text() and log.splitlines()[-1] in reviewing.text()
+
+    folder = here.with_name("moved")
+    here.rename(folder)
+    again = Reviewing(folder)
+    try:
+        assert (folder / "review-data/server.1.log").read_text() == log
+        moved = client_of(Installation(folder / "review-data"))
+        paths = {one.title: (one.id, one.path) for one in moved.folders(project)}
+        assert paths["pictures"] == (ours.id, str((folder / "review-data/served/pictures").resolve()))
+        assert paths["theirs"][1] == str(storage_of_others), "that of others is left alone"
+        lost = next((folder / "review-data/served/pictures").glob("*-outline.jpg"))
+        lost.unlink()
+        shutil.rmtree(folder / "data")
+        said = annotations(folder, "review")
+        assert f"Look: 1 tasks have lost their pictures (expected {lost.name}" in said
+    finally:
+        again.interrupt()
 
 
 def damaged_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,5 +206,5 @@ def damaged_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = annotations(folder, "status", "--check", code=1)
     assert "1 tasks of data/push are not on the server" in state
     assert "1 tasks are there more than once" in state
-    assert "tasks have lost their pictures" in state
+    assert "1 tasks have lost their pictures" in state
     assert "labelling interface is not annotations/label_config.xml" in state

@@ -12,9 +12,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from annotations import installation as installations
 from annotations import review as reviews
 from annotations.__main__ import app
-from annotations.client import Project
+from annotations.client import Client, Project
 from annotations.errors import ReviewError
 from annotations.exported import read_export
 from annotations.import_files import publish, served, with_addresses
@@ -78,11 +79,25 @@ def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
         return Project(1, "portraits", ""), Sent(0, 0, 0, 0)
 
     monkeypatch.setattr(Installation, "running", lambda self: Running(1, "http://127.0.0.1:8080"))
-    monkeypatch.setattr(reviews, "healthy", lambda url: True)
+    monkeypatch.setattr(installations, "healthy", lambda url: True)
+    monkeypatch.setattr(Client, "heads", lambda self, project: [])
     monkeypatch.setattr(reviews, "send", send)
     done = CliRunner().invoke(app, ["review", *more])
     assert done.exit_code == 0, done.output
     assert asked == [bool(more)]
+
+
+def test_nothing_is_installed_for_a_review_that_is_elsewhere_or_empty(params: Path):
+    asked = CliRunner().invoke(app, ["review", "--ready"])
+    assert "which is not this machine: `python -m annotations push`" in str(asked.exception)
+    text = (params / "params.yaml").read_text()
+    (params / "params.yaml").write_text(text.replace("https://labels.example.org/", "http://127.0.0.1:8080"))
+    asked = CliRunner().invoke(app, ["review", "--ready"])
+    assert "nothing to review yet" in str(asked.exception)
+    PUSH.mkdir(parents=True)
+    (PUSH / "receipt.json").write_text("{}")
+    assert CliRunner().invoke(app, ["review", "--ready"]).exit_code == 0
+    assert not Path("review-data").exists()
 
 
 def test_another_interface_on_the_server_says_how_it_is_replaced():

@@ -11,6 +11,7 @@ from label_studio_sdk.converter import brush as sdk
 
 from annotations.brush import fingerprint, regions_to_mask
 from annotations.tasks import (
+    MODEL_VERSION,
     Candidate,
     Pictures,
     batches,
@@ -31,7 +32,7 @@ def test_a_task_holds_the_mask_and_what_a_review_is_found_by():
     _, mask = person(1)
     task = build_task(CANDIDATE, mask, PICTURES, "v" * 16)
     (prediction,) = task["predictions"]
-    assert prediction["score"] == 0.125 and prediction["model_version"] == TEACHER
+    assert prediction["score"] == 0.125 and prediction["model_version"] == MODEL_VERSION
     assert np.array_equal(regions_to_mask(prediction["result"], 160, 120), mask)
     rle = prediction["result"][0]["value"]["rle"]
     assert set(np.unique(sdk.decode_rle(rle))) == {0, 255}  # 0/1 would be invisible

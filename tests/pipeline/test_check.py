@@ -124,6 +124,7 @@ def test_swapped_folders(tmp_path, params):
 def test_masks_that_look_black_are_no_mistake(tmp_path, params):
     report = one(portraits(tmp_path, mask=encode_png(person())), params)
     assert report.mistakes == [] and "10 of 10 masks hold 0 and 1" in report.notes[0]
+    assert "of those decoded, 10 with 0 and 1" in shown(check([tmp_path], params))
 
 
 def test_inverted_masks(tmp_path, params):
@@ -314,8 +315,10 @@ def test_a_crawl_alone_runs_no_recipe(tmp_path, params):
 def test_masks_of_a_few_grey_levels_are_no_photographs(tmp_path, params):
     folder = portraits(tmp_path, mask=encode_png(person() * np.uint8(128)))
     report = one(folder, params)
-    assert "its only levels are 0, 128" in report.rejected["not_a_mask"][0]
+    share = person().mean()
+    assert f"its levels are 0 ({1 - share:.1%}), 128 ({share:.1%})" in report.rejected["not_a_mask"][0]
     assert not any("swapped" in line for line in report.mistakes)
+    assert any("10 masks have levels of which only you know" in line for line in report.mistakes)
 
 
 def test_a_folder_of_sources_stands_for_them(tmp_path, params):

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from pipeline.boxes import Box
-from pipeline.crop import NoPortraitError, crop, find_portrait, judge, main, summarise, upper_body
+from pipeline.crop import NoPortraitError, crop, crop_key, find_portrait, judge, main, summarise, upper_body
 from pipeline.drawing.picture import body, generator
 from pipeline.errors import PipelineError
 from pipeline.faces import Face
-from pipeline.params import load_params
+from pipeline.params import CropParams, load_params
 from pipeline.paths import CROP, INGEST
 from pipeline.portrait import cut
 from pipeline.records import make_records, read_records, read_rejected, write_records
@@ -93,6 +93,15 @@ def test_the_upper_body_is_searched_first_and_the_rest_only_without_a_portrait_t
         assert eyes.asked == [(284, 340), (830, 550)][:searched]
 
 
+ORIGIN = {
+    "url": "https://example.org/1",
+    "author": "somebody",
+    "licence": "drawn",
+    "retrieved_at": "2025-01-30",
+    "published_side": "test",
+}
+
+
 def ingest(folder: Path, pictures: dict[str, tuple[Array, Array]]) -> pd.DataFrame:
     """Records and files of pictures as ingest leaves them."""
     rows = []
@@ -110,7 +119,7 @@ def ingest(folder: Path, pictures: dict[str, tuple[Array, Array]]) -> pd.DataFra
                 "width": image.shape[1],
                 "height": image.shape[0],
                 "sha256": sha256(name.encode()).hexdigest(),
-                "licence": "drawn",
+                **ORIGIN,
                 **{kind: str(path) for kind, path in paths.items()},
             }
         )
@@ -153,7 +162,8 @@ def test_bodies_become_portraits_and_nothing_vanishes(
         assert row["id"] == pixel_id(image)
         assert np.array_equal(image, cut(read_image(Path(parent["image"])), box, PARAMS.fill))
         assert np.array_equal(mask, cut(read_mask(Path(parent["mask"])), box, 0))
-        assert (row["parent_sha256"], row["licence"], row["label"]) == (parent["sha256"], "drawn", "crop")
+        assert (row["parent_sha256"], row["sha256"], row["label"]) == (*[parent["sha256"]] * 2, "crop")
+        assert {name: row[name] for name in ORIGIN} == ORIGIN
         inside = Box.parse(row["face"])
         assert inside == inside.clipped(box.width, box.height)
         assert row["face_probability"] >= PARAMS.faces.min_probability
@@ -176,6 +186,42 @@ def test_bodies_become_portraits_and_nothing_vanishes(
     assert len([path for path in Path(".cache/crop").rglob("*") if path.is_file()]) == 6
     crop(parents, PARAMS.model_copy(update={"max_reject_rate": 1.0}))
     assert len([path for path in Path(".cache/crop").rglob("*") if path.is_file()]) == 6
+
+
+def deeper(section: str, **changes: object) -> CropParams:
+    inner = getattr(PARAMS, section).model_copy(update=changes)
+    return PARAMS.model_copy(update={section: inner})
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        *(
+            PARAMS.model_copy(update=change)
+            for change in (
+                {"fill": 0},
+                {"min_on_mask": 0.9},
+                {"min_coverage": 0.0},
+                {"max_coverage": 1.0},
+                {"other_face": 2.0},
+            )
+        ),
+        *(deeper("geometry", **change) for change in ({"above": 2.0}, {"below": 2.0}, {"aspect": 1.0})),
+        deeper("geometry", border="pad"),
+        *(deeper("faces", **change) for change in ({"min_size": 13}, {"max_side": 99}, {"min_height": 9})),
+        deeper("faces", min_probability=0.1),
+    ],
+)
+def test_another_value_of_a_param_is_not_answered_from_the_cache(params: CropParams) -> None:
+    assert crop_key("a" * 16, b"mask", params) != crop_key("a" * 16, b"mask", PARAMS)
+
+
+def test_the_cache_knows_picture_mask_and_detector_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = crop_key("a" * 16, b"mask", PARAMS)
+    assert known == crop_key("a" * 16, b"mask", PARAMS.model_copy(update={"max_reject_rate": 1.0}))
+    others = {crop_key("b" * 16, b"mask", PARAMS), crop_key("a" * 16, b"other", PARAMS)}
+    monkeypatch.setattr("pipeline.faces.weights_hash", lambda: "of other networks")
+    assert len({known, *others, crop_key("a" * 16, b"mask", PARAMS)}) == 4
 
 
 def test_the_stage_writes_records_rejects_and_metrics_and_stops_above_the_rate(

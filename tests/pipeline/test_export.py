@@ -14,7 +14,7 @@ from pipeline.records import make_records, write_records
 from tests.pipeline.test_evaluate import row
 from tests.sinet.portraits import taught_model, write_portraits, write_weights
 
-PARAMS = ExportParams(opset=20, parity_pictures=2, tolerance=1e-4)
+PARAMS = ExportParams(opset=18, parity_pictures=2, tolerance=1e-4)
 
 
 @pytest.fixture

@@ -120,12 +120,12 @@ def test_what_is_not_there_is_not_drawn() -> None:
     merge |= {
         "reasons": {},
         "leaks": 0,
-        "labels": {"human": 5, "pseudo": 2},
+        "labels": {"human": 5, "pseudo": 1},
         "sides": {"train": 5, "test": 2},
     }
     nodes = {node.name: node for node in flow(changed)[0]}
     assert nodes["reviewed"].count == 0 and len(nodes["reviewed"].lost) == 1
-    assert nodes["dataset"].notes == ("5 drawn by people", "2 unreviewed pseudo labels")
+    assert nodes["dataset"].notes == ("5 drawn by people", "1 unreviewed pseudo labels")
     assert nodes["dataset"].lost == ()
     assert nodes["dev"].count == 0
 

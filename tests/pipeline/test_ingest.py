@@ -4,6 +4,7 @@ import hashlib
 import io
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,13 +23,22 @@ from pipeline import ingest as stage
 from pipeline.errors import PipelineError
 from pipeline.execute import map_images
 from pipeline.ingest import ingest, summarise
-from pipeline.inspection import inspect, threshold
+from pipeline.inspection import inspect
 from pipeline.layouts.listing import Item
 from pipeline.params import IngestParams, Source
 from pipeline.paths import REJECTED
 from pipeline.pixel_duplicates import Candidate, settle
 from pipeline.records import account, read_records, read_rejected, write_records, write_rejected
-from sinet.images import ImageError, ReadError, encode_mask, encode_png, pixel_id, read_image, read_mask
+from sinet.images import (
+    ImageError,
+    ReadError,
+    encode_mask,
+    encode_png,
+    pixel_id,
+    read_image,
+    read_mask,
+)
+from sinet.mask_file import decode_mask
 
 PARAMS = IngestParams(
     max_pixels=1_000_000,
@@ -37,6 +47,7 @@ PARAMS = IngestParams(
     min_foreground=0.01,
     max_foreground=0.97,
     max_undecided=0.15,
+    mask_levels={"eg1800": "two", "baidu": "two"},
     duplicate_masks="keep_first",
     max_reject_rate=0.5,
 )
@@ -149,9 +160,14 @@ def test_portraits_become_records(project):
 def test_a_crawl_keeps_what_is_known_of_it(project):
     put(project / "source/a.jpg", jpeg(1))
     put(project / "source/b.png", saved(photograph(2)))
-    put(project / "source/s.csv", b"file,url,author\na.jpg,http://x,Ann\nb.png,,\n")
+    put(
+        project / "source/s.csv",
+        b"file,url,author,licence,date\na.jpg,http://x,Ann,CC BY 4.0,2025-01-30\nb.png,,,,\n",
+    )
     records = run("crawl").records.set_index("source_key")
-    assert records.loc["a.jpg", ["url", "author", "label"]].tolist() == ["http://x", "Ann", "none"]
+    known = {"url": "http://x", "author": "Ann", "licence": "CC BY 4.0", "retrieved_at": "2025-01-30"}
+    assert dict(records.loc["a.jpg", list(known)]) == known and records.at["a.jpg", "label"] == "none"
+    assert records.loc["b.png", list(known)].isna().all()
     assert records[["mask", "published_side"]].isna().all().all()
     assert records.loc["b.png", "image"].endswith(".png")
 
@@ -229,7 +245,7 @@ BROKEN_MASKS = {
     ),
     "a photograph": (jpeg(9), "_mask.png", "not_a_mask"),
     "another size": (encode_mask(person((40, 64))), "_mask.png", "mask_size"),
-    "classes that are no 0/1": (encode_png(person() * np.uint8(3)), "_mask.png", "empty_mask"),
+    "classes that are no 0/1": (encode_png(person() * np.uint8(3)), "_mask.png", "not_a_mask"),
     "mat: text": (b"not found", "_mask.mat", "mask_not_an_image"),
     "mat: truncated": (matlab(mask=person())[:200], "_mask.mat", "mask_not_an_image"),
     "mat: 7.3": (b"MATLAB 7.3 MAT-file".ljust(124) + b"\0\2IM" + bytes(400), "_mask.mat", "mask_unsupported"),
@@ -265,9 +281,62 @@ def test_a_matlab_bomb_behind_a_small_variable_of_its_name_is_not_unpacked(monke
         assert caught.value.reason == reason
 
 
-def test_the_sentence_of_an_empty_mask_names_its_lightest_grey(project):
+def test_the_sentence_of_a_mask_of_classes_names_its_levels(project):
     portrait(portrait(project / "source", 1), 2, mask=encode_png(person() * np.uint8(3)))
-    assert run().rejected[0].detail == "0.00% of the mask is person, less than 1%; its lightest grey is 3"
+    share = person().mean()
+    assert run().rejected[0].detail == (
+        f"its levels are 0 ({1 - share:.1%}), 3 ({share:.1%}); a mask has 0 for background and 255 for person: save it "
+        "so, or say which levels are which"
+    )
+
+
+def labels():
+    """A person of the classes 1 and 13, and a part of the background that is to be ignored, 255."""
+    levels = person()
+    levels[:32] *= 13
+    levels[:, 40:] = 255
+    return levels
+
+
+CLASSES = {"person": [1, 13], "background": [0, 255]}
+
+
+def test_classes_of_a_label_image_are_person_where_the_params_say_so(project):
+    portrait(project / "source", 1, mask=encode_png(labels()))
+    portrait(project / "source", 2)  # 255 is background there too: an empty mask
+    assert reasons(run()) == {FIRST: "not_a_mask"}
+    for _ in range(2):  # the second time from the store
+        done = run(params=PARAMS.model_validate({**PARAMS.model_dump(), "mask_levels": both(CLASSES)}))
+        assert reasons(done) == {SECOND: "empty_mask"}
+        (row,) = done.records.itertuples()
+        assert np.array_equal(read_mask(Path(row.mask)), np.isin(labels(), [1, 13]))
+        assert summarise(done)["mask_levels"] == {"classes": 1}
+    fewer = {"person": [13], "background": [0]}
+    done = run(params=PARAMS.model_validate({**PARAMS.model_dump(), "mask_levels": both(fewer)}))
+    assert (
+        "named as neither person nor background"
+        in {one.source_key: one.detail for one in done.rejected}[FIRST]
+    )
+
+
+def both(levels):
+    return {"eg1800": levels, "baidu": levels}
+
+
+def test_the_metrics_say_how_many_masks_have_which_levels(project):
+    for number, mask in enumerate([encode_mask(person()), encode_mask(A), encode_png(person())], 1):
+        portrait(project / "source", number, mask=mask)
+    put(project / "source/GT_png/00004_mask.jpg", saved(person() * 255, "JPEG", quality=60))
+    put(project / "source/images_data_crop/00004.jpg", jpeg(4))
+    assert summarise(run())["mask_levels"] == {"0 and 1": 1, "0 and 255": 2, "soft edges": 1}
+
+
+def test_another_threshold_cuts_a_soft_edge_elsewhere_and_not_as_the_store_has_it(project):
+    soft = cv2.GaussianBlur(person() * 255, (7, 7), 0)
+    portrait(project / "source", 1, mask=encode_png(soft))
+    for threshold in (127, 220, 127):
+        done = run(params=PARAMS.model_copy(update={"mask_threshold": threshold}))
+        assert np.array_equal(read_mask(Path(done.records["mask"][0])), soft > threshold)
 
 
 GOOD_MASKS = {
@@ -314,8 +383,7 @@ def test_a_mask_is_laid_on_the_upright_picture(orientation):
 def test_jpeg_edges_and_ringing_do_not_move_a_mask(quality, width, wide):
     mask = person((width, width * 4 // 3), wide)
     data = saved(cv2.GaussianBlur(mask * 255, (3, 3), 0), "JPEG", quality=quality)
-    levels = cv2.imdecode(np.frombuffer(data, np.uint8), 0)
-    found = threshold(levels, PARAMS)
+    found = decode_mask(data).person
     band = cv2.dilate(mask, np.ones((3, 3), np.uint8)) != cv2.erode(mask, np.ones((3, 3), np.uint8))
     assert (found == mask)[~band].all()
 
@@ -486,11 +554,46 @@ def test_a_second_run_decodes_nothing(project, monkeypatch):
         run()
 
 
+def test_what_another_version_found_or_under_another_suffix_is_looked_at_anew(project, monkeypatch):
+    portrait(portrait(project / "source", 1), 2, mask=matlab(mask=person()))
+    second = "images_data_crop/00002.jpg"
+    assert reasons(run()) == {second: "mask_not_an_image"}
+    mask = project / "source/GT_png/00002_mask.png"
+    put(project / "source/images_mask/00002_mask.mat", mask.read_bytes())
+    mask.unlink()
+    assert reasons(run()) == {}
+    monkeypatch.setattr("pipeline.ingest.VERSION", "of another decoder")
+    monkeypatch.setattr("pipeline.ingest.inspect", lambda *_, **__: pytest.fail("was decoded again"))
+    with pytest.raises(pytest.fail.Exception, match="decoded again"):
+        run()
+
+
 def test_params_that_matter_are_part_of_what_is_remembered(project):
     portrait(project / "source", 1)
     assert len(run().records) == 1
     assert reasons(run(params=PARAMS.model_copy(update={"min_side": 60}))) == {FIRST: "too_small"}
     assert len(run().records) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_pixels", 3000),
+        ("min_side", 60),
+        ("mask_threshold", 200),
+        ("min_foreground", 0.5),
+        ("max_foreground", 0.3),
+        ("max_undecided", 0.0),
+    ],
+)
+def test_another_value_of_a_param_is_not_answered_from_the_cache(project, name, value):
+    """Each of them can change a picture's mask or keep it out; a run that remembers says what a first run says."""
+    soft = cv2.GaussianBlur(person() * 255, (9, 9), 0)
+    portrait(project / "source", 1, mask=encode_png(soft))
+    before, changed = write(run()), PARAMS.model_copy(update={name: value})
+    remembered = write(run(params=changed))
+    shutil.rmtree(".cache")
+    assert remembered == write(run(params=changed)) != before
 
 
 def test_what_a_kill_left_is_swept_away(project):

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.check import check
 from pipeline.errors import PipelineError
 from pipeline.layouts import READERS, read_layout, recognise
 from pipeline.layouts.listing import printable
+from pipeline.params import load_params
+from sinet.listed import numbered, read_list, stem_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def touch(folder: Path, *names, content=b"x"):
@@ -291,10 +297,233 @@ def test_crawl_says_what_does_not_fit(tmp_path):
     )
 
 
-def test_a_csv_of_something_else_describes_no_crawl(tmp_path):
-    touch(tmp_path, "a.jpg", "no-suffix")
-    listing = read_layout("crawl", touch(tmp_path, "budget.csv", content="month,sum\n1,2\n"))
-    assert keys(listing) == ["a.jpg", "no-suffix"] and listing.ignored == {".csv": 1}
+FULL = "file,licence,author\na.jpg,CC BY-NC,Ann\n"
+UNDERSTOOD = {
+    "sep= first": "sep=;\n" + FULL.replace(",", ";"),
+    "sep= in quotes": '"sep=|"\r\n' + FULL.replace(",", "|"),
+    "sep= of a tab": "sep=\t\n" + FULL.replace(",", "\t"),
+    "UTF-16": FULL.encode("utf-16"),
+    "UTF-16 of the other order": b"\xfe\xff" + FULL.encode("utf-16-be"),
+    "bars": FULL.replace(",", "|"),
+    "empty lines first": "\n\n,,\n" + FULL,
+    "a comment first": "# crawled in May, by Ann; all of it\n" + FULL,
+    "a comment is the header": "#" + FULL,
+    "a comment like the header": "# file,url\n" + FULL,
+    "other spellings": "File Name,License-Name,Photographer\na.jpg,CC BY-NC,Ann\n",
+    "capitals": "FILE_NAME, LICENCE ,Credit\na.jpg, CC BY-NC,Ann\n",
+    "spaces before quotes": 'file, licence, author\na.jpg, "CC BY-NC", "Ann"\n',
+    "cells without a column, empty": "file,licence,author\na.jpg,CC BY-NC,Ann,,\n",
+    "a separator in the title of another column": "file,licence,author,note; all\na.jpg,CC BY-NC,Ann,x\n",
+    "old line ends": FULL.replace("\n", "\r"),
+}
+
+
+@pytest.mark.parametrize("kind", UNDERSTOOD)
+@pytest.mark.parametrize("name", ["sources.csv", "SOURCES.TSV"])
+def test_a_table_is_read_where_there_is_no_doubt(tmp_path, kind, name):
+    listing = read_layout("crawl", touch(touch(tmp_path, "a.jpg"), name, content=UNDERSTOOD[kind]))
+    (item,) = listing.items
+    assert (item.licence, item.author, item.source_key) == ("CC BY-NC", "Ann", "a.jpg")
+    assert not listing.unusable and not listing.ignored
+
+
+REFUSED = {
+    "something else": (
+        "month,sum\n1,2\n",
+        "its header is 'month,sum', expected one of file, path, filename, image, url",
+    ),
+    "nothing": ("", "its header is ''"),
+    "no header": ("a.jpg,CC0\n", "its header is 'a.jpg,CC0'"),
+    "UTF-16 without its mark": (FULL.encode("utf-16-le"), "NUL characters, as UTF-16 without a mark"),
+    "half a UTF-16": (FULL.encode("utf-16")[:-1], "is no UTF-16; save it as UTF-8"),
+    "latin-1": (FULL.replace("Ann", "Zo\u00eb").encode("latin-1"), "line 2 is no UTF-8; save it as UTF-8"),
+    "NULs": (FULL.replace("Ann", "A\0nn"), "NUL characters"),
+    "a quote that never ends": ('file,author\na.jpg,"Ann\nb.jpg,Bob\n', "line 2 is not CSV"),
+    "words after a quote": ('file,author\na.jpg,"Ann" Smith\n', "line 2 is not CSV"),
+    "a comma without quotes": (
+        "file,author,licence\na.jpg,Smith, Ann,CC BY\n",
+        "line 2 has 4 cells, but the header 3",
+    ),
+    "a licence under a strange name": (
+        "file,licensing\na.jpg,NC\n",
+        "the column 'licensing' seems to tell licences",
+    ),
+    "two files": ("file,image\na.jpg,b.jpg\n", "line 2 names several files, a.jpg and b.jpg"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_table_that_is_not_understood_stops_ingest_and_check(tmp_path, kind):
+    content, words = REFUSED[kind]
+    touch(touch(tmp_path, "a.jpg", "b.jpg"), "sources.csv", content=content)
+    with pytest.raises(PipelineError) as stopped:
+        read_layout("crawl", tmp_path)
+    assert words in str(stopped.value) and str(stopped.value).startswith(f"{tmp_path / 'sources.csv'}")
+    (report,) = check([tmp_path], load_params(ROOT / "params.yaml")).folders
+    assert report.problem == str(stopped.value)
+
+
+@pytest.mark.parametrize("name", ["sources.xlsx", "deep/sources.csv", "deep/list.jsonl", "sources.csv/"])
+def test_a_table_where_or_as_it_is_not_read_stops_too(tmp_path, name):
+    touch(tmp_path, "a.jpg", "deep/b.jpg")
+    if name.endswith("/"):
+        (tmp_path / name[:-1]).symlink_to("nowhere")
+    else:
+        touch(tmp_path, name, content=FULL)
+    with pytest.raises(
+        PipelineError, match=r"is not read; save it as CSV|lies in a folder inside|is no file, or a link"
+    ):
+        read_layout("crawl", tmp_path)
+
+
+def test_all_columns_that_tell_a_licence_count(tmp_path):
+    url = "https://creativecommons.org/licenses/by-nc/4.0/"
+    text = f"file,licence,license_url,rights,creator,credit\na.jpg,CC,{url},CC,Ann,Museum\nb.jpg,,{url},,,\n"
+    one, other = read_layout("crawl", touch(touch(tmp_path, "a.jpg", "b.jpg"), "s.csv", content=text)).items
+    assert (one.licence, one.author, other.licence) == (f"CC; {url}", "Ann; Museum", url)
+
+
+def test_rows_of_several_tables_are_joined_and_those_that_disagree_believed_nobody(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    touch(
+        tmp_path,
+        "one.csv",
+        content="file,url,licence\na.jpg,http://x,CC0\nb.jpg,http://y,\nc.jpg,,CC0\nc.jpg,,CC0\n",
+    )
+    touch(tmp_path, "two.csv", content="file,licence\na.jpg,CC BY-NC\nb.jpg,CC0\n")
+    listing = read_layout("crawl", tmp_path)
+    assert [(one.source_key, one.url, one.licence) for one in listing.items] == [
+        ("b.jpg", "http://y", "CC0"),
+        ("c.jpg", None, "CC0"),
+    ]
+    assert reasons(listing) == [
+        ("a.jpg", "rows_disagree"),
+        ("one.csv:5", "listed_twice"),
+        ("two.csv:2", "listed_twice"),
+    ]
+    assert "its licence is 'CC BY-NC' and 'CC0', say one.csv:2 and two.csv:2" in {
+        one.detail for one in listing.unusable
+    }
+    assert listing.notes == {"lines of a second CSV about the same file, joined with the first": 1}
+
+
+def test_a_table_in_a_layout_without_tables_is_noted(tmp_path):
+    listing = read_layout("eg1800", touch(eg1800(tmp_path), "sources.csv", content=FULL))
+    assert listing.notes == {"tables not read: this layout has none, so no licence is known": 1}
+
+
+COMPOSED, APART = "Zo\u00e9", "Zoe\u0301"  # the same name, as Linux and as macOS write it
+
+
+@pytest.mark.parametrize(("one", "other"), [(COMPOSED, APART), (APART, COMPOSED)])
+def test_names_meet_whatever_their_unicode_form(tmp_path, one, other):
+    touch(tmp_path / "eg", f"images_data_crop/{one}.jpg", f"GT_png/{other}_mask.png")
+    touch(tmp_path / "eg", "val.txt", content=f"{other}\n")
+    assert sides(read_layout("eg1800", tmp_path / "eg")) == {f"{one}.jpg": "test"}
+    touch(tmp_path / "baidu", f"images/{one}.jpg", f"profiles/{other}-profile.jpg")
+    assert keys(read_layout("baidu", tmp_path / "baidu")) == [f"images/{one}.jpg"]
+    for name, row in (("file", f"{other}/{other}.jpg"), ("url", f"http://x/{quote(other)}.jpg")):
+        touch(tmp_path / name, f"{one}/{one}.jpg")
+        touch(tmp_path / name, "s.csv", content=f"{name},licence\n{row},CC0\n")
+        listing = read_layout("crawl", tmp_path / name)
+        assert [(item.source_key, item.licence) for item in listing.items] == [(f"{one}/{one}.jpg", "CC0")]
+        assert not listing.unusable
+
+
+def test_two_files_whose_names_differ_in_their_unicode_form_only_are_not_mixed_up(tmp_path):
+    touch(
+        tmp_path / "eg",
+        *(f"images_data_crop/{name}.jpg" for name in (COMPOSED, APART)),
+        f"GT_png/{APART}.png",
+    )
+    touch(tmp_path / "baidu", *(f"images/{name}.jpg" for name in (COMPOSED, APART)), f"profiles/{APART}.jpg")
+    for layout in ("eg", "baidu"):
+        listing = read_layout("eg1800" if layout == "eg" else layout, tmp_path / layout)
+        assert not listing.items and [one.reason for one in listing.unusable] == ["two_images", "two_images"]
+    touch(tmp_path / "crawl", f"{COMPOSED}.jpg", f"{APART}.jpg")
+    touch(tmp_path / "crawl", "s.csv", content=f"file,licence\n{APART}.jpg,CC0\n")
+    listing = read_layout("crawl", tmp_path / "crawl")
+    assert not listing.items
+    assert sorted(one.reason for one in listing.unusable) == [
+        "listed_without_file",
+        "two_images",
+        "two_images",
+    ]
+
+
+NUMBERS = {
+    "savetxt": b"1.000000000000000000e+00\n2.500000000000000000e+01\n",
+    "floats": b"1.0\n25.\n",
+    "UTF-16 of PowerShell": "1\r\n25\r\n".encode("utf-16"),
+    "comments": b"# the test side\n1\n25 # blurry\n",
+    "pictures and masks": b"Images/00001.png Labels/00001_mask.png\n00025.JPG,00025.png\n",
+    "doubled": b"1\n25\n00025.jpg\n",
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+def test_numbers_of_a_list_however_they_are_written(tmp_path, kind):
+    eg1800(tmp_path, ["00001.jpg", "00002.jpg", "00025.jpg"], ["1.png", "2.png", "25.png"])
+    touch(touch(tmp_path, "val.txt", content=NUMBERS[kind]), "train.txt", content="2\n")
+    listing = read_layout("eg1800", tmp_path)
+    assert sides(listing) == {"00001.jpg": "test", "00002.jpg": "train", "00025.jpg": "test"}
+
+
+def test_a_name_that_is_there_stands_for_itself_whatever_it_looks_like(tmp_path):
+    names = ["2.5e+01", "1-3", "#1", "my photo", "1e3", "v1.5"]
+    eg1800(tmp_path, [f"{name}.jpg" for name in names], [f"{name}_mask.png" for name in names])
+    listing = read_layout("eg1800", touch(tmp_path, "val.txt", content="\n".join(names)))
+    assert len(listing.items) == len(names) and not listing.unusable
+
+
+LISTS = {
+    "a fraction": ("val.txt", b"1\n2.55e+01\n", "line 2, '2.55e.01', is no whole number"),
+    "below 0": ("val.txt", b"-1\n", "is no whole number"),
+    "thousands": ("val.txt", b"1,138\n", "is not one number or name"),
+    "a range": ("val.txt", b"1-100\n", "is not one number or name"),
+    "a row of numbers": ("val.txt", b"1 2 3\n", "is not one number or name"),
+    "an index beside": ("val.txt", b"0,1\n1,2\n", "is not one number or name"),
+    "flags": ("val.txt", b"0\n1\n1\n", "0 and 1 only, as flags do"),
+    "nothing": ("val.txt", b"\n# nothing\n", "names no picture"),
+    "a .mat of fractions": ("testlist.mat", matlab(a=np.array([[1.0, 2.5]])), "2.5 is no whole number"),
+    "a .mat of flags": ("testlist.mat", matlab(a=np.array([[1, 0, 1, 1]], np.uint8)), "0 and 1 only"),
+    "a logical .mat": (
+        "testlist.mat",
+        matlab(a=np.array([[True, False]])),
+        "it holds flags",
+    ),
+    "a .mat of NaN": ("testlist.mat", matlab(a=np.array([[1.0, np.nan]])), "nan is no whole number"),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_that_is_not_understood_is_refused_by_its_line(tmp_path, kind):
+    name, content, words = LISTS[kind]
+    with pytest.raises(
+        PipelineError, match=rf"{name} is a list of pictures, but cannot be read .*{words}.*mend it"
+    ):
+        read_layout("eg1800", touch(eg1800(tmp_path), name, content=content))
+
+
+@given(st.integers(0, 10**9), st.sampled_from(["%d", "%05d", "%.1f", "%.18e", "%.10E", "%d.jpg"]))
+def test_a_whole_number_is_the_same_in_every_notation(number, notation):
+    assert read_list([notation % number], stem_of, ()) in ([str(number)], [notation % number])
+    assert numbered(stem_of(read_list([notation % number], stem_of, ())[0])) == f"{number:05d}"
+
+
+def test_links_that_lead_nowhere_are_named_wherever_they_are(tmp_path):
+    touch(tmp_path / "crawl", "a.jpg")
+    for name in ("batch.2", "b.jpg", "c"):
+        (tmp_path / "crawl" / name).symlink_to("nowhere")
+    listing = read_layout("crawl", tmp_path / "crawl")
+    assert keys(listing) == ["a.jpg", "b.jpg", "c"]  # whose bytes ingest cannot have, and says so
+    assert reasons(listing) == [("batch.2", "unreadable")]
+    eg1800(tmp_path / "eg")
+    (tmp_path / "eg/images_data_crop/part.1").symlink_to("part.1")
+    assert reasons(read_layout("eg1800", tmp_path / "eg")) == [("images_data_crop/part.1", "unreadable")]
+    (tmp_path / "eg/lists").symlink_to("nowhere")
+    with pytest.raises(PipelineError, match="lists is a link that leads nowhere; mend it or take it away"):
+        read_layout("eg1800", tmp_path / "eg")
 
 
 def test_crawl_walks_folders_but_not_in_circles(tmp_path):

@@ -1,11 +1,14 @@
 """What `make repro` says about dvc.lock."""
 
 import copy
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from pipeline.lock_difference import changed_stages, explain, first_to_differ
+from pipeline.lock_difference import changed_stages, explain, first_to_differ, main
 
 LOCK: dict[str, Any] = {
     "stages": {
@@ -54,6 +57,7 @@ def changed(**hashes: str) -> dict[str, Any]:
         (changed(report="z"), False, ["for report.", "names the versions"]),
         (changed(train="z", crop="y"), False, ["begins with crop:", "the sources, the installed versions"]),
         (changed(train="z"), True, ["because params.yaml does (train)"]),
+        (changed(crop="z", report="y"), False, ["begins with crop and report:", "the sources"]),
     ],
 )
 def test_words(after: dict[str, Any], params_changed: bool, words: list[str]) -> None:
@@ -65,6 +69,36 @@ def test_words(after: dict[str, Any], params_changed: bool, words: list[str]) ->
 def test_what_follows_a_change_is_not_blamed() -> None:
     assert first_to_differ(LOCK, changed(crop="z", train="y", report="x")) == ["crop"]
     assert "depends on the CPU" not in explain(LOCK, changed(report="z"), False)
+
+
+def test_a_stage_that_the_commit_does_not_have_is_a_changed_one() -> None:
+    before = {"stages": {name: stage for name, stage in LOCK["stages"].items() if name != "evaluate"}}
+    assert changed_stages(before, LOCK) == ["evaluate"]
+
+
+def test_it_compares_with_the_commit_and_says_when_params_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main()
+    assert capsys.readouterr().out == ""  # no git checkout
+    lock, params = Path("dvc.lock"), Path("params.yaml")
+    lock.write_text(yaml.safe_dump(LOCK))
+    params.write_text("seed: 1\n")
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "lock"]):
+        subprocess.run([*git, *command], check=True)
+    main()
+    assert "as committed" in capsys.readouterr().out
+    lock.write_text(yaml.safe_dump(changed(train="z")))
+    main()
+    assert "depends on the CPU" in capsys.readouterr().out
+    params.write_text("seed: 2\n")
+    main()
+    assert "because params.yaml does (train)" in capsys.readouterr().out
+    lock.unlink()
+    main()
+    assert capsys.readouterr().out == ""
 
 
 def test_another_dependency_with_the_same_output() -> None:

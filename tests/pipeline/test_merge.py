@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from annotations.lock import LockEntry, write_lock
 from pipeline import merge as stage
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
+from pipeline.labelled import licence_fault, one_of_each, pictures_to_hash
 from pipeline.near_duplicates import perceptual_hash
 from pipeline.params import MergeParams, SidesParams, load_params, parse_params
 from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
@@ -101,11 +103,36 @@ def test_equal_pixels_are_one_record_and_the_test_side_wins(tmp_path: Path) -> N
     assert details["crop"].endswith(f"IoU of the masks {iou:.4f}")
 
 
+def test_a_picture_that_leaves_no_longer_joins_what_stood_at_its_two_sides(tmp_path: Path) -> None:
+    """A pseudo label that looks like a test and like a train picture, which do not look like one another."""
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    between = inputs.record(
+        tmp_path, inputs.portrait(900)[0], None, source="crawl", source_key="between", label="pseudo",
+        parent_id="c" * 16, parent_sha256="c" * 64, crop_box=BOX, uncertainty=0.0,
+    )  # fmt: skip
+    hashes = {row["id"]: np.full((2, 4), 0, np.uint64) for row in (rows[0], rows[20], between)}
+    hashes[rows[0]["id"]][:, 0] = (1 << 40) - 1  # 40 bits from the one between, 80 from the train picture
+    hashes[rows[20]["id"]][:, 1] = (1 << 40) - 1
+    records, rejected = stage.merge(
+        make_records(rows),
+        make_records([]),
+        make_records([between]),
+        {},
+        hashes,
+        params(unreviewed="include"),
+        SIDES,
+    )
+    assert reasons(rejected) == {"between": "leak_with_test"}
+    assert (records["cluster"] == records["id"]).all()
+    assert stage.summarise(records, rejected)["test_duplicates"] == 0
+
+
 @pytest.mark.parametrize(
     ("excluded", "out"),
     [
         ([], set()),
         (["research"], {f"{one:05d}" for one in range(30)}),
+        (["ONLY|only"], {f"{one:05d}" for one in range(30)}),  # found anywhere in it
         (["(?i)^CC-BY-NC", "^all rights"], {"nc", "arr"}),
         (["^$"], {"unknown"}),
     ],
@@ -129,6 +156,79 @@ def test_licences_are_excluded_by_regular_expressions(
     assert len(records) + len(out) == len(rows)
     if out:
         assert all("merge.licences_excluded" in one.detail for one in rejected)
+
+
+def test_a_licence_keeps_reviewed_and_pseudo_labels_out_too(tmp_path: Path) -> None:
+    labelled, more = inputs.eg1800(tmp_path, 30, test=5), []
+    for number, label in enumerate(("reviewed", "pseudo")):
+        of = {
+            "parent_sha256": f"{number}" * 64,
+            "crop_box": BOX,
+            "uncertainty": 0.0,
+            "licence": "CC BY-NC 4.0",
+        }
+        image, mask = inputs.portrait(700 + number)
+        more.append(inputs.record(tmp_path, image, mask, source="crawl", source_key=label, label=label, **of))
+    reviewed, pseudo = (make_records([row]) for row in more)
+    included = params(unreviewed="include", licences_excluded=["-NC"])
+    records, rejected = stage.merge(make_records(labelled), reviewed, pseudo, {}, {}, included, SIDES)
+    assert reasons(rejected) == {"reviewed": "licence", "pseudo": "licence"}
+    assert len(records) == 30
+
+
+LABELS = ("human", "crop", "reviewed", "pseudo")  # the first of them stays
+
+
+@pytest.mark.parametrize(("better", "worse"), [*combinations(LABELS, 2)])
+def test_of_equal_pixels_the_mask_that_people_drew_stays(tmp_path: Path, better: str, worse: str) -> None:
+    image, mask = inputs.portrait(1)
+    rows = []
+    for source, label, shown in (("b", better, mask), ("a", worse, np.roll(mask, 20, axis=0))):
+        folder = tmp_path / label
+        rows.append(
+            make_records([inputs.record(folder, image, shown, source=source, source_key=label, label=label)])
+        )
+    for table in (rows, rows[::-1]):
+        kept, rejected = one_of_each(pd.concat(table, ignore_index=True))
+        assert (kept["label"].tolist(), reasons(rejected)) == ([better], {worse: "duplicate_pixels"})
+        both, either = mask & np.roll(mask, 20, axis=0), mask | np.roll(mask, 20, axis=0)
+        assert rejected[0].detail.endswith(f"IoU of the masks {both.sum() / either.sum():.4f}")
+
+
+def test_only_the_photographs_that_something_was_cut_from_are_hashed(tmp_path: Path) -> None:
+    """Another one might stand between two pictures that do not look alike, and join them."""
+    bodies = [
+        inputs.record(tmp_path, inputs.portrait(one)[0], None, source="b", source_key=f"{one}")
+        for one in (1, 2)
+    ]
+    crop = inputs.cut_from(tmp_path, bodies[0], 1, BOX, label="crop")
+    found = pictures_to_hash([make_records([crop])], [make_records(bodies)])
+    assert found == {row["id"]: row["image"] for row in (bodies[0], crop)}
+
+
+def test_a_dataset_does_not_point_to_the_pseudo_labels(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path / "in", 3, test=1)
+    records = make_records([{**row, "side": "train", "probability": "data/pseudo/p.png"} for row in rows])
+    assert stage.write_dataset(tmp_path / "out", records)["probability"].isna().all()
+    assert read_records(tmp_path / "out")["probability"].isna().all()
+
+
+@pytest.mark.parametrize("licence", [None, "", "unknown", " N/A ", "none"])
+@pytest.mark.parametrize("excluded", [[], ["NC"]])
+def test_a_crawled_picture_that_states_no_licence_is_out_where_licences_are_excluded(
+    licence: str | None, excluded: list[str]
+) -> None:
+    patterns = [re.compile(text) for text in excluded]
+    fault = licence_fault(pd.Series({"licence": licence, "source": "crawl"}), patterns)
+    assert (fault is not None) == bool(excluded)
+    if fault is not None:
+        assert fault[0] == "licence" and "merge.licences_excluded" in fault[1]
+    for row in ({"licence": licence, "source": "eg1800"}, {"licence": "CC0", "source": "crawl"}):
+        assert licence_fault(pd.Series(row), patterns) is None
+    url = "CC; https://creativecommons.org/licenses/by-nc/4.0/"
+    assert (licence_fault(pd.Series({"licence": url, "source": "crawl"}), patterns) is not None) == bool(
+        excluded
+    )
 
 
 def test_a_licence_pattern_that_is_no_regular_expression_is_refused_by_name() -> None:
@@ -189,9 +289,11 @@ def test_unreviewed_pseudo_labels_stay_out_by_default(tmp_path: Path) -> None:
     assert stage.summarise(records, rejected)["unreviewed"] == 0
 
 
-def test_included_pseudo_labels_are_the_good_ones_on_the_train_side(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_most", [0.2, 0.05])  # 0.05 is what the good ones have
+def test_included_pseudo_labels_are_the_good_ones_on_the_train_side(tmp_path: Path, at_most: float) -> None:
     labelled, pseudo = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
-    records, rejected = merge(labelled, pseudo, reviews_of(pseudo), unreviewed="include", max_uncertainty=0.2)
+    more = {"unreviewed": "include", "max_uncertainty": at_most}
+    records, rejected = merge(labelled, pseudo, reviews_of(pseudo), **more)
     doubtful = {"doubtful": "too_uncertain", "unknown": "too_uncertain", "flagged": "flagged"}
     assert reasons(rejected) == {**JUDGED, **doubtful}
     kept = records[records["label"] == "pseudo"]
@@ -399,6 +501,25 @@ def test_too_many_rejected_labelled_pictures_stop_the_stage(world: Path) -> None
     assert said.endswith("raise merge.max_reject_rate")
     rejected = read_rejected("merge").query("reason == 'licence' and source != 'crawl'")
     assert len(rejected) == 8
+    assert not (DATASET / "records.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("lost", "said"), [("crawl", "merge: 50 items"), ("eg1800", "merge@labelled: 38 items")]
+)
+def test_a_record_that_vanishes_stops_the_stage(
+    world: Path, monkeypatch: pytest.MonkeyPatch, lost: str, said: str
+) -> None:
+    """As a mistake in merge itself would make it vanish."""
+    whole = stage.merge
+
+    def one_too_few(*inputs: Any) -> tuple[pd.DataFrame, list[Rejected]]:
+        records, rejected = whole(*inputs)
+        return records.drop(records.index[records["source"] == lost][0]), rejected
+
+    monkeypatch.setattr(stage, "merge", one_too_few)
+    with pytest.raises(PipelineError, match=f"{said} went in, but"):
+        stage.main()
     assert not (DATASET / "records.parquet").exists()
 
 

@@ -153,6 +153,30 @@ def test_which_portrait_is_chosen_without_a_mask(faces: list[Face], expected: Bo
     assert chosen is None or chosen[1] in faces
 
 
+def test_the_largest_face_is_the_one_of_most_pixels() -> None:
+    wide, tall = face(200, 60, 290, 140, 0.95), face(20, 60, 70, 160)  # 7200 and 5000
+    assert choose_portrait(550, 830, [tall, wide], PARAMS)[1] == wide
+
+
+def test_a_face_at_the_limits_is_good_enough() -> None:
+    least = PARAMS.faces
+    at_limit = face(200, 60, 232, 60 + least.min_height, least.min_probability)
+    assert choose_portrait(550, 830, [at_limit], PARAMS)[1] == at_limit
+
+
+@pytest.mark.parametrize("border", ["pad", "shift"])
+def test_a_picture_is_taken_whole_from_the_stated_share_on_of_what_is_seen_of_the_box(border: str) -> None:
+    """A padded box in the corner covers less of the picture than it has pixels."""
+    geometry = GeometryParams(above=0.4, below=0.75, aspect=0.75, border=border)
+    corner = face(0, 0, 240, 320)
+    box = portrait_box(corner.box, 550, 830, geometry)
+    seen = box.clipped(550, 830)
+    share = seen.width * seen.height / (550 * 830)
+    for whole_from, expected in ((share, Box(0, 0, 550, 830)), (share + 1e-6, box)):
+        params = PARAMS.model_copy(update={"geometry": geometry, "whole_from": whole_from})
+        assert choose_portrait(550, 830, [corner], params) == (expected, corner)
+
+
 def test_the_drawing_in_the_docs_shows_the_numbers_of_params_yaml(root: Path) -> None:
     geometry = load_params(root / "params.yaml").crop.geometry
     svg = (root / "docs" / "portrait_box.svg").read_text()

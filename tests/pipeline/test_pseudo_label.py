@@ -74,6 +74,7 @@ def ingest(folder: Path, files: dict[str, bytes]) -> pd.DataFrame:
                 "url": f"https://example.org/{name}",
                 "author": None if name.startswith("body") else "somebody",
                 "licence": "CC BY 4.0",
+                "retrieved_at": "2025-01-30",
             }
         )
     return make_records(rows)
@@ -237,7 +238,7 @@ def test_records_take_over_where_their_picture_comes_from(world: World) -> None:
     parents = world.parents.set_index("id")
     for row in world.records.to_dict("records"):
         parent = parents.loc[row["parent_id"]]
-        for name in ("source", "source_key", "sha256", "url", "licence"):
+        for name in ("source", "source_key", "sha256", "url", "licence", "retrieved_at"):
             assert row[name] == parent[name]
         assert pd.isna(row["author"]) == row["source_key"].startswith("images/body")
         assert row["parent_sha256"] == parent["sha256"]

@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.lock import LockEntry, review_key, write_lock
+from annotations.random_slice import in_random_slice
 from pipeline.errors import PipelineError
 from pipeline.params import QueueParams
 from pipeline.queue import rank, summarise
@@ -99,6 +101,13 @@ def test_every_front_part_holds_its_share_of_random_ones(share: float):
         assert random[place - 1] >= min(int(place * share), chosen)
 
 
+def test_the_slice_is_the_one_that_the_gain_of_reviews_is_estimated_from():
+    records = pseudo(scattered(300))
+    queue = rank(records, set(), only(300, 0.2))
+    expected = {one for one in records["id"] if in_random_slice(one, 0.2)}
+    assert set(queue.loc[queue["reason"] == "random", "id"]) == expected
+
+
 def test_the_slice_is_a_fair_sample_of_all():
     records = pseudo(scattered(3000))
     queue = rank(records, set(), only(600, 0.2))
@@ -126,6 +135,11 @@ def test_order_of_the_records_does_not_matter():
     records, params = pseudo(scattered(50)), only(40, 0.2)
     mixed = records.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(rank(records, set(), params), rank(mixed, set(), params))
+    # Also where many are equally doubtful, apart or of one scene.
+    equal, scene = pseudo([0.5] * 60), {identity(number): "scene" for number in range(40)}
+    assert list(rank(equal.iloc[::-1], set(), only(60, 0))["id"]) == sorted(equal["id"])
+    mixed = equal.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(rank(equal, set(), params, scene), rank(mixed, set(), params, scene))
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -155,6 +169,10 @@ def test_look_alikes_share_a_slot():
     assert list(queue["priority"]) == [0.9, 0.5, 0.4, 0.3]
     judged = rank(records, {review_key(parent(0), BOX)}, only(10, 0), scene)
     assert list(judged["id"]) == [identity(2), identity(1), identity(3)]  # the scene has had its slot
+    # Also where the judged one was the less doubtful of the two.
+    judged = rank(records, {review_key(parent(1), BOX)}, only(10, 0), scene)
+    assert list(judged["id"]) == [identity(2), identity(0), identity(3)]
+    assert list(judged["priority"]) == [0.5, 0.45, 0.3]
 
 
 def draw_pictures(folder: Path, records: pd.DataFrame, alike: dict[str, int]) -> None:
@@ -166,6 +184,23 @@ def draw_pictures(folder: Path, records: pd.DataFrame, alike: dict[str, int]) ->
         (folder / str(row.image)).write_bytes(encode_png(np.kron(pixels, np.ones((8, 8, 1), np.uint8))))
 
 
+def photographs(numbers: Sequence[int]) -> pd.DataFrame:
+    """The crawl's records that the pseudo labels of these numbers were cut from."""
+    rows = [
+        {
+            "id": identity(-number - 1),
+            "source": "crawl",
+            "source_key": f"{number}.jpg",
+            "image": f"data/ingest/crawl/images/{number}.png",
+            "width": 64,
+            "height": 80,
+            "sha256": parent(number),
+        }
+        for number in numbers
+    ]
+    return make_records(rows)
+
+
 def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.queue"]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -173,13 +208,17 @@ def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path: Path, root: Path):
     params = yaml.safe_load((root / "params.yaml").read_text())
-    params["queue"] = only(5, 0.5).model_dump()
+    params["queue"] = only(5, 0.5, gold_share=0.2).model_dump()
     params["reviews"] = {"path": "reviews"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     records = pseudo(scattered(6))
     write_records(tmp_path / "data/pseudo", records)
-    draw_pictures(tmp_path, records, {identity(4): 5, identity(5): 5})
-    write_records(tmp_path / "data/ingest/crawl", make_records([]))
+    draw_pictures(tmp_path, records, dict.fromkeys(map(identity, (1, 4, 5)), 5))
+    write_records(tmp_path / "data/dataset", photographs((200,)).assign(label="human", side="dev"))
+    crawl = photographs((0, 2, 3))
+    crawl.loc[crawl["sha256"] == parent(0), "twins"] = parent(100)
+    draw_pictures(tmp_path, crawl, {identity(-1): 9, identity(-3): 7, identity(-4): 7})
+    write_records(tmp_path / "data/ingest/crawl", crawl)
 
     done = run_stage(tmp_path)
     assert done.returncode == 1
@@ -190,8 +229,8 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
 
     mask = np.ones((80, 60), np.uint8)
     review = LockEntry.of(
-        parent_sha256=parent(0),
-        crop_box=BOX,
+        parent_sha256=parent(100),  # a file of the pixels of the first picture
+        crop_box="1,0,61,80",  # which a detector has since moved by a pixel
         shape=mask.shape,
         verdict="accept",
         mask=mask,
@@ -210,9 +249,11 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     assert contents[0] == contents[1]
     queue = pd.read_csv(tmp_path / "data/queue/queue.csv", dtype={"id": str})
     shared = dict(zip(queue["id"], queue["priority"], strict=True))
-    assert len(queue) == 5 and identity(0) not in set(queue["id"])
-    alike = records[records["id"].isin([identity(4), identity(5)])].sort_values("uncertainty")
-    assert shared[alike["id"].iloc[0]] == pytest.approx(alike["uncertainty"].iloc[0] / 2)
-    assert shared[alike["id"].iloc[1]] == pytest.approx(alike["uncertainty"].iloc[1])
+    assert len(queue) == 6 and identity(0) not in set(queue["id"])
+    assert list(queue.loc[queue["purpose"] == "gold", "id"]) == [identity(-201)]
+    for scene in ((1, 4, 5), (2, 3)):  # which look alike, and whose photographs do
+        alike = records[records["id"].isin(map(identity, scene))].sort_values("uncertainty", ascending=False)
+        expected = alike["uncertainty"].to_numpy() / np.arange(1, len(alike) + 1)
+        assert [shared[one] for one in alike["id"]] == pytest.approx(expected.tolist(), abs=1e-6)
     metrics = yaml.safe_load((tmp_path / "metrics/queue.json").read_text())
     assert (metrics["pseudo"], metrics["reviewed"], metrics["queued"], metrics["left_out"]) == (6, 1, 5, 0)

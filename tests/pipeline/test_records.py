@@ -12,6 +12,7 @@ from pipeline.records import (
     Rejected,
     account,
     check_records,
+    dataset_hash,
     make_records,
     read_records,
     read_rejected,
@@ -44,6 +45,8 @@ def test_round_trip_sorted_by_id_whatever_the_order(tmp_path: Path) -> None:
     assert list(read["id"]) == [f"{n:016x}" for n in (1, 2, 3)]
     assert tuple(read.columns) == COLUMNS
     assert (one / "records.parquet").read_bytes() == (two / "records.parquet").read_bytes()
+    write_records(two, read.iloc[::-1])
+    assert (one / "records.parquet").read_bytes() == (two / "records.parquet").read_bytes()
     assert read_rejected("crop", one).to_dict("records") == [
         {
             "source": "eg1800",
@@ -61,6 +64,38 @@ def test_a_rejected_file_may_be_named_with_any_character(tmp_path: Path, end: st
     assert read_rejected("crop", tmp_path)["source_key"].tolist() == [f"Icon{end}"] * 2
 
 
+@pytest.mark.parametrize("word", ["NA", "", "nan", "null", "None", "N/A", "True", "1e5", "007", " x "])
+def test_a_rejected_file_may_be_named_as_nothing_or_a_number_is_written(tmp_path: Path, word: str) -> None:
+    write_rejected("crop", [Rejected("crawl", word, "empty_file", word)], tmp_path)
+    assert read_rejected("crop", tmp_path).to_dict("records") == [
+        {"source": "crawl", "source_key": word, "reason": "empty_file", "detail": word}
+    ]
+
+
+def test_rejected_csv_does_not_depend_on_the_order(tmp_path: Path) -> None:
+    rejected = [Rejected(a, b, c, "why") for a in ("crawl", "eg1800") for b in ("1", "2") for c in ("x", "y")]
+    write_rejected("crop", rejected, tmp_path / "one")
+    write_rejected("crop", rejected[::-1], tmp_path / "two")
+    one, two = ((tmp_path / name / "crop.csv").read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_table_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
+    write_records(tmp_path, make_records([row(1)]))
+    pd.read_parquet(tmp_path / "records.parquet").assign(side="validation").to_parquet(
+        tmp_path / "records.parquet"
+    )
+    with pytest.raises(PipelineError, match="side"):
+        read_records(tmp_path)
+
+
+def test_the_dataset_hash_tells_pictures_apart_but_not_where_they_lie() -> None:
+    """Without masks: the same pictures in another folder are the same version, another picture is another one."""
+    first = dataset_hash(make_records([row(1), row(2)]))
+    assert first == dataset_hash(make_records([row(2, image="elsewhere.png"), row(1)]))
+    assert first != dataset_hash(make_records([row(1), row(3)]))
+
+
 def test_no_records_at_all(tmp_path: Path) -> None:
     write_records(tmp_path, make_records([]))
     write_rejected("crop", [], tmp_path)
@@ -72,6 +107,7 @@ def test_no_records_at_all(tmp_path: Path) -> None:
     ("change", "word"),
     [
         ({"id": "XYZ"}, "id"),
+        ({"id": "0" * 17}, "id"),
         ({"label": "guess"}, "label"),
         ({"side": "validation"}, "side"),
         ({"published_side": "val"}, "published_side"),
@@ -87,6 +123,15 @@ def test_two_rows_of_one_id_and_a_strange_column_are_refused() -> None:
         make_records([row(1), row(1)])
     with pytest.raises(PipelineError, match="colour"):
         check_records(make_records([row(1)]).assign(colour="red"))
+    with pytest.raises(PipelineError, match="columns"):
+        check_records(make_records([row(1)])[list(COLUMNS)[::-1]])
+
+
+def test_what_a_row_leaves_out_is_empty() -> None:
+    bare = {name: value for name, value in row(1).items() if name != "label"}
+    (made,) = make_records([bare]).to_dict("records")
+    assert (made["label"], made["flags"], made["twins"]) == ("none", "", "")
+    assert all(pd.isna(made[name]) for name in ("mask", "side", "licence", "uncertainty", "parent_id"))
 
 
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
@@ -104,6 +149,8 @@ def test_account_counts_and_stops() -> None:
     }
     with pytest.raises(PipelineError, match="10 items went in, but 8 records and 3 rejected came out"):
         account("crop", 10, 8, rejected, 0.3)
+    with pytest.raises(PipelineError, match="10 items went in, but 6 records and 3 rejected came out"):
+        account("crop", 10, 6, rejected, 0.3)  # one vanished
     with pytest.raises(
         PipelineError, match=r"3 of 10 items were rejected \(a 2, b 1\); at most 29%.*ingest\.max_reject_rate"
     ):

@@ -315,7 +315,8 @@ def test_the_page_shows_the_review_itself() -> None:
     assert "<td>curator-2</td>" in html
 
     nobody = metrics()
-    nobody["agreement"] |= {"by_reviewer": {}}
+    nobody["agreement"] |= {"by_reviewer": {}, "nameless": 3}
+    assert "1,042 of 2 reviewers and 3 of accounts that are gone" in page_html(nobody, page())
     assert "<th>reviewer</th>" not in page_html(nobody, page())
 
 

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,8 +34,8 @@ def project(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def ingest(*before: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*before, *COMMAND], capture_output=True, text=True, check=False, **options)
+def ingest(*before: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*before, *COMMAND], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
 
 
 def sentence(done: subprocess.CompletedProcess[str]) -> str:

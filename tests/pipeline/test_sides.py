@@ -151,6 +151,33 @@ def test_a_reviewed_mask_goes_where_its_photograph_is_but_not_to_a_published_tes
     assert records.loc[["a.jpg", "c.jpg"], "side"].tolist() == ["dev", "dev"]
 
 
+def test_reviewed_masks_join_a_test_side_only_where_no_source_publishes_one() -> None:
+    alone = [row(one, label="reviewed", source="crawl", source_key=f"{one}.jpg") for one in range(1000, 1100)]
+    for published, sides in ((20, {"train", "dev"}), (0, {"train", "dev", "test"})):
+        placed, _ = split(make_records(table(40, test=published)), dev_share=0.2, test_share=0.2)
+        both = pd.concat([placed, make_records(alone)], ignore_index=True)
+        records, _ = join(both, dev_share=0.2, test_share=0.2)
+        assert set(records.loc[records["label"] == "reviewed", "side"]) == sides
+
+
+@pytest.mark.parametrize("first", [0, 5000])  # smaller or larger ids than those of the reviewed ones
+def test_unreviewed_masks_move_no_reviewed_one(first: int) -> None:
+    """An ablation with merge.unreviewed: include is measured on the dev and test sides of the run without."""
+
+    def of(label: str, start: int, clusters: list[int]) -> list[dict[str, Any]]:
+        more = {"label": label, "source": "crawl"}
+        rows = enumerate(clusters, start)
+        return [row(one, source_key=f"{label}{one}", cluster=f"{group:016x}", **more) for one, group in rows]
+
+    reviewed = of("reviewed", 1000, [*range(40), *range(0, 40, 3)])
+    without, _ = join(make_records(reviewed), dev_share=0.4, test_share=0.3)
+    pseudo = of("pseudo", first, [*range(0, 60, 2)])
+    records, _ = join(make_records(reviewed + pseudo), dev_share=0.4, test_share=0.3)
+    before = without.set_index("id")["side"]
+    pd.testing.assert_series_equal(records.set_index("id")["side"][before.index], before)
+    assert len(without) == len(reviewed) and set(before) == {"train", "dev", "test"}
+
+
 def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     placed = make_records([row(1, side="train"), row(2, side="dev"), row(3, side="test")])
     between = make_records([row(9, label="reviewed", source="crawl", source_key="x.jpg")])
@@ -159,6 +186,28 @@ def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     assert records["side"].tolist() == ["train", "dev", "test"]
     assert [(one.source_key, one.reason) for one in rejected] == [("x.jpg", "leak_with_test")]
     assert "0000000000000001 (train)" in rejected[0].detail
+
+
+@pytest.mark.parametrize("side", ["dev", "test"])
+def test_an_unreviewed_mask_stands_on_no_side_that_is_measured(side: str) -> None:
+    """Also where no source publishes a test side."""
+    placed = make_records([row(1, side=side)])
+    guess = make_records([row(2, label="pseudo", source="crawl", source_key="x.jpg")])
+    both = pd.concat([placed, guess], ignore_index=True).assign(cluster="0" * 16)
+    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    assert len(records) == 1 and [one.reason for one in rejected] == [f"leak_with_{side}"]
+
+
+@pytest.mark.parametrize("label", ["reviewed", "pseudo"])
+@pytest.mark.parametrize("sides", [("train", "dev"), ("train", "test"), ("dev", "test")])
+def test_between_any_two_sides_nothing_stays(sides: tuple[str, str], label: str) -> None:
+    placed = make_records([row(number, side=side) for number, side in enumerate(sides, 1)])
+    between = make_records([row(9, label=label, source="crawl", source_key="x.jpg")])
+    both = pd.concat([placed, between], ignore_index=True).assign(cluster="0" * 16)
+    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    assert records["side"].tolist() == list(sides)
+    assert [one.reason for one in rejected] == [f"leak_with_{sides[1]}"]
+    assert all(f"{number:016x} ({side})" in rejected[0].detail for number, side in enumerate(sides, 1))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """The per-image store: what comes out is what went in, or nothing."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -119,6 +121,53 @@ def test_a_folder_in_place_of_an_entry_is_told_and_leaves_no_temporary_file(tmp_
 def test_no_temporary_file_stays(tmp_path: Path) -> None:
     Store("stage", tmp_path).put("ab12", Result({}, {}))
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab12"]
+
+
+OTHER_WRITER = """
+import sys
+from pathlib import Path
+from pipeline.store import Result, Store
+Store("stage", Path(sys.argv[1])).put("ab12", Result({"x": 1}, {"image": b"123"}))
+"""
+
+
+def test_a_second_writer_of_one_key_does_not_disturb_the_first(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process stores the same result as a whole, just before the first one gives its file the name."""
+
+    def after_another_process(rename: Callable[..., None]) -> Callable[..., None]:
+        def call(*arguments: object, **more: object) -> None:
+            monkeypatch.undo()
+            command = [sys.executable, "-c", OTHER_WRITER, str(tmp_path)]
+            subprocess.run(command, cwd=root, check=True)
+            rename(*arguments, **more)
+
+        return call
+
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, after_another_process(getattr(os, name)))
+    store = Store("stage", tmp_path)
+    store.put("ab12", Result({"x": 1}, {"image": b"123"}))
+    assert os.replace.__module__ == "posix"  # the other process did run
+    assert store.get("ab12") == Result({"x": 1}, {"image": b"123"})
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab12"]
+
+
+def test_what_is_half_written_is_never_seen_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, old = Store("stage", tmp_path), Result({"x": 1}, {"image": b"old"})
+    store.put("ab12", old)
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.put("ab12", Result({"x": 2}, {"image": b"new"}))
+    assert store.get("ab12") == old
 
 
 def test_the_key_depends_on_every_part_and_not_on_the_order_of_a_dict() -> None:

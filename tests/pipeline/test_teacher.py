@@ -23,6 +23,7 @@ from pipeline.near_duplicates import Hashes, perceptual_hash
 from pipeline.params import SidesParams, TeacherParams, load_params
 from pipeline.records import make_records, write_records
 from pipeline.teacher import (
+    Trained,
     checkpoint_folder,
     choose_sides,
     evaluate,
@@ -173,9 +174,33 @@ def test_dev_is_measured_at_224_in_any_number_of_batches(world: pd.DataFrame) ->
     assert worse["foreground_iou"] < 1
 
 
+def test_dice_counts_every_picture_alike_however_small_its_person_is() -> None:
+    """One large person found, one of four pixels missed: half of all persons, though a thousandth of the pixels."""
+    target = torch.zeros(2, 64, 64)
+    target[0, 8:] = 1
+    target[1, :2, :2] = 1
+    said = torch.where(target == 1, 30.0, -30.0)
+    said[1] = -30.0
+    terms = teacher_loss(said[:, None], target, dice_weight=0.5)
+    assert float(terms["dice"]) == pytest.approx((0 + (1 - 1 / (4 + 1))) / 2, abs=1e-5)
+    assert float(terms["cross_entropy"]) == pytest.approx(30 * 4 / (2 * 64 * 64), abs=1e-5)
+    assert float(terms["loss"]) == pytest.approx(float(terms["cross_entropy"] + 0.5 * terms["dice"]))
+
+
+def scores_again(trained: Trained, sides: pd.DataFrame) -> dict[str, float]:
+    """What the kept weights, put into a new network, score on dev."""
+    model = deeplab.build(trained.card)
+    model.load_state_dict(trained.weights)
+    dev = sides[sides["side"] == "dev"]
+    samples = [Sample(row.id, Path(row.image), Path(row.mask)) for row in dev.itertuples()]
+    return evaluate(model, trained.card.preprocessing, load_dev(samples, 64), torch.device("cpu"))
+
+
 def test_a_short_run_learns_and_is_summarised(sides: pd.DataFrame, tmp_path: Path) -> None:
     trained = train_teacher(sides, params(epochs=12), None, tmp_path)
     found = summarise(sides, 30, trained)
+    for name, score in scores_again(trained, sides).items():  # the kept weights are those that were judged
+        assert found[name] == pytest.approx(score, abs=1e-5)
     assert found["foreground_iou"] == max(r["dev_foreground_iou"] for r in trained.history) > 0.5
     assert found["train"] + found["dev"] + found["left_out"] == found["in"] == 30
     assert found["parameters"] == 2_161_137
@@ -193,9 +218,17 @@ def test_it_stops_when_dev_gets_no_better(
     # Real training, but the dev scores are given: the best epoch is the second, two worse ones follow it.
     scores = iter([0.5, 0.6, 0.6, 0.4, 0.9])
     names = ("foreground_iou", "mean_iou", "boundary_f1")
-    monkeypatch.setattr("pipeline.teacher.evaluate", lambda *_: dict.fromkeys(names, next(scores)))
+    judged: list[dict[str, torch.Tensor]] = []
+
+    def judge(model: torch.nn.Module, *_: object) -> dict[str, float]:
+        judged.append({name: value.clone() for name, value in model.state_dict().items()})
+        return dict.fromkeys(names, next(scores))
+
+    monkeypatch.setattr("pipeline.teacher.evaluate", judge)
     trained = train_teacher(sides, params(epochs=9, patience=2), None, tmp_path)
     assert (len(trained.history), trained.best_epoch) == (4, 2)
+    for name, value in trained.weights.items():
+        assert torch.equal(value, judged[1][name])
 
 
 def test_a_loss_that_is_no_number_names_the_pictures(sides: pd.DataFrame, tmp_path: Path) -> None:

@@ -90,6 +90,13 @@ def small() -> np.ndarray:
     return mask
 
 
+def in_a_tall_portrait(top: int) -> np.ndarray:
+    """20 wide, 60 high: a person from row `top` to the lower edge, columns 6 to 13."""
+    mask = np.zeros((60, 20), np.uint8)
+    mask[top:, 6:14] = 1
+    return mask
+
+
 FACE = Box(8, 8, 12, 12)
 
 
@@ -104,10 +111,59 @@ FACE = Box(8, 8, 12, 12)
         (np.ones((20, 20), np.uint8), FACE, ["touches_every_border"]),
         (person(), Box(0, 8, 8, 16), ["face_not_covered"]),  # a quarter of it
         (person(), Box(30, 30, 40, 40), ["face_not_covered"]),  # outside the picture
+        (in_a_tall_portrait(30), Box(8, 34, 12, 40), []),  # lower than the picture is wide
+        (in_a_tall_portrait(44), Box(8, 34, 12, 40), ["face_not_covered"]),
+        (in_a_tall_portrait(30).T.copy(), Box(34, 8, 40, 12), []),  # further right than it is high
+        (in_a_tall_portrait(30), Box(8, 54, 12, 70), []),  # its part outside the picture does not count
     ],
 )
 def test_flags(mask: np.ndarray, face: Box, expected: list[str]) -> None:
     assert quality_flags(mask, face, FLAGS) == expected
+
+
+def shape(*boxes: str) -> np.ndarray:
+    """20 x 20 with these boxes filled."""
+    mask = np.zeros((20, 20), np.uint8)
+    for box in map(Box.parse, boxes):
+        mask[box.y0 : box.y1, box.x0 : box.x1] = 1
+    return mask
+
+
+FACE_LEFT = Box(0, 0, 2, 2)
+EDGES = {"top": "9,0,11,1", "bottom": "9,19,11,20", "left": "0,9,1,11", "right": "19,9,20,11"}
+
+
+@pytest.mark.parametrize("missing", [None, *EDGES])
+def test_each_of_the_four_edges_counts_from_the_stated_share_on(missing: str | None) -> None:
+    """Two of twenty pixels of an edge are the share of 0.1; the cross in the middle joins them to one piece."""
+    arms = [box for name, box in EDGES.items() if name != missing]
+    mask = shape("9,1,11,19", "1,9,19,11", *arms)
+    assert quality_flags(mask, Box(9, 9, 11, 11), FLAGS) == ([] if missing else ["touches_every_border"])
+    thin = mask.copy()
+    thin[0, 9], thin[-1, 9], thin[9, 0], thin[9, -1] = 0, 0, 0, 0
+    assert quality_flags(thin, Box(9, 9, 11, 11), FLAGS) == []
+
+
+@pytest.mark.parametrize(
+    ("mask", "face", "expected"),
+    [
+        (shape("0,0,4,5"), Box(0, 0, 2, 2), []),  # 20 of 400 pixels are the least of a person
+        (shape("0,0,4,5") - shape("3,4,4,5"), Box(0, 0, 2, 2), ["no_person"]),
+        (shape("0,0,9,10", "15,0,20,2"), FACE_LEFT, ["several_pieces"]),  # 10 of 100
+        (shape("0,0,9,11", "15,0,20,2"), FACE_LEFT, []),  # 10 of 109, though 10 to 99
+        (shape("0,0,9,10", "9,10,14,13"), FACE_LEFT, []),  # they meet at a corner: one piece
+        (shape("0,0,9,10", "15,0,20,3", "19,19,20,20"), FACE_LEFT, ["several_pieces"]),  # and a speck
+        (shape("0,0,10,10"), Box(3, 0, 13, 2), []),  # 14 of 20 pixels of the face
+        (shape("0,0,10,10"), Box(4, 0, 14, 2), ["face_not_covered"]),
+    ],
+)
+def test_flags_at_their_limits(mask: np.ndarray, face: Box, expected: list[str]) -> None:
+    assert quality_flags(mask, face, FLAGS) == expected
+
+
+def test_a_half_is_not_yet_a_person() -> None:
+    half = np.full((10, 10), 0.5, np.float32)
+    assert doubt(half, half, PARAMS) == Parts(1.0, 1.0, 1.0)
 
 
 def test_an_even_band_is_refused_by_name() -> None:

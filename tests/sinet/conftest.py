@@ -21,7 +21,7 @@ def predictor() -> Predictor:
 def exported(tmp_path_factory: pytest.TempPathFactory, predictor: Predictor) -> Path:
     """The predictor's model as ONNX; made once, since torch takes ten seconds and more for it."""
     path = tmp_path_factory.mktemp("onnx") / "models" / "sinet.onnx"
-    export_onnx(path, predictor.model, CARD, opset=20)
+    export_onnx(path, predictor.model, CARD, opset=18)
     return path
 
 

@@ -1,10 +1,10 @@
 """`python -m sinet predict` as a user meets it: files, names, colours, messages, exit codes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from click.testing import Result
@@ -12,10 +12,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import sinet
+from sinet import footage
 from sinet.__main__ import app
 from sinet.images import encode_png, read_image
 from sinet.predict import Predictor
-from tests.sinet.films import film, watch
+from tests.sinet.films import film, full_disk, watch
 from tests.sinet.portraits import portrait, write_weights
 
 
@@ -134,7 +135,7 @@ def test_a_broken_picture_is_one_line_and_the_rest_is_done(
     lines = [line for line in lines if not line.startswith(("predict: ", "left out"))]
     assert len(lines) == 3, lines
     assert lines[0].startswith(f"{photos / 'broken.jpg'}: ") and "end" in lines[0]
-    assert lines[1] == f"{photos / 'fake.mp4'}: the file is no video that OpenCV can read, or it is damaged"
+    assert lines[1] == f"{photos / 'fake.mp4'}: the file is no video that FFmpeg can read, or it is damaged"
     assert lines[2] == f"{tmp_path / 'gone.png'}: the file cannot be read: No such file or directory"
     assert "3 of 6 done" in done.stdout
 
@@ -201,6 +202,42 @@ def test_a_result_that_cannot_be_written_is_one_line(photos: Path, weights: Path
     assert names(tmp_path / "out") == ["ada.background.png", "ada.png"]
 
 
+def test_a_full_disk_is_told_and_what_was_there_stays(
+    photos: Path, weights: Path, tmp_path: Path, predictor: Predictor
+) -> None:
+    film(photos / "film.mov", count=40)
+    out = tmp_path / "out"
+    out.mkdir()
+    with full_disk(out):
+        (out / "film.mp4").write_text("of an earlier run")
+        more = ("--weights", weights, "--background", "blur", "--existing")
+        done = predict(photos / "film.mov", photos / "ada.png", "--out", out, *more, "replace")
+        assert done.exit_code == 1
+        assert f"{photos / 'film.mov'}: the result cannot be written: the disk is full" in done.stderr
+        assert f"{photos / 'ada.png'}: the result cannot be written: the disk is full" in done.stderr
+        assert "0 of 2 done" in done.stdout
+        assert (out / "film.mp4").read_text() == "of an earlier run"
+        again = predict(photos / "film.mov", "--out", out, *more, "skip")
+        assert again.exit_code == 1, "the composed video is missing, so that it is not done"
+        assert names(out) == ["film.mp4"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_stdout_cannot_write(photos: Path, weights: Path, tmp_path: Path, encoding: str) -> None:
+    """After the work is done its last sentence must not end in a traceback."""
+    out = tmp_path / os.fsdecode("Ergebnisse für Zoë".encode() + b"\xe9")
+    arguments = [photos / "ada.png", "--out", out, "--weights", weights]
+    done = subprocess.run(
+        [sys.executable, "-m", "sinet", "predict", *map(str, arguments)],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"1 of 1 done, in " in done.stdout and b"\\udce9" in done.stdout
+    assert names(out) == ["ada.png"]
+
+
 def test_a_video_among_pictures(photos: Path, weights: Path, tmp_path: Path) -> None:
     film(photos / "film.mov")
     done = predict(photos, "--out", tmp_path / "out", "--weights", weights, "--background", "blur")
@@ -213,10 +250,7 @@ def test_a_video_among_pictures(photos: Path, weights: Path, tmp_path: Path) -> 
 
 def test_a_camera(photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film(tmp_path / "film.mp4")
-    capture = cv2.VideoCapture
-    monkeypatch.setattr(
-        "cv2.VideoCapture", lambda number: capture(str(tmp_path / "film.mp4"), cv2.CAP_FFMPEG)
-    )
+    monkeypatch.setattr(footage, "camera_address", lambda number: (str(tmp_path / "film.mp4"), None))
     for _ in range(2):
         done = predict("--camera", 0, "--out", tmp_path / "out", "--weights", weights, "--background", "blur")
         assert done.exit_code == 0, done.output

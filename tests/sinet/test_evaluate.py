@@ -137,6 +137,99 @@ def test_a_list_of_stems_and_numbers(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("ending", ["_mask", "-profile", "_profile", "_Mask"])
+def test_masks_of_the_same_names_meet_in_both_folders(tmp_path: Path, ending: str) -> None:
+    predicted = touch(
+        tmp_path / "p", f"00001{ending}.png", f"00002{ending}.png", "00003.png", "d-profile.png"
+    )
+    masks = touch(
+        tmp_path / "m", f"00001{ending}.png", "00002.png", f"00003{ending}.mat", "d-profile.png", "d.png"
+    )
+    samples, unmatched = pair(predicted, masks)
+    assert [one.mask.name for one in samples] == [
+        f"00001{ending}.png",
+        "00002.png",
+        f"00003{ending}.mat",
+        "d-profile.png",
+    ]
+    assert unmatched == ["d.png has no picture"]
+    samples, unmatched = pair(predicted, masks, ["1", f"00003{ending}.png"])
+    assert [one.image.name for one in samples] == [f"00001{ending}.png", "00003.png"] and not unmatched
+
+
+def test_where_nothing_meets_the_names_of_both_folders_are_said(tmp_path: Path) -> None:
+    predicted = touch(tmp_path / "p", *(f"{number}_seg.png" for number in range(5)))
+    masks = touch(tmp_path / "m", *(f"{number}.png" for number in range(5)))
+    with pytest.raises(
+        EvaluateError, match=r"0_seg.png, 1_seg.png, 2_seg.png and 2 more there, 0.png, 1.png, 2.png"
+    ):
+        pair(predicted, masks)
+
+
+def test_names_meet_whatever_their_unicode_form(tmp_path: Path) -> None:
+    composed, apart = "Zo\u00e9", "Zoe\u0301"
+    images = touch(tmp_path / "i", f"{composed}.jpg", "a.jpg")
+    masks = touch(tmp_path / "m", f"{apart}_mask.png", "a.png")
+    for word in (composed, apart):
+        samples, unmatched = pair(images, masks, [word])
+        assert [one.id for one in samples] == [composed] and not unmatched
+    with pytest.raises(EvaluateError, match="both belong to 'Zo\u00e9'"):
+        pair(touch(tmp_path / "twice", f"{apart}.png", f"{composed}.png"), masks)
+
+
+def test_dangling_links_and_locked_folders_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, masks = touch(tmp_path / "i", "a.png"), touch(tmp_path / "m", "b.png")
+    (masks / "a.png").symlink_to("nowhere.png")
+    samples, unmatched = pair(images, masks)
+    assert unmatched == ["b.png has no picture"]
+    (images / "a.png").write_bytes(encode_png(portrait(1)[0]))
+    with pytest.raises(
+        EvaluateError, match=r"m/a\.png cannot be used: the file cannot be read: No such file"
+    ):
+        read_pair(samples[0])
+    monkeypatch.setattr(
+        Path, "iterdir", lambda folder: (_ for _ in ()).throw(PermissionError(13, "Permission denied"))
+    )
+    with pytest.raises(EvaluateError, match="i cannot be read: Permission denied"):
+        pair(images, masks)
+
+
+@pytest.mark.parametrize("line", ["1-3", "2.55e+01", "1, 2", "-1", "1 2 3"])
+def test_lines_of_a_list_that_mean_nothing_certain_are_refused(tmp_path: Path, line: str) -> None:
+    images = touch(tmp_path / "i", "00001.jpg", "00002.jpg")
+    with pytest.raises(EvaluateError, match="the list is not understood: line 2"):
+        pair(images, images, ["1", line])
+
+
+def test_label_images_are_measured_where_their_person_is_named(tmp_path: Path) -> None:
+    true = np.zeros((224, 224), np.uint8)
+    true[40:, 60:160], true[100:, 60:160], true[:30] = 1, 13, 255
+    (tmp_path / "true").mkdir()
+    (tmp_path / "found").mkdir()
+    (tmp_path / "true/a_mask.png").write_bytes(encode_png(true))
+    (tmp_path / "found/a_mask.png").write_bytes(encode_png(np.isin(true, [1, 13]).astype(np.uint8)))
+    options = [
+        "--predicted",
+        str(tmp_path / "found"),
+        "--masks",
+        str(tmp_path / "true"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    refused = CliRunner().invoke(app, ["evaluate", *options])
+    assert (
+        refused.exit_code == 1
+        and "its levels are 0 (" in refused.stderr
+        and "--person and --background" in refused.stderr
+    )
+    done = CliRunner().invoke(app, ["evaluate", *options, "--person", "1,2-13", "--background", "0,255"])
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "o").read_text())["foreground_iou"] == 1
+    for person, background in (("1", "0,1"), ("red", "0"), ("1", "")):
+        done = CliRunner().invoke(app, ["evaluate", *options, "--person", person, "--background", background])
+        assert done.exit_code == 1 and f"--person {person} --background {background}: " in done.stderr
+
+
 def test_what_is_not_clear_is_an_error(tmp_path: Path) -> None:
     images = touch(tmp_path / "i", "01.jpg", "001.jpg")
     twice = touch(tmp_path / "m", "01_mask.png", "01.png")

@@ -86,6 +86,16 @@ def test_a_link_under_another_name_is_a_picture_of_its_own(tmp_path: Path) -> No
     assert [path.name for path in find([folder])[0]] == ["a.png", "b.png"]
 
 
+def test_links_that_lead_nowhere_are_files_that_fail_and_not_passed_over(tmp_path: Path) -> None:
+    folder = touch(tmp_path / "f", "a.png")
+    for name in ("b.jpg", "c.mp4", "self.png", "notes"):
+        (folder / name).symlink_to(name if name == "self.png" else "nowhere")
+    (folder / "folder.png").mkdir()
+    files, others = find([folder])
+    assert [path.name for path in files] == ["a.png", "b.jpg", "c.mp4", "self.png"]
+    assert [path.name for path in others] == ["notes"]
+
+
 @pytest.mark.parametrize("names", [[], ["notes.txt", ".hidden.png"]])
 def test_an_empty_folder_is_an_error(tmp_path: Path, names: list[str]) -> None:
     folder = touch(tmp_path / "f", *names)

@@ -21,7 +21,6 @@ from sinet.images import (
     ImageError,
     ReadError,
     decode,
-    decode_grey,
     decode_image,
     encode_mask,
     encode_png,
@@ -30,9 +29,10 @@ from sinet.images import (
     read_bytes,
     read_image,
     read_mask,
-    stretch,
+    to_255,
     upright,
 )
+from sinet.mask_file import decode_mask, decode_probability
 
 
 def picture(height=48, width=64):
@@ -129,7 +129,7 @@ def test_grey_of_16_bits_with_a_transparent_level_keeps_its_levels():
     assert b"tRNS" in data
     assert np.array_equal(decode_image(data), decode_image(saved(deep)))
     mask = saved(Image.fromarray(MASK.astype(np.uint16) * 65535), transparency=1)
-    assert np.array_equal(decode_grey(mask), MASK * 255)
+    assert np.array_equal(decode_mask(mask).person, MASK)
 
 
 def test_alpha_lies_on_white():
@@ -257,7 +257,7 @@ def test_a_png_with_one_bit_flipped_is_damaged_wherever_the_bit_is(tmp_path):
     mask = encode_mask(MASK)
     for data, functions in (
         (saved(rgb(picture())), [decode_image]),
-        (mask, [decode_grey, mask_of(tmp_path)]),
+        (mask, [decode_mask, mask_of(tmp_path)]),
     ):
         for at in range(8, len(data), 7):
             flipped = data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :]
@@ -314,13 +314,16 @@ def damaged(seed, flips, cut):
 @example(0, [], 1.0)
 def test_damage_gives_a_picture_or_an_image_error(seed, flips, cut):
     data = damaged(seed, flips, cut)
-    for function in (decode_image, decode_grey):
+    for function in (decode_image, lambda data, most: decode_mask(data, max_pixels=most).person):
         try:
             pixels = function(data, 100_000)
         except ImageError as error:
             assert error.reason and error.detail
         else:
             assert pixels.dtype == np.uint8 and pixels.shape[0] * pixels.shape[1] <= 100_000
+    with contextlib.suppress(ImageError):
+        shares = decode_probability(data, 100_000)
+        assert shares.dtype == np.float32 and shares.min() >= 0 and shares.max() <= 1
 
 
 @settings(max_examples=200, deadline=None)
@@ -363,11 +366,12 @@ MASKS = {
 
 @pytest.mark.parametrize("kind", MASKS)
 def test_masks_in_every_dress_are_the_same_mask(kind):
-    assert np.array_equal(decode_grey(MASKS[kind]) > 127, MASK == 1)
+    assert np.array_equal(decode_mask(MASKS[kind]).person, MASK)
+    assert np.array_equal(decode_probability(MASKS[kind]) > 0.5, MASK == 1)
 
 
 def test_a_palette_whose_first_colour_is_light_goes_by_colour():
-    assert np.array_equal(decode_grey(palette([255, 255, 255, 0, 0, 0])) > 127, MASK == 0)
+    assert np.array_equal(decode_mask(palette([255, 255, 255, 0, 0, 0])).person, 1 - MASK)
 
 
 @pytest.mark.parametrize(
@@ -378,18 +382,27 @@ def test_a_palette_whose_first_colour_is_light_goes_by_colour():
         (np.array([[0.0, 0.5]]), [[0, 128]]),
         (np.array([[0, 2, 255]], np.int16), [[0, 2, 255]]),
         (np.array([[0, 65535]], np.uint16), [[0, 255]]),
-        (np.zeros((0, 3), np.uint8), []),
+        (np.array([[-0.05, 1.004, 0.5]]), [[0, 255, 128]]),
+        (np.array([[-3.0, 258.5, 128.0]], np.float32), [[0, 255, 128]]),
+        (np.array([[0.0, 65535.0]]), [[0, 255]]),
     ],
 )
-def test_stretch(levels, expected):
-    assert stretch(levels).tolist() == expected
+def test_levels_of_every_range_become_grey(levels, expected):
+    assert to_255(levels).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "levels", [[-1, 255], [0, 70000], [0, 1.5], [-0.2, 1.0], [0, np.nan], [0, np.inf], []]
+)
+def test_levels_of_no_range_are_refused(levels):
+    assert reason_of(to_255, np.array([levels])) == "unsupported_pixels"
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 1)))
 def test_masks_survive_the_disk(mask):
     data = encode_mask(mask)
     assert np.array_equal(cv2.imdecode(np.frombuffer(data, np.uint8), 0), mask * 255)
-    assert np.array_equal(decode_grey(data), mask * 255 if mask.any() else mask)
+    assert np.array_equal(decode_mask(data).person, mask)
     assert encode_mask(mask) == data
 
 

@@ -1,5 +1,7 @@
 """Each figure against scikit-learn, and against masks one can count by hand."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from sklearn.metrics import f1_score, jaccard_score
 from sinet.metrics import (
     boundary_band,
     boundary_f1,
+    boundary_f1_each,
     count,
     count_pixels,
     foreground_iou,
@@ -121,9 +124,11 @@ def test_every_pixel_is_counted_once() -> None:
     assert sum(row[4:]) == boundary_band(target).sum()
 
 
-def test_masks_of_two_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"one size, found \(4, 4\) and \(4, 5\)"):
-        count_pixels(np.zeros((4, 4), np.uint8), np.zeros((4, 5), np.uint8))
+@pytest.mark.parametrize(("one", "other"), [((4, 4), (4, 5)), ((1, 20), (20, 1)), ((20,), (20,))])
+def test_masks_of_two_sizes_or_without_rows_are_refused(one: tuple[int, ...], other: tuple[int, ...]) -> None:
+    found = re.escape(f"one size, found {one} and {other}")
+    with pytest.raises(ValueError, match=found):
+        count_pixels(np.zeros(one, np.uint8), np.zeros(other, np.uint8))
 
 
 def test_no_picture_has_no_average() -> None:
@@ -131,6 +136,36 @@ def test_no_picture_has_no_average() -> None:
         tabulate([])
 
 
-def test_an_even_kernel_is_refused() -> None:
-    with pytest.raises(ValueError, match="odd number of pixels, found 14"):
-        boundary_band(np.zeros((4, 4), np.uint8), 14)
+@pytest.mark.parametrize("kernel", [14, 0, -3])
+def test_a_kernel_that_is_even_or_no_size_is_refused(kernel: int) -> None:
+    with pytest.raises(ValueError, match=f"odd number of pixels, found {kernel}"):
+        boundary_band(np.zeros((4, 4), np.uint8), kernel)
+
+
+def test_each_picture_counts_once_whatever_its_size_and_its_mistakes() -> None:
+    """Three pictures, so that a mean is neither a median nor a sum of pixels; person and rest do not mirror."""
+    pairs = [
+        (mask("#...", "...."), mask("##..", "....")),
+        (mask("###.", "...."), mask("##..", "....")),
+        (mask("##", "##"), mask("##", "##")),
+    ]
+    table = tabulate([count(pred, target, kernel=3) for pred, target in pairs])
+    assert foreground_iou_each(table).tolist() == pytest.approx([1 / 2, 2 / 3, 1])
+    assert foreground_iou(table) == pytest.approx((1 / 2 + 2 / 3 + 1) / 3)
+    assert mean_iou_each(table).tolist() == pytest.approx([(1 / 2 + 6 / 7) / 2, (2 / 3 + 5 / 6) / 2, 1])
+    assert mean_iou(table) == pytest.approx((7 / 9 + 11 / 13) / 2)  # tp 7, fp 1, fn 1, tn 11
+    assert boundary_f1_each(table).tolist() == pytest.approx([2 / 3, 4 / 5, 1])
+    assert boundary_f1(table) == pytest.approx((2 / 3 + 4 / 5 + 1) / 3)
+
+
+def test_the_band_of_the_protocol_is_fifteen_pixels_wide() -> None:
+    target = np.zeros((60, 60), np.uint8)
+    target[30:] = 1
+    row = count(target, target)
+    assert sum(row[4:]) == 14 * 60 and boundary_band(target)[23:37].all()
+
+
+def test_counts_of_a_large_picture_do_not_overflow() -> None:
+    everybody = np.ones((300, 300), np.uint8)
+    table = tabulate([count_pixels(everybody, everybody)] * 2)
+    assert table["tp"].sum() == 2 * 300 * 300 and mean_iou(table) == 1

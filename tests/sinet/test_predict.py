@@ -10,9 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from sinet import native, predict
 from sinet.fused import FusedSINet
+from sinet.images import ImageError, read_image
 from sinet.model import SINet
 from sinet.predict import Predictor, enlarge
 from sinet.preprocess import squash_image
@@ -107,15 +109,63 @@ def test_a_model_in_training_mode_is_put_into_eval() -> None:
     assert not Predictor(SINet().train(), SMALL).model.training
 
 
+def test_pictures_of_pillow_and_paths_are_read_as_predict_reads_them(
+    tmp_path: Path, predictor: Predictor
+) -> None:
+    """Upright, on white, of any mode: not as their arrays would be."""
+    image = Image.fromarray(portrait(3, 90, 130)[0])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    clear = image.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(image.size))
+    image.save(tmp_path / "turned.jpg", quality=95, exif=turned)
+    clear.save(tmp_path / "clear.png")
+    image.quantize(16).save(tmp_path / "palette.gif")
+    image.convert("CMYK").save(tmp_path / "ink.tif")
+    Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for path in sorted(tmp_path.iterdir()):
+        want = predictor.probability(read_image(path))
+        with Image.open(path) as opened:
+            for given in (path, str(path), opened):
+                assert np.array_equal(predictor.probability(given), want), path.name
+                assert np.array_equal(predictor.mask(given), want > 0.5), path.name
+    assert predictor.mask(tmp_path / "turned.jpg").shape == (90, 130)
+    assert np.array_equal(predictor.mask(image), predictor.mask(np.asarray(image)))
+
+
+def test_a_path_that_is_no_picture_and_a_damaged_picture(tmp_path: Path, predictor: Predictor) -> None:
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(ImageError, match="no JPEG"):
+        predictor.mask(tmp_path / "text.jpg")
+    with pytest.raises(ImageError, match="cannot be read: No such file"):
+        predictor.mask("nowhere.jpg")
+    Image.fromarray(portrait(3)[0]).save(tmp_path / "whole.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
+    with Image.open(tmp_path / "half.png") as half, pytest.raises(ImageError, match="ends early"):
+        predictor.mask(half)
+
+
+IMAGE = np.zeros((10, 12, 3), np.uint8)
+
+
 @pytest.mark.parametrize(
-    "image",
+    ("given", "found"),
     [
-        np.zeros((10, 10), np.uint8),
-        np.zeros((10, 10, 4), np.uint8),
-        np.zeros((10, 10, 3), np.float32),
-        np.zeros((0, 10, 3), np.uint8),
+        (IMAGE[..., 0], r"\(10, 12\) uint8; of grey make three channels: np.dstack"),
+        (IMAGE[..., :1], r"\(10, 12, 1\) uint8; of grey make three channels"),
+        (np.zeros((10, 12, 4), np.uint8), r"\(10, 12, 4\) uint8; leave out its transparency"),
+        (IMAGE.transpose(2, 0, 1), r"\(3, 10, 12\) uint8; put the channels last"),
+        (IMAGE[None], r"\(1, 10, 12, 3\) uint8; give one picture at a time"),
+        (IMAGE.astype(np.float32), r"\(10, 12, 3\) float32; round it to levels 0..255"),
+        (IMAGE.astype(np.uint16), r"\(10, 12, 3\) uint16; turn it into such an array"),
+        (IMAGE[:0], r"\(0, 12, 3\) uint8; it has no pixels"),
+        (torch.zeros(3, 10, 12), r"a Tensor; give \(C, H, W\) as tensor.permute"),
+        (IMAGE.tolist(), "a list; turn it into such an array"),
+        (None, "a NoneType; turn it"),
+        (b"\xff\xd8\xff", "a bytes; turn it"),
     ],
 )
-def test_anything_else_is_refused(predictor: Predictor, image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"expected a picture \(H, W, 3\) uint8 RGB"):
-        predictor.probability(image)
+def test_anything_else_is_refused(predictor: Predictor, given: object, found: str) -> None:
+    for method in (predictor.probability, predictor.mask, predictor.square_probability):
+        with pytest.raises(ValueError, match=r"expected a picture \(H, W, 3\) uint8 RGB, .*, found " + found):
+            method(given)

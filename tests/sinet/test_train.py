@@ -49,6 +49,8 @@ COSINE = {"kind": "cosine", "warmup": 1.0}
         (STEPS, 19, 1),
         (STEPS, 20, 0.5),
         (STEPS, 39, 0.25),
+        ({**STEPS, "warmup": 2.0}, 19, 20 / 21),
+        ({**STEPS, "warmup": 2.0}, 20, 0.5),
         (COSINE, 9, 10 / 11),
         (COSINE, 10, 1),
         (COSINE, 25, 0.5),
