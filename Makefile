@@ -28,6 +28,7 @@ install: .venv/.installed  ## make .venv with everything in it, in the versions 
 repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR runs it on your pictures
 	@$(if $(EG1800)$(BAIDU)$(CRAWL),$(if $(PROFILE),,echo 'EG1800=, BAIDU= and CRAWL= need a profile: add PROFILE=real'; exit 1))
 	@$(if $(PROFILE),python -m pipeline configure "$$PROFILE" $(if $(EG1800),--eg1800 "$$EG1800") $(if $(BAIDU),--baidu "$$BAIDU") $(if $(CRAWL),--crawl "$$CRAWL"))
+	@python -m pipeline look
 	dvc repro
 	@python -m pipeline explain
 	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'

@@ -156,13 +156,19 @@ def restore(file: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; a ReviewError is one sentence and exit code 1."""
+    """Run the command line; what people can mend is one sentence and exit code 1."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("annotations").setLevel(logging.INFO)
     try:
         app()
     except ReviewError as error:
         typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+    except OSError as error:
+        found = (
+            f"expected to read and write {error.filename or 'files here'}, found: {error.strerror or error}"
+        )
+        typer.echo(f"error: {found}; mend that, and run it again", err=True)
         raise SystemExit(1) from None
 
 

@@ -96,5 +96,8 @@ def _copy(source: Path, target: Path, again: bool = False) -> None:
     if again and target.exists() and target.read_bytes() == source.read_bytes():
         return
     temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)
+    try:
+        shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

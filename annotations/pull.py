@@ -86,8 +86,11 @@ def save_export(folder: Path, content: bytes, now: datetime) -> Path:
     folder.chmod(0o700)
     path = folder / f"{now:%Y%m%dT%H%M%S%f}Z.json.gz"
     temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(gzip.compress(content, compresslevel=3, mtime=0))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(gzip.compress(content, compresslevel=3, mtime=0))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -162,7 +162,11 @@ def _second_opinions(reading: Reading) -> list[str]:
     answers = Counter(review.subject.key for review in reading.reviews if review.subject.purpose in QUEUED)
     for review in reading.reviews:
         # Of the nameless nobody knows that they are somebody else.
-        if review.subject.key in people and review.subject.purpose in QUEUED and not nameless(review.reviewer):
+        if (
+            review.subject.key in people
+            and review.subject.purpose in QUEUED
+            and not nameless(review.reviewer)
+        ):
             people[review.subject.key].add(review.reviewer)
     open_ = [key for key in asked if len(people[key]) < 2]
     alone = sorted(asked[key] for key in open_ if answers[key] > 1)

@@ -44,6 +44,14 @@ def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> N
 
 
 @app.command()
+def look() -> None:
+    """Stop where a run would clear away files that a person put into a stage's folder, or dvc.lock is damaged."""
+    from pipeline import look as looking
+
+    looking.main()
+
+
+@app.command()
 def explain() -> None:
     """Say which stages of dvc.lock differ from the committed one, and why that may be."""
     from pipeline import lock_difference

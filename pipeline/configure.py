@@ -5,17 +5,21 @@ A profile is a file in pipeline/profiles/: `sample` is complete, the others hold
 
 import difflib
 import io
+import itertools
+import re
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import PipelineError
 from pipeline.layouts import LABELLED
 from pipeline.layouts.listing import printable
 from pipeline.params import parse_params
 from pipeline.paths import DATA, PARAMS, PROFILES
+from sinet import atomic
 
 BASE = "sample"
 ABSENT = {"layout": "absent", "path": "pipeline/profiles/absent"}
@@ -67,21 +71,45 @@ def render(profile: str, folders: Mapping[str, Path | None]) -> str:
 
 
 def configure(profile: str, folders: Mapping[str, Path | None], params: Path = PARAMS) -> str:
-    """Write `params` and return the difference to what stood there, as a unified diff ("" for none)."""
+    """Write `params` and return the difference to what stood there, as a unified diff ("" for none).
+
+    Where that was edited by hand, it is kept beside it, and the last line says under which name.
+    """
     if not params.with_name("dvc.yaml").is_file():
         raise PipelineError(
             f"expected dvc.yaml beside {params}, found none; run from the folder of the recipe"
         )
     after = render(profile, folders)
     before = params.read_text() if params.exists() else ""
+    kept = None
     if after != before:
-        temporary = params.with_name(params.name + ".tmp")
-        temporary.write_text(after)
-        temporary.replace(params)
+        if before and _edited(before):
+            kept = _free_name(params)
+            atomic.write(kept, before.encode())
+        atomic.write(params, after.encode())
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{params} (before)", f"{params} (now)", n=0, lineterm=""
     )
-    return "\n".join(lines)
+    return "\n".join([*lines, *([f"What was edited in {params} is kept in {kept}"] if kept else [])])
+
+
+def _edited(text: str) -> bool:
+    """Whether a params.yaml is none that a profile gives with the folders that it names."""
+    try:
+        profile = re.search(r"is the profile `(\w+)`", text)
+        sources = YAML(typ="safe").load(text)["sources"].items()
+        folders = {name: Path(source["path"]) for name, source in sources if source["layout"] == name}
+        given: Mapping[str, Path | None] = {} if profile is None or profile[1] == BASE else folders
+        return profile is None or render(profile[1], given) != text
+    except (PipelineError, YAMLError, AttributeError, KeyError, TypeError):  # whatever people make of it
+        return True
+
+
+def _free_name(params: Path) -> Path:
+    names = (
+        params.with_name(f"{params.stem}.edited-{number}{params.suffix}") for number in itertools.count(1)
+    )
+    return next(name for name in names if not name.exists())
 
 
 def _overlay(base: MutableMapping[str, Any], changes: Mapping[str, Any], where: str = "") -> None:

@@ -28,6 +28,7 @@ def evaluate(
     `unreviewed_pseudo_labels`, the number of masks trained on that no person has looked at.
     """
     # Imported here, since torch takes seconds and a wrong params.yaml should be told at once.
+    from sinet import native
     from sinet.data import Sample
     from sinet.evaluate import EvaluateError
     from sinet.evaluate import evaluate as measure
@@ -43,6 +44,8 @@ def evaluate(
         )
     columns = (test["id"], test["image"], test["mask"])
     samples = [Sample(name, Path(image), Path(mask)) for name, image, mask in zip(*columns, strict=True)]
+    if why := native.why_torch():
+        log.warning("evaluate: %s", why)
     try:
         model, card = load(weights)
         predictor = Predictor(model, card.preprocessing)

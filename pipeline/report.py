@@ -127,8 +127,7 @@ def versions() -> dict[str, str]:
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
-    """Make the folder anew with these text files."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Write these text files into the folder."""
     for name, text in files.items():
         write_text(folder / name, text)
 
@@ -244,7 +243,8 @@ def main() -> None:
         versions=versions(),
         picture_height=params.report.picture_height,
     )
-    write_files(REPORTS, card_files(metrics))
+    write_files(REPORTS, card_files(metrics))  # in git, beside what people keep there
+    shutil.rmtree(PAGE, ignore_errors=True)
     write_files(PAGE, page_files(metrics, page))
 
 

@@ -1,16 +1,15 @@
 """Draw a small world of people with exact masks, in the three layouts in which real sources are published.
 
-In: the section `sample` of params.yaml. Out: data/sample/{eg1800,baidu,crawl}, a few broken files among them.
-A file there that this stage did not draw is somebody's own: the stage stops and touches nothing. (dvc.yaml keeps DVC
-from removing the folders before that: `persist`, and no cache that they could be checked out from.)
+In: the section `sample` of params.yaml. Out: data/sample/{eg1800,baidu,crawl}, a few broken files among them, and
+data/sample/drawn.sha256, the list of all that was drawn: what is not on it is somebody's, and stops the stage.
 """
 
 import functools
 import hashlib
-import json
 import logging
+import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -19,14 +18,14 @@ from pipeline.drawing.broken import Extras, write_broken
 from pipeline.drawing.layouts import Task, eg1800_id, make_folders, source_row, sources_csv, write
 from pipeline.errors import PipelineError
 from pipeline.execute import map_images
-from pipeline.params import SampleParams, load_params
+from pipeline.params import SampleParams, Sources, load_params
 from pipeline.paths import SAMPLE
-from pipeline.stage import run, write_json
+from pipeline.stage import run, write_text
 
 log = logging.getLogger("pipeline")
 
-FOLDERS = ("eg1800", "baidu", "crawl")
-DRAWN = "drawn.json"  # beside them: what the last run drew, sha256 by path
+_DRAWING = Path("data/.sample.tmp")  # until it is whole
+_SOURCES = tuple(Sources.model_fields)
 
 
 def tasks(params: SampleParams) -> list[Task]:
@@ -41,60 +40,16 @@ def tasks(params: SampleParams) -> list[Task]:
 
 
 def draw_world(params: SampleParams, root: Path, workers: int | None = None) -> None:
-    """Write the drawn world below `root`, in place of an earlier one; same params, same bytes.
-
-    PipelineError, with nothing changed, where one of its folders holds a file that was not drawn, or was changed since.
-    """
-    fresh = root.with_name(f"{root.name}.drawing")
-    shutil.rmtree(fresh, ignore_errors=True)  # which a kill has left
-    _draw_into(fresh, params, workers)
-    drawn = _hashes(fresh)
-    _refuse_others(root, drawn)
-    for name in FOLDERS:
-        shutil.rmtree(root / name, ignore_errors=True)
-        root.mkdir(parents=True, exist_ok=True)
-        (fresh / name).rename(root / name)
-    fresh.rmdir()
-    write_json(root / DRAWN, drawn)
-
-
-def _draw_into(root: Path, params: SampleParams, workers: int | None) -> None:
+    """Write the drawn world below `root`, whose old content goes; same params, same bytes."""
+    shutil.rmtree(root, ignore_errors=True)
     make_folders(root)
+    todo = tasks(params)
     for _ in map_images(
-        functools.partial(write, root), tasks(params), desc="sample", workers=workers, initializer=_one_thread
+        functools.partial(write, root), todo, desc="sample", workers=workers, initializer=_one_thread
     ):
         pass
     extras = write_broken(root, params.seed)
     _write_lists(root, params, extras)
-
-
-def _hashes(root: Path) -> dict[str, str]:
-    """The sha256 of every file in the three folders, by its path below `root`; of a link, of where it leads."""
-    found = {}
-    for path in sorted(path for name in FOLDERS for path in (root / name).rglob("*")):
-        if path.is_symlink() or not path.is_dir():
-            content = bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
-            found[path.relative_to(root).as_posix()] = hashlib.sha256(content).hexdigest()
-    return found
-
-
-def _refuse_others(root: Path, drawn: Mapping[str, str]) -> None:
-    """Stop where a file is neither as the last run drew it nor as this one does."""
-    try:
-        before = json.loads((root / DRAWN).read_text())
-    except (
-        FileNotFoundError,
-        ValueError,
-    ):  # no list yet, or a kill: what is drawn is known by its bytes alone
-        before = {}
-    here = _hashes(root)
-    others = [path for path, sha256 in here.items() if sha256 not in (before.get(path), drawn.get(path))]
-    if others:
-        named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-        raise PipelineError(
-            f"{root} is the drawn world's, and {len(others)} files in it are not drawn ({named}); nothing was changed. "
-            "Move them to a folder of your own, and name that: make repro PROFILE=light CRAWL=DIR (or EG1800=, BAIDU=)"
-        )
 
 
 def _one_thread() -> None:
@@ -114,9 +69,71 @@ def _lines(numbers: Iterable[int]) -> str:
     return "".join(f"{number}\n" for number in sorted(numbers))
 
 
+def refuse_strangers(root: Path, known: Collection[tuple[str, str]]) -> None:
+    """PipelineError where the sources in `root` hold a file that is not among the `known` names and sha256."""
+    others = [name for name, digest in _hashes(root).items() if (name, digest) not in known]
+    if others:
+        named = ", ".join(str(root / name) for name in others[:3]) + (", ..." if len(others) > 3 else "")
+        files = "1 file" if len(others) == 1 else f"{len(others)} files"
+        raise PipelineError(
+            f"expected only drawn pictures in {root}, which are drawn anew, found {files} that this stage did not "
+            f"write ({named}). Nothing was touched: move that to a folder of your own, then `make repro PROFILE=real` "
+            "with the folder as EG1800=, BAIDU= or CRAWL= (`python -m pipeline check DIR` tells which)"
+        )
+
+
+def publish(drawn: Path, root: Path, listed: Path) -> None:
+    """Move the sources in `drawn` to `root`, in place of those that were drawn before, and write the list of them.
+
+    PipelineError, with everything left as it is, where `root` holds a file that is neither on the list nor among those
+    that were drawn now.
+    """
+    new = _hashes(drawn)
+    refuse_strangers(root, {*new.items(), *read_list(listed)})
+    for source in _SOURCES:
+        if (root / source).exists():
+            shutil.rmtree(root / source)
+    # The list before what it lists: a kill in between leaves nothing that looks like somebody's.
+    write_text(listed, "".join(f"{digest}  {name}\n" for name, digest in new.items()))
+    for source in _SOURCES:
+        (drawn / source).rename(root / source)
+    drawn.rmdir()
+
+
+def _hashes(root: Path) -> dict[str, str]:
+    """sha256 of each file of the sources below `root`, by its path there; "" of what cannot be read as a file."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file()
+        else ""
+        for source in _SOURCES
+        for path in _files(root / source)
+    }
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All that is no folder, links to folders too."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        yield from (Path(place) / name for name in sorted([*names, *links]))
+
+
+def read_list(listed: Path) -> set[tuple[str, str]]:
+    """Name and sha256 of each file that was drawn; none where there is no list."""
+    if not listed.is_file():
+        return set()
+    lines = (line.partition("  ") for line in listed.read_text(encoding="utf-8").splitlines())
+    return {(name, digest) for digest, _, name in lines}
+
+
 def main() -> None:
     params = load_params().sample
-    draw_world(params, SAMPLE)
+    listed = SAMPLE / "drawn.sha256"
+    if listed.is_file():  # before the work; without a list, what is drawn now tells what was drawn before
+        refuse_strangers(SAMPLE, read_list(listed))
+    draw_world(params, _DRAWING)
+    publish(_DRAWING, SAMPLE, listed)
     log.info("sample: %d pictures drawn, and a few broken files", len(tasks(params)))
 
 

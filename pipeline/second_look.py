@@ -24,6 +24,7 @@ from pipeline.push import Item, write_push
 from pipeline.records import read_records
 from pipeline.stage import run, write_metrics
 from pipeline.store import Store
+from sinet import native
 from sinet.images import read_image, read_mask
 from sinet.predict import Predictor
 from sinet.weights import WeightsError
@@ -102,6 +103,8 @@ def main() -> None:
         student = Predictor.load(SINET)
     except WeightsError as error:
         raise PipelineError(str(error)) from error
+    if why := native.why_torch():
+        log.warning("second_look: %s", why)
     rows = tqdm(reviewed.itertuples(), total=len(reviewed), desc="second_look", unit="img")
     differs = [disagreement(Path(str(row.image)), Path(str(row.mask)), student) for row in rows]
     reviewed["disagreement"] = pd.Series(differs, index=reviewed.index, dtype="float64")

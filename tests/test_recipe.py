@@ -138,9 +138,9 @@ def test_stages_open_only_what_dvc_yaml_names(project: Path, tmp_path: Path) -> 
             how, _, path = line.partition(" ")
             if not path.startswith(f"{project}/"):
                 continue
-            # Written under FILE.tmp, or in a folder .FILE.tmp where the name must be right from the start.
+            # Written under .FILE.NUMBER.tmp, or in a folder .FILE.tmp where the name must be right from the start.
             inside = path.removeprefix(f"{project}/")
-            inside = re.sub(r"/\.([^/]+)\.tmp(/.*)?$", r"/\1", inside).removesuffix(".tmp")
+            inside = re.sub(r"/\.([^/]+?)(\.[0-9a-f]{8})?\.tmp(/.*)?$", r"/\1\3", inside)
             if inside.startswith((".cache/", "tests/")) or inside == "params.yaml" or "__pycache__" in inside:
                 continue
             if how == "r" and not (project / inside).is_file():
@@ -172,7 +172,7 @@ def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: i
 @pytest.mark.parametrize(
     ("stage", "outs", "watch", "files"),
     [
-        ("sample", ["data/sample"], "data/sample", 20),
+        ("sample", ["data/sample"], "data/.sample.tmp", 20),
         ("ingest@eg1800", ["data/ingest/eg1800", "metrics/ingest_eg1800.json"], "data/ingest/eg1800", 10),
         ("crop", ["data/crop", "metrics/crop.json"], ".cache/crop", 4),
         ("pseudo_label", ["data/pseudo", "metrics/pseudo_label.json"], ".cache", 6),
@@ -249,6 +249,46 @@ def test_the_order_and_number_of_workers_do_not_matter(project: Path) -> None:
     for stage in ("ingest@eg1800", "crop", "pseudo_label", "push", "merge"):
         run(project, *stages[stage]["cmd"].split(), PIPELINE_WORKERS="1")
     assert {out: digest(project / out) for out in outs} == before
+
+
+def test_somebodys_pictures_in_the_folders_of_stages_are_not_deleted(project: Path, tmp_path: Path) -> None:
+    mine = project / "data/sample/crawl/images/IMG_0001.jpg"
+    shutil.copyfile(next(mine.parent.iterdir()), mine)
+    for command in (["dvc", "repro"], ["dvc", "checkout"], [sys.executable, "-m", "pipeline", "look"]):
+        done = run(project, *command, check=False)
+        assert done.returncode != 0 and mine.exists(), command
+        assert mine.name in done.stdout + done.stderr, command
+    set_params(project, {"sample": {"crawl": TINY["sample"]["crawl"] + 1}})
+    assert run(project, "dvc", "repro", "sample", check=False).returncode != 0 and mine.exists()
+    run(project, "git", "checkout", "params.yaml")
+    mine.unlink()
+
+    run(project, sys.executable, "-m", "pipeline", "look")
+    mask = next((project / "data/pseudo/masks").iterdir())
+    mask.write_bytes(b"mended by hand")
+    (project / "reports/notes.md").write_text("mine")
+    done = run(project, sys.executable, "-m", "pipeline", "look", check=False)
+    assert done.returncode == 1 and str(mask.relative_to(project)) in done.stderr
+    run(project, "dvc", "repro", "--single-item", "--force", "report")
+    assert (project / "reports/notes.md").read_text() == "mine"
+
+
+def test_one_more_reject_trains_nothing_anew(project: Path) -> None:
+    """A broken portrait, and a copy of a good one, in a source of one's own."""
+    source = project / "mine"
+    shutil.copytree(project / "data/sample/eg1800", source)
+    set_params(project, {"sources": {"eg1800": {"path": "mine"}}})
+    images, masks = source / "images_data_crop", source / "GT_png"
+    good = min(images.glob("0*.jpg"))
+    for number, content in (("99998", good.read_bytes()[:900]), ("99999", good.read_bytes())):
+        (images / f"{number}.jpg").write_bytes(content)
+        shutil.copyfile(masks / f"{good.stem}_mask.png", masks / f"{number}_mask.png")
+    with (source / "train.txt").open("a") as lines:
+        lines.write("99998\n99999\n")
+    done = run(project, "dvc", "repro")
+    assert re.findall(r"Running stage '([^']*)'", done.stdout) == ["ingest@eg1800", "report"]
+    rejected = (project / "data/rejected/ingest_eg1800.csv").read_text()
+    assert "99998.jpg,truncated" in rejected and "99999.jpg,duplicate_pixels" in rejected
 
 
 def test_an_experiment_with_another_value(project: Path) -> None:

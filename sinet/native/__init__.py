@@ -1,8 +1,8 @@
 """SINet for prediction on a CPU in C: the same logits in a seventh of the time of the plain modules, on one thread.
 
-`kernel` is the extension module of the C files beside this one. It is built at installation where there is a C
-compiler; where it is missing or was built of older files, or the processor is none with AVX2 and FMA, `runs` is false
-and prediction takes `sinet.fused`.
+`kernel` is the extension module of the C files beside this one, built at installation where there is a C compiler; in a
+second checkout it is what the installation has built of the same files (`installed`). Where it is missing or was built
+of older files, or the processor is none with AVX2 and FMA, `runs` is false and prediction takes `sinet.fused`.
 """
 
 import warnings
@@ -14,13 +14,28 @@ from torch import Tensor
 
 from sinet.fused import Copied
 from sinet.model import SINet, check_size
+from sinet.native.installed import installed_kernel
 from sinet.native.weights import CLASSES, LAYOUT, pack
 from sinet.preprocess import Preprocessing
 
 try:
     from sinet.native import kernel
-except ImportError:  # not built
-    kernel = None  # type: ignore[assignment]
+except ImportError:  # not built here
+    kernel = installed_kernel()  # type: ignore[assignment]
+
+
+def why_torch() -> str | None:
+    """Why prediction takes torch on this machine, as a sentence; None where it runs in C."""
+    if kernel is None:
+        return (
+            "prediction runs in torch, not in C: nothing was built of sinet/native/c (`pip install -e .` does, with a "
+            "C compiler); probabilities differ from those of C in the sixth digit"
+        )
+    if getattr(kernel, "LAYOUT", None) != LAYOUT:
+        return "prediction runs in torch, not in C: what was built is of older files; `pip install -e .` builds it anew"
+    if not kernel.supported():
+        return "prediction runs in torch, not in C, as this processor has no AVX2 or no FMA"
+    return None
 
 
 def runs(model: SINet) -> bool:

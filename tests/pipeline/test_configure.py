@@ -57,6 +57,23 @@ def test_sample_goes_back_to_the_committed_state(folder: Path, tmp_path: Path, r
     assert params_file.read_bytes() == (root / "params.yaml").read_bytes()
 
 
+def test_what_was_edited_by_hand_is_kept(folder: Path, tmp_path: Path) -> None:
+    params_file = tmp_path / "params.yaml"
+    configure("real", {**NOTHING, "eg1800": folder}, params_file)
+    assert "kept" not in configure("light", {**NOTHING, "baidu": folder}, params_file)
+    for number in (1, 2):
+        edited = params_file.read_text().replace("flip: 0.5", f"flip: 0.{number}")
+        params_file.write_text(edited)
+        kept = tmp_path / f"params.edited-{number}.yaml"
+        difference = configure("tune", {**NOTHING, "eg1800": folder}, params_file)
+        assert difference.splitlines()[-1] == f"What was edited in {params_file} is kept in {kept}"
+        assert kept.read_text() == edited
+    params_file.write_text("no: [yaml")
+    configure("sample", NOTHING, params_file)
+    assert (tmp_path / "params.edited-3.yaml").read_text() == "no: [yaml"
+    assert "kept" not in configure("real", {**NOTHING, "eg1800": folder}, params_file)
+
+
 @pytest.mark.parametrize(
     ("profile", "folders", "words"),
     [

@@ -1,14 +1,17 @@
 """What `make repro` says about dvc.lock."""
 
 import copy
+import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pipeline.lock_difference import changed_stages, explain, first_to_differ, main
+from pipeline.errors import PipelineError
+from pipeline.lock_difference import changed_stages, explain, first_to_differ, main, read_lock
 
 LOCK: dict[str, Any] = {
     "stages": {
@@ -64,6 +67,34 @@ def test_words(after: dict[str, Any], params_changed: bool, words: list[str]) ->
     sentence = explain(LOCK, after, params_changed)
     for word in words:
         assert word in sentence
+
+
+@pytest.mark.parametrize(
+    "text", ["", "\n", "schema: '2.0'\n", "schema: '2.0'\nstages:\n", "stages: {a: [", "- a", "\x00" * 9]
+)
+def test_a_lock_that_dvc_did_not_finish_is_damaged(text: str) -> None:
+    with pytest.raises(PipelineError, match=r"dvc.lock is damaged.*`git checkout dvc.lock` brings"):
+        read_lock(text)
+
+
+def test_a_lock_that_ends_early_lacks_stages() -> None:
+    after = {"stages": {name: LOCK["stages"][name] for name in ("crop", "train")}}
+    assert "dvc.lock lacks evaluate, second_look, report" in explain(LOCK, after, False)
+
+
+@pytest.mark.parametrize("command", ["explain", "look"])
+def test_the_commands_say_it_and_fail(tmp_path: Path, root: Path, command: str) -> None:
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a lock"]):
+        (tmp_path / "dvc.lock").write_text(yaml.safe_dump(LOCK))
+        identity = ["-c", "user.name=tester", "-c", "user.email=tester@example.org"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True)
+    (tmp_path / "dvc.lock").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", command],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: dvc.lock is damaged") and len(done.stderr.splitlines()) == 1
 
 
 def test_what_follows_a_change_is_not_blamed() -> None:

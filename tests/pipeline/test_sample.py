@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from hashlib import sha256
@@ -23,7 +24,7 @@ from pipeline.drawing.picture import body, generator, nobody, portrait
 from pipeline.drawn_reviews import REVIEWS, Pseudo, chosen, review, review_all, summarise
 from pipeline.errors import PipelineError
 from pipeline.params import SampleParams, load_params
-from pipeline.sample import draw_world, tasks
+from pipeline.sample import draw_world, publish, tasks
 from sinet.images import ImageError, decode_image, read_image, read_mask
 
 SMALL = SampleParams(seed=3, portraits=9, portraits_test=3, bodies=3, crawl=8)
@@ -156,6 +157,66 @@ def test_same_seed_same_bytes_whatever_the_workers_and_what_lay_there(world: Pat
     (tmp_path / "eg1800" / "stale.txt").write_text("half a run")
     draw_world(SMALL, tmp_path, workers=2)
     assert contents(tmp_path) == contents(world)
+
+
+@pytest.fixture
+def published(world: Path, tmp_path: Path) -> Path:
+    """A drawn world in its place, with its list."""
+    republish(world, tmp_path)
+    return tmp_path / "sample"
+
+
+def republish(world: Path, folder: Path, **more: bytes) -> None:
+    drawn = folder / "drawing"
+    shutil.copytree(world, drawn)
+    for name, content in more.items():
+        (drawn / "crawl/images" / f"{name}.jpg").write_bytes(content)
+    publish(drawn, folder / "sample", folder / "sample/drawn.sha256")
+
+
+def test_the_world_is_published_with_a_list_that_sha256sum_reads(world: Path, published: Path) -> None:
+    listed = published / "drawn.sha256"
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", listed], cwd=published, check=True)
+    assert contents(published) == {**contents(world), "drawn.sha256": sha256(listed.read_bytes()).hexdigest()}
+    assert sorted(path.name for path in published.parent.iterdir()) == ["sample"]
+
+
+def test_a_world_drawn_anew_takes_the_place_of_the_old_one(world: Path, published: Path) -> None:
+    republish(world, published.parent, new=b"drawn with other params")
+    assert (published / "crawl/images/new.jpg").exists()
+    republish(world, published.parent)
+    assert not (published / "crawl/images/new.jpg").exists()
+    (published / "drawn.sha256").unlink()  # as an older version has left it
+    republish(world, published.parent)
+    assert (published / "drawn.sha256").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["crawl/images/IMG_1.jpg", "eg1800/mine/deep/1.jpg", "baidu/clean_images/note.txt"]
+)
+@pytest.mark.parametrize("kind", ["file", "link to nothing", "link to a folder"])
+def test_what_somebody_put_into_the_drawn_world_stays(
+    world: Path, published: Path, name: str, kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = published / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "file":
+        path.write_bytes(b"mine")
+    else:
+        path.symlink_to(tmp_path_factory.mktemp("mine") if "folder" in kind else "nowhere")
+    before = contents(published)
+    with pytest.raises(PipelineError, match=f"found 1 file that this stage did not write .*{name}.*EG1800="):
+        republish(world, published.parent)
+    assert path.is_symlink() or path.read_bytes() == b"mine"
+    assert contents(published) == before
+
+
+def test_a_drawn_picture_that_somebody_edited_stays(world: Path, published: Path) -> None:
+    mask = min((published / "eg1800/GT_png").iterdir())
+    mask.write_bytes(b"mended by hand")
+    with pytest.raises(PipelineError, match=f"found 1 file .*{mask.name}"):
+        republish(world, published.parent)
+    assert mask.read_bytes() == b"mended by hand"
 
 
 def test_more_pictures_change_no_old_ones() -> None:

@@ -1,8 +1,13 @@
 """Prediction in C gives the plain model's logits, refuses what does not fit, and is no loss where it is not built."""
 
 import hashlib
+import json
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -323,6 +328,34 @@ class _Unfit:
     def __init__(self, supported: bool, layout: int | None) -> None:
         self.supported = lambda: supported
         self.LAYOUT = layout
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"), [(False, "in C"), (True, "nothing was built of sinet/native/c")]
+)
+def test_a_second_checkout_takes_the_kernel_of_the_installation(
+    kernel: Any, tmp_path: Path, root: Path, changed: bool, found: str
+) -> None:
+    """As a git worktree or a temporary experiment: all but what git ignores. Of other C files, none and not silent."""
+    for checkout in ("installed", "second"):
+        leave_out = shutil.ignore_patterns("__pycache__", *(["*.so"] if checkout == "second" else []))
+        shutil.copytree(root / "sinet", tmp_path / checkout / "sinet", ignore=leave_out)
+    if kernel.__file__ and not list((tmp_path / "installed/sinet/native").glob("*.so")):
+        shutil.copy(kernel.__file__, tmp_path / "installed/sinet/native")
+    if changed:
+        (tmp_path / "second/sinet/native/c/network.c").write_text("// another one\n")
+    origin = {"dir_info": {"editable": True}, "url": (tmp_path / "installed").as_uri()}
+    info = tmp_path / "second/sinet_portraits-0.1.0.dist-info"  # before the one of this environment
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: sinet-portraits\nVersion: 0.1.0\n")
+    (info / "direct_url.json").write_text(json.dumps(origin))
+    program = "from sinet import native; print(native.why_torch() or 'in C', native.kernel and native.kernel.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {[str(tmp_path / 'second'), *sys.path]!r}; {program}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert found in done.stdout
+    assert changed or str(tmp_path / "installed") in done.stdout
 
 
 @pytest.mark.parametrize("kernel_there", [None, _Unfit(supported=False, layout=LAYOUT)])
