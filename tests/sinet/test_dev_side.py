@@ -68,5 +68,6 @@ def test_images_and_masks_both_come_from_the_full_picture(tmp_path: Path) -> Non
     sample.mask.write_bytes(encode_mask(mask))
     dev: DevSet = read_dev([sample], 32)
     assert np.array_equal(dev.masks[0], read_mask(sample.mask)[::2, ::2])
-    wanted = cv2.resize(read_image(sample.image), (32, 32), interpolation=cv2.INTER_LINEAR)
-    assert np.array_equal(dev.images[0].numpy(), wanted)
+    for size in (32, 96):
+        wanted = cv2.resize(read_image(sample.image), (size, size), interpolation=cv2.INTER_LINEAR)
+        assert np.array_equal(read_dev([sample], size).images[0].numpy(), wanted)

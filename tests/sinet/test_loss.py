@@ -156,3 +156,13 @@ def test_gradients_reach_the_information_blocking_branch(classes: int, reached: 
     gradient = model.level2_C.conv.weight.grad
     assert gradient is not None
     assert bool((gradient.abs() > 0).any()) is reached
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_goes_backward_is_both_terms(weighted: bool) -> None:
+    """The slope of the loss along each logit, measured by moving it a little."""
+    rng = np.random.default_rng(0)
+    logits = torch.from_numpy(rng.normal(size=(1, 2, 4, 5))).requires_grad_()
+    target = (torch.arange(5) >= 3).long().expand(1, 4, 5)
+    weights = torch.tensor([1.3, 2.7], dtype=torch.float64) if weighted else None
+    assert torch.autograd.gradcheck(lambda x: portrait_loss(x, target, 0.7, 3, weights)["loss"], (logits,))
