@@ -122,9 +122,7 @@ def damage(
         )
     bare = [head for head in heads if head.version and head.predictions == 0]
     if bare:
-        found.append(
-            f"{len(bare)} tasks have lost their prediction ({bare[0].id} ...); delete them there and push"
-        )
+        found.append(f"{len(bare)} tasks have lost their prediction ({bare[0].id} ...); push gives it back")
     if not same_config(*configs):
         found.append(
             "the labelling interface is not annotations/label_config.xml; push --update-config writes it"

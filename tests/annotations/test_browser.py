@@ -13,7 +13,7 @@ from annotations.installation import Installation
 from annotations.lock import read_lock, review_key
 from annotations.pull import pull
 from annotations.push import find_project
-from annotations.session import PROJECT, open_session, send
+from annotations.session import PICTURES, PROJECT, open_session, send
 from annotations.tasks import (
     LABEL_CONFIG,
     Candidate,
@@ -149,7 +149,7 @@ def test_two_pixels_of_an_outline_show_on_a_small_screen_and_a_stroke_lands_or_s
     """One after the other as `Label All Tasks` brings them: tall, wide, and one whose mask is to be drawn."""
     client = client_of(installation)
     project = find_project(client, PROJECT, LABEL_CONFIG.read_text())
-    client.add_storage(project, str(installation.pictures.resolve()))
+    client.write_folder(project, PICTURES, str(installation.pictures.resolve()))
     tasks = [a_task(installation.pictures, place, size) for place, size in enumerate((TALL, WIDE, TALL))]
     for content in batches(tasks):
         client.import_tasks(project, content)

@@ -53,6 +53,8 @@ def server(status: int | None, body: Any) -> Iterator[Answers]:
                 isinstance(body, dict) and "results" in body and "page=2" in self.path
             ):  # as the real one answers after the last page
                 status, body = 404, {"detail": "Invalid page."}
+            if "/predictions/" in self.path:
+                body = []
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -211,7 +213,7 @@ def test_what_a_request_asks_for():
         made = answers.told[-1]
         assert made["sampling"] == "Uncertainty sampling" and made["show_collab_predictions"] is True
         client.task(7)
-        assert "resolve_uri=false" in answers.asked[-1]
+        assert "resolve_uri=false" in answers.asked[-2] and "/predictions/?task=7" in answers.asked[-1]
         client.upload(PORTRAITS, "a.jpg", b"picture")
         assert "commit_to_project=false" in answers.asked[-1]
         client.export(PORTRAITS)

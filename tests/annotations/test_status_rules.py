@@ -1,6 +1,7 @@
 """What `status` counts, and each kind of damage on a server: found where it is, and nowhere else."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from annotations.client import TaskHead
 from annotations.exported import Reading, read_export
-from annotations.import_files import picture_name
+from annotations.import_files import SERVED_ROOT, picture_name
 from annotations.purpose import seal
 from annotations.settle import settle
 from annotations.status import ENOUGH, damage, describe, gain
@@ -27,6 +28,11 @@ def heads(count: int, predictions: int = 1) -> list[TaskHead]:
     return [TaskHead(number + 1, key(number), f"v{number}", False, predictions) for number in range(count)]
 
 
+def showing(there: list[TaskHead]) -> list[TaskHead]:
+    """The same tasks with the picture that each of them names."""
+    return [replace(one, shows=(f"{SERVED_ROOT}/{picture_name(one.version, IMAGE)}",)) for one in there]
+
+
 def found(
     tasks: list[dict[str, Any]],
     there: list[TaskHead],
@@ -42,7 +48,7 @@ def test_a_whole_server_has_no_damage(tmp_path: Path):
         (tmp_path / picture_name(f"v{number}", IMAGE)).touch()
     stranger = TaskHead(9, "", "", True, 0)  # somebody's own tasks in the project
     old = TaskHead(8, key(7), "of an earlier teacher", True, 1)
-    assert found(wanted(2), [*heads(2), stranger, stranger, old], pictures=tmp_path) == []
+    assert found(wanted(2), [*showing(heads(2)), stranger, stranger, old], pictures=tmp_path) == []
 
 
 def test_tasks_that_are_gone_are_counted_and_named():
@@ -73,7 +79,7 @@ def test_copies_are_found(copies: int):
             lambda: found(wanted(1), heads(1), config="<View/>"), "labelling interface is not", id="interface"
         ),
         pytest.param(
-            lambda: found(wanted(1), heads(1), pictures=Path("/nowhere")),
+            lambda: found(wanted(1), showing(heads(1)), pictures=Path("/nowhere")),
             "have lost their pictures",
             id="picture",
         ),
@@ -85,7 +91,8 @@ def test_each_kind_of_damage_is_one_sentence(change: Callable[[], list[str]], sa
 
 
 def test_pictures_of_tasks_that_are_not_ours_are_not_missed():
-    assert found([], heads(2), pictures=Path("/nowhere")) == []
+    others = [replace(one, version="") for one in showing(heads(2))]
+    assert found([], others, pictures=Path("/nowhere")) == []
 
 
 def reviewed(count: int, verdict: str, first: int = 1) -> list[dict[str, Any]]:
@@ -107,10 +114,10 @@ def test_a_mask_fixed_and_a_picture_rejected_are_both_a_gain():
     assert estimate is not None and estimate.expected == 50
 
 
-def test_second_opinions_still_to_give_are_those_that_nobody_gave():
-    tasks = []
+def test_second_opinions_still_to_give_are_those_that_no_second_person_gave():
+    tasks = [task(3, said("accept", by=1, number=9)), task(2, said("accept", by=2, number=8))]
     for number in (1, 2, 3):
-        second = task(number, *([said("accept", by=2)] if number == 3 else []), version=f"s{number}")
+        second = task(number, *([said("accept", by=2)] if number > 1 else []), version=f"s{number}")
         second["data"]["seal"] = seal("second", "v")
         tasks.append(second)
     reading = read_export(export(*tasks))

@@ -140,7 +140,7 @@ def test_this_machines_own_server_is_asked_with_its_own_key(params: Path, monkey
     (params / "params.yaml").write_text(text)
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "ab" * 20)
     made = Installation(params / "review-data").prepare()
-    monkeypatch.setattr(Installation, "running", lambda self: Running(1, "http://127.0.0.1:8099"))
+    monkeypatch.setattr(Installation, "answering", lambda self: Running(1, "http://127.0.0.1:8099"))
     session = open_session(params / "review-data")
     assert session.own_server and session.client.url == "http://127.0.0.1:8099"
     assert session.client._authorization()["Authorization"] == f"Token {made.api_key}"
