@@ -188,7 +188,7 @@ def test_an_out_is_exactly_what_the_module_uses(
 
 
 def test_each_source_of_the_drawn_world_is_an_out(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
-    stages["stages"]["sample"]["outs"].remove({"data/sample/crawl": {"persist": True}})
+    stages["stages"]["sample"]["outs"].remove({"data/sample/crawl": {"cache": False, "persist": True}})
     assert after(stages, root, tmp_path) == [
         "sample: uses data/sample/crawl, which neither deps nor outs name"
     ]

@@ -285,7 +285,7 @@ def test_a_photograph_that_vanishes_stops_the_stage(
     """As a mistake in crop itself would make it vanish."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]}), [])
+    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]}))
     monkeypatch.setattr("pipeline.crop.crop", lambda *_: (make_records([]), []))
     with pytest.raises(PipelineError, match="crop: 1 items went in, but 0 records and 0 rejected came out"):
         main()

@@ -568,7 +568,7 @@ def test_unreviewed_masks_of_test_pictures_and_of_rejected_twins_stay_out(world:
     inputs.write(INGEST / "crawl", crawl)
     write_lock(Path("lock"), [inputs.review({"sha256": "e" * 64}, BOX, "reject", None)])
     stage.main()
-    found = read_rejected(DATASET).set_index("source_key")["reason"]
+    found = read_rejected("merge").set_index("source_key")["reason"]
     assert found[["6.jpg", "7.jpg"]].tolist() == [
         "leak_with_test",
         "review_rejected",

@@ -82,7 +82,7 @@ def test_rejected_csv_does_not_depend_on_the_order(tmp_path: Path) -> None:
 
 
 def test_a_kill_while_writing_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_records(tmp_path, make_records([row(1)]), [])
+    write_records(tmp_path, make_records([row(1)]))
     rename = os.replace
 
     def killed(source: str, target: str) -> None:
@@ -92,7 +92,7 @@ def test_a_kill_while_writing_leaves_the_old_table(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_records(tmp_path, make_records([row(2)]), [])
+        write_records(tmp_path, make_records([row(2)]))
     assert read_records(tmp_path)["source_key"].tolist() == ["00001"]
 
 
@@ -186,8 +186,9 @@ def test_text_stays_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["NA", "nan", "NULL", "None", "n/a", "", "00012", "1e3", "True", " a "])
 def test_a_file_of_any_name_is_read_back_by_that_name(tmp_path: Path, name: str) -> None:
     rejected = [Rejected("crawl", name, "not_an_image", name)]
-    write_records(tmp_path, make_records([row(1, source_key=name, author=name)]), rejected)
-    assert read_rejected(tmp_path).to_dict("records") == [
+    write_records(tmp_path, make_records([row(1, source_key=name, author=name)]))
+    write_rejected("crop", rejected, tmp_path)
+    assert read_rejected("crop", tmp_path).to_dict("records") == [
         {"source": "crawl", "source_key": name, "reason": "not_an_image", "detail": name}
     ]
     assert read_records(tmp_path)[["source_key", "author"]].values.tolist() == [[name, name]]

@@ -191,12 +191,13 @@ def test_a_rejected_file_may_be_called_anything(world: Path) -> None:
     assert contents(REPORTS)["dataset.md"].count(b"\r") == 0
 
 
-def test_what_an_earlier_run_left_goes(world: Path) -> None:
+def test_what_an_earlier_run_left_goes_but_not_what_lies_beside_the_card(world: Path) -> None:
     for folder in (REPORTS, PAGE):
         folder.mkdir(parents=True)
-        (folder / "portrait.png").write_bytes(b"left over")
+        (folder / "portrait.png").write_bytes(b"left over, or somebody's")
     stage.main()
-    assert not list(Path().glob("**/portrait.png")) and not list(Path().glob("**/*.tmp"))
+    assert list(Path().glob("**/portrait.png")) == [REPORTS / "portrait.png"]
+    assert not list(Path().glob("**/*.tmp"))
 
 
 def test_the_page_names_params_and_versions(world: Path) -> None:

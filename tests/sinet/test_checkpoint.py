@@ -108,7 +108,7 @@ def test_a_checkpoint_of_somebody_else_runs_nothing(tmp_path: Path) -> None:
 
 def test_removal_takes_what_is_its_own(tmp_path: Path) -> None:
     save_state(tmp_path, some_state(1))
-    (tmp_path / f"{checkpoint.FILE}.tmp").write_bytes(b"half a checkpoint")
+    (tmp_path / f".{checkpoint.FILE}.0a1b2c3d.tmp").write_bytes(b"half a checkpoint")
     (tmp_path / "notes.txt").write_text("mine")
     remove_state(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
