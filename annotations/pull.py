@@ -24,7 +24,7 @@ from annotations.import_files import Task
 from annotations.installation import Installation
 from annotations.judgements import JudgedTask, read_judgements, write_judgements
 from annotations.lock import LockEntry, LockError, read_lock, write_lock
-from annotations.session import Session, the_project
+from annotations.session import Session, alone, the_project
 from annotations.settle import Conflict, Drift, Settled, settle, to_do, update
 from annotations.tasks import MODEL_VERSION
 from annotations.voices import with_voices
@@ -33,7 +33,15 @@ log = logging.getLogger("annotations")
 
 
 def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Drift:
-    """Fetch, save, settle, write; ReviewError before anything is written if a review would be lost."""
+    """Fetch, save, settle, write; ReviewError before anything is written if a review would be lost.
+
+    Alone from the export on: a pull that wrote meanwhile would have its reviews deleted by this one's older reading.
+    """
+    with alone(session.installation.folder):
+        return _pull(session, keep, forget)
+
+
+def _pull(session: Session, keep: bool, forget: Sequence[str]) -> Drift:
     content = session.client.export(the_project(session))
     saved = save_export(session.installation.exports, content, datetime.now(UTC))
     log.info("saved the server's export as %s", saved)

@@ -86,7 +86,7 @@ def open_session(folder: Path = REVIEW_DATA) -> Session:
 
 def send(session: Session, update_config: bool = False, source: Path = PUSH) -> tuple[Project, Sent]:
     """Send what stage push wrote, second looks and the second round to the project; make it if there is none."""
-    with _alone(session.installation.folder):
+    with alone(session.installation.folder):
         written = {folder: without_masks(read_tasks(folder)) for folder in sources(source)}
         client = session.client
         project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
@@ -165,8 +165,8 @@ def _shown(session: Session, project: Project, tasks: list[Task], source: Path) 
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: a second push on this machine waits for the first."""
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: a second push or pull on this machine waits for the first."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "push.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -3,12 +3,14 @@
 import gzip
 import json
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from annotations import pull as pulls
 from annotations.errors import ReviewError
 from annotations.exported import read_export
 from annotations.installation import Installation
@@ -93,6 +95,27 @@ def test_what_was_said_on_an_earlier_server_stays(review: Review):
     assert [one.key for one in read_judgements(review.lock)] == sorted([key(1), key(2)])
     (word,) = (one for one in read_judgements(review.lock) if one.key == key(1))
     assert np.array_equal(word.mask_of(word.opinions[0]), FAR)
+
+
+def test_of_two_pulls_at_once_the_second_begins_when_the_first_has_written(
+    review: Review, monkeypatch: pytest.MonkeyPatch
+):
+    """The first has its export, in which nobody has answered yet, while the other would find answers."""
+    first = threading.get_ident()
+    other = threading.Thread(target=review.pull, args=(task(1, said("accept")),))
+    read = pulls.read_judged
+
+    def slowly(lock: Path) -> list[Any]:
+        if threading.get_ident() == first:
+            other.start()
+            other.join(0.5)
+        return read(lock)
+
+    monkeypatch.setattr(pulls, "read_judged", slowly)
+    review.pull(task(1))
+    other.join(30)
+    assert review.verdicts() == {key(1): "accept"}
+    assert [one.key for one in read_judgements(review.lock)] == [key(1)]
 
 
 def test_exports_are_for_their_owner_alone(review: Review):

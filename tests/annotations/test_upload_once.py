@@ -13,7 +13,7 @@ from annotations.client import Project
 from annotations.errors import ReviewError
 from annotations.import_files import publish, read_tasks
 from annotations.installation import Installation, Running
-from annotations.session import Session, _alone, open_session, the_project
+from annotations.session import Session, alone, open_session, the_project
 from annotations.settings import PROJECT, Settings, server_python
 from annotations.upload import upload
 from tests.annotations.test_session import params
@@ -160,11 +160,11 @@ def test_a_second_push_on_this_machine_waits_for_the_first(tmp_path: Path):
     ended = threading.Event()
 
     def second() -> None:
-        with _alone(tmp_path):
+        with alone(tmp_path):
             ended.set()
 
     waiting = threading.Thread(target=second)
-    with _alone(tmp_path):
+    with alone(tmp_path):
         waiting.start()
         assert not ended.wait(0.3)
     assert ended.wait(10)
