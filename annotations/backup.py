@@ -13,6 +13,7 @@ from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 
+from annotations.atomic import PRIVATE, replacing
 from annotations.errors import ReviewError
 from annotations.installation import Installation
 
@@ -28,26 +29,20 @@ def backup(installation: Installation, file: Path) -> None:
             f"expected a review in {installation.folder}, found no database; `make review` makes one "
             "(a review on a team's server is kept by who runs that)"
         )
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with (
-            tempfile.TemporaryDirectory() as scratch,
-            os.fdopen(descriptor, "wb") as raw,
-            tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3) as archive,
-        ):
-            copy = Path(scratch) / _DATABASE
-            with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
-                source.backup(target)  # whole, also while the server writes
-            archive.add(copy, f"database/{_DATABASE}")
-            for path in sorted(installation.folder.rglob("*")):
-                name = path.relative_to(installation.folder).as_posix()
-                left_out = any(fnmatch(name, pattern) for pattern in (*_LEFT_OUT, f"database/{_DATABASE}*"))
-                if path.is_file() and not left_out:
-                    archive.add(path, name)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        replacing(file, PRIVATE) as raw,
+        tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3) as archive,
+    ):
+        copy = Path(scratch) / _DATABASE
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)  # whole, also while the server writes
+        archive.add(copy, f"database/{_DATABASE}")
+        for path in sorted(installation.folder.rglob("*")):
+            name = path.relative_to(installation.folder).as_posix()
+            left_out = any(fnmatch(name, pattern) for pattern in (*_LEFT_OUT, f"database/{_DATABASE}*"))
+            if path.is_file() and not left_out:
+                archive.add(path, name)
 
 
 def restore(installation: Installation, file: Path) -> None:

@@ -6,12 +6,12 @@ and a half-done review must go on showing the masks that it asks about.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from annotations.atomic import replacing
 from annotations.errors import ReviewError
 from annotations.tasks import CUTOUT, IMAGE, OUTLINE
 
@@ -43,6 +43,18 @@ def read_tasks(folder: Path) -> Iterator[Task]:
             )
         if name.startswith("tasks-"):
             yield from json.loads(content)
+
+
+def parse_task(content: bytes) -> Task:
+    """One task from JSON; ValueError where it is none."""
+    task = json.loads(content)
+    if not (
+        isinstance(task, dict)
+        and isinstance(task.get("data"), dict)
+        and isinstance(task.get("predictions"), list)
+    ):
+        raise ValueError("expected a task with data and predictions")
+    return task
 
 
 def files_of(task: Mapping[str, Any]) -> dict[str, str]:
@@ -95,9 +107,5 @@ def _copy(source: Path, target: Path, again: bool = False) -> None:
         raise ReviewError(f"expected the picture {source}, found none; run `dvc repro --force push`")
     if again and target.exists() and target.read_bytes() == source.read_bytes():
         return
-    temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
-    try:
-        shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with source.open("rb") as content, replacing(target) as file:
+        shutil.copyfileobj(content, file)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from annotations.atomic import PRIVATE, write
 from annotations.client import healthy
 from annotations.errors import ReviewError
 
@@ -84,7 +85,7 @@ class Installation:
         self.folder.chmod(0o700)
         if not self._secrets.exists():
             made = Secrets("curator@example.org", secrets.token_urlsafe(9), secrets.token_hex(20))
-            _write_private(self._secrets, json.dumps(asdict(made), indent=2) + "\n")
+            write(self._secrets, f"{json.dumps(asdict(made), indent=2)}\n".encode(), PRIVATE)
         return self.secrets()
 
     def secrets(self) -> Secrets:
@@ -172,7 +173,7 @@ class Installation:
         return running is not None
 
     def _note(self, running: Running) -> None:
-        _write_private(self._running, json.dumps(asdict(running)) + "\n")
+        write(self._running, f"{json.dumps(asdict(running))}\n".encode(), PRIVATE)
 
     def _noted(self) -> Running | None:
         """The server that was last noted as running, whether it still does."""
@@ -262,15 +263,3 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
     except ProcessLookupError:
         return
-
-
-def _write_private(path: Path, content: str) -> None:
-    """Write a file that only its owner may read, by way of a temporary name."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

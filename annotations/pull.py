@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from annotations.atomic import write
 from annotations.brush import Array, BrushError, regions_to_mask
 from annotations.client import Client
 from annotations.collect import collect
 from annotations.errors import ReviewError
 from annotations.exported import Reading, Subject, read_export
-from annotations.import_files import Task
+from annotations.import_files import Task, parse_task
 from annotations.installation import Installation
 from annotations.judgements import JudgedTask, read_judgements, write_judgements
 from annotations.lock import LockEntry, LockError, read_lock, write_lock
@@ -93,12 +94,7 @@ def save_export(folder: Path, content: bytes, now: datetime) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     path = folder / f"{now:%Y%m%dT%H%M%S%f}Z.json.gz"
-    temporary = path.with_suffix(".tmp")
-    try:
-        temporary.write_bytes(gzip.compress(content, compresslevel=3, mtime=0))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write(path, gzip.compress(content, compresslevel=3, mtime=0))
     return path
 
 
@@ -138,7 +134,7 @@ def write_second_round(client: Client, installation: Installation, conflicts: It
         path = folder / f"{version}.json"
         wanted[path] = _written(path) or _second_task(client, conflict, version)
     for path, content in wanted.items():
-        path.write_bytes(content)
+        write(path, content)
     for path in set(folder.glob("*.json")) - wanted.keys():
         path.unlink()
 
@@ -161,9 +157,11 @@ def again(task: dict[str, Any], version: str, conflict: Conflict) -> Task:
 
 
 def _written(path: Path) -> bytes | None:
-    """A second round's task as it was written before; None where it is not there, or has no mask to show."""
-    content = path.read_bytes() if path.exists() else None
-    return content if content and json.loads(content)["predictions"] else None
+    """A second round's task as it was written before; None where it is not there, damaged, or without a mask."""
+    try:
+        return path.read_bytes() if parse_task(path.read_bytes())["predictions"] else None
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _second_task(client: Client, conflict: Conflict, version: str) -> bytes:

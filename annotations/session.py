@@ -1,7 +1,6 @@
 """One review on one server: which address, which key, which project; sending and fetching for the command line."""
 
 import fcntl
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from annotations.bucket import open_bucket, show
 from annotations.client import KEY_NAME, Client, Project, on_this_machine
 from annotations.errors import ReviewError
-from annotations.import_files import Task, publish, read_tasks, served, with_addresses
+from annotations.import_files import Task, parse_task, publish, read_tasks, served, with_addresses
 from annotations.installation import Installation
 from annotations.push import Sent, find_project, missing, push, without_masks
 from annotations.settings import (
@@ -137,8 +136,14 @@ def sources(push: Path = PUSH) -> list[Path]:
 
 def second_round(installation: Installation) -> list[Task]:
     """The tasks that the last pull wrote for crops in conflict."""
-    files = sorted(installation.second_round.glob("*.json"))
-    return [json.loads(path.read_text()) for path in files]
+    return [_second_round(path) for path in sorted(installation.second_round.glob("*.json"))]
+
+
+def _second_round(path: Path) -> Task:
+    try:
+        return parse_task(path.read_bytes())
+    except ValueError as error:
+        raise ReviewError(f"{path} is damaged; `python -m annotations pull` makes it anew") from error
 
 
 def _how_to_push(session: Session) -> str:

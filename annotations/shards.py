@@ -4,13 +4,14 @@ A new item changes exactly one file, and at 10,000 items of the usual size no fi
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from annotations.atomic import write
 
 _SHARD = re.compile(r"^[0-9a-f]{2}\.jsonl$")
 _MEND = "restore the file from git, or remove the line and pull that review again"
@@ -107,9 +108,4 @@ def _line(item: Keyed) -> str:
 def _replace(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write(path, content)

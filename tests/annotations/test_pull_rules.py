@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import stat
 import threading
 from pathlib import Path
@@ -17,11 +18,12 @@ from annotations.installation import Installation
 from annotations.judgements import read_judgements
 from annotations.lock import read_lock
 from annotations.pull import proposal, pull, round_version, write_second_round
-from annotations.session import Session
+from annotations.session import Session, second_round
 from annotations.settings import Settings
 from annotations.settle import Conflict
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 from tests.annotations.test_judgements import Server, sealed
+from tests.killed import kill_at_write
 from tests.project import digest
 
 FAR = moved(PROPOSED, 20)
@@ -176,6 +178,36 @@ def test_a_second_round_that_waits_is_not_asked_for_again(tmp_path: Path):
     for _ in range(2):
         write_second_round(Once(), installation, [conflict(1, 1, 2)])
     assert len(list(installation.second_round.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "left", [lambda whole: whole[:200], lambda whole: b"", lambda whole: b"[]", lambda whole: b"{}"]
+)
+def test_a_damaged_second_round_is_named_by_push_and_made_anew_by_pull(review: Review, left: Any):
+    asked = task(1, said("accept"), said("reject", by=2, number=2))
+    review.pull(asked)
+    (path,) = review.installation.second_round.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(left(whole))
+    with pytest.raises(
+        ReviewError, match=rf"{path.name} is damaged; `python -m annotations pull` makes it anew"
+    ):
+        second_round(review.installation)
+    review.pull(asked)
+    assert path.read_bytes() == whole
+
+
+def test_a_second_round_is_written_whole_or_not_at_all(tmp_path: Path):
+    installation = Installation(tmp_path)
+    child = os.fork()
+    if child == 0:
+        kill_at_write(0)
+        try:
+            write_second_round(Server(task(1)), installation, [conflict(1, 1, 2)])
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) and not list(installation.second_round.glob("*.json"))
 
 
 def test_a_task_that_shows_no_mask_or_several_proposes_none_that_is_known():
