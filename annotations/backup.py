@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
@@ -32,17 +33,29 @@ def backup(installation: Installation, file: Path) -> None:
     with (
         tempfile.TemporaryDirectory() as scratch,
         replacing(file, PRIVATE) as raw,
-        tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3) as archive,
+        tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3, dereference=True) as archive,
     ):
         copy = Path(scratch) / _DATABASE
         with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)  # whole, also while the server writes
         archive.add(copy, f"database/{_DATABASE}")
-        for path in sorted(installation.folder.rglob("*")):
+        for path in _files(installation.folder):
             name = path.relative_to(installation.folder).as_posix()
             left_out = any(fnmatch(name, pattern) for pattern in (*_LEFT_OUT, f"database/{_DATABASE}*"))
-            if path.is_file() and not left_out:
+            if not left_out:
                 archive.add(path, name)
+
+
+def _files(folder: Path, *above: Path) -> Iterator[Path]:
+    """All files in a folder, by way of links too; ReviewError for a link that shows nothing or leads in a circle."""
+    inside = (*above, folder.resolve())
+    for path in sorted(folder.iterdir()):
+        if path.is_symlink() and (not path.exists() or path.resolve() in inside):
+            raise ReviewError(f"{path} is a link that leads nowhere or to itself; mend it, and back up again")
+        if path.is_dir():
+            yield from _files(path, *inside)
+        elif path.is_file():
+            yield path
 
 
 def restore(installation: Installation, file: Path) -> None:

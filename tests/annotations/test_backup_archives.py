@@ -132,6 +132,36 @@ def test_a_damaged_database_is_not_restored(
     refused(packed(begun.folder, tmp_path / "damaged.tar.gz"), tmp_path / "new" / "review-data")
 
 
+def test_what_links_show_is_in_the_backup(begun: Installation, tmp_path: Path):
+    """Folders and files that somebody moved to a larger disk, and two names of one file."""
+    disk = tmp_path / "disk"
+    for name in ("pictures", "exports"):
+        (disk / name).mkdir(parents=True)
+        (disk / name / "one").write_text(name)
+    (disk / "moved").write_text("moved")
+    begun.pictures.rmdir()
+    begun.pictures.symlink_to(disk / "pictures")
+    begun.exports.symlink_to(disk / "exports")
+    (begun.served / "link").symlink_to(disk / "moved")
+    (begun.served / "same").hardlink_to(disk / "pictures/one")
+    backup(begun, tmp_path / "review.tar.gz")
+    other = Installation(tmp_path / "elsewhere")
+    restore(other, tmp_path / "review.tar.gz")
+    names = {"pictures/one": "pictures", "../exports/one": "exports", "link": "moved", "same": "pictures"}
+    assert {name: (other.served / name).read_text() for name in names} == names
+    assert not any(path.is_symlink() for path in other.folder.rglob("*"))
+
+
+@pytest.mark.parametrize("target", ["gone", ".", "..", "round"])
+def test_a_link_that_shows_nothing_or_leads_in_a_circle_is_refused_when_the_backup_is_made(
+    begun: Installation, tmp_path: Path, target: str
+):
+    (begun.served / "round").symlink_to(target)
+    with pytest.raises(ReviewError, match=r"served/round is a link that leads nowhere or to itself"):
+        backup(begun, tmp_path / "review.tar.gz")
+    assert not list(tmp_path.glob("review.tar.gz*"))
+
+
 def test_a_backup_without_its_log_in_is_not_restored(begun: Installation, tmp_path: Path):
     (begun.folder / "secrets.json").unlink()
     refused(packed(begun.folder, tmp_path / "bare.tar.gz"), tmp_path / "new" / "review-data")
