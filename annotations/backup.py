@@ -36,8 +36,11 @@ def backup(installation: Installation, file: Path) -> None:
         tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3, dereference=True) as archive,
     ):
         copy = Path(scratch) / _DATABASE
-        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
-            source.backup(target)  # whole, also while the server writes
+        try:
+            with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(copy)) as target:
+                source.backup(target)  # whole, also while the server writes
+        except sqlite3.Error as error:
+            raise ReviewError(f"{database} cannot be copied ({error}); nothing was backed up") from error
         archive.add(copy, f"database/{_DATABASE}")
         for path in _files(installation.folder):
             name = path.relative_to(installation.folder).as_posix()
@@ -78,15 +81,27 @@ def restore(installation: Installation, file: Path) -> None:
                 archive.extract(member, partial)
             while whole.read(2**20):  # to the checksum at its end
                 pass
-        with closing(sqlite3.connect(partial / "database" / _DATABASE)) as database:
-            (state,) = database.execute("pragma integrity_check").fetchone()
-        if state != "ok" or not (partial / "secrets.json").is_file():
+        if not _whole(partial):
             raise ReviewError(f"{file} is no whole backup of a review; nothing was changed")
         partial.chmod(0o700)
         if folder.exists():
             folder.rmdir()
         partial.replace(folder)
-    except (tarfile.TarError, EOFError, OSError, sqlite3.Error) as error:
-        raise ReviewError(f"{file} cannot be restored ({error}); nothing was changed") from error
+    except ReviewError:
+        raise
+    except (
+        Exception
+    ) as error:  # of damage tarfile raises what its parts do: ValueError, OverflowError, zlib.error ...
+        found = str(error) or type(error).__name__
+        raise ReviewError(f"{file} cannot be restored ({found}); nothing was changed") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether a database that nothing has damaged and a log-in are there."""
+    database = folder / "database" / _DATABASE
+    if not database.is_file() or not (folder / "secrets.json").is_file():
+        return False
+    with closing(sqlite3.connect(database)) as rows:
+        return bool(rows.execute("pragma integrity_check").fetchone() == ("ok",))

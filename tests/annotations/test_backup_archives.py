@@ -162,6 +162,70 @@ def test_a_link_that_shows_nothing_or_leads_in_a_circle_is_refused_when_the_back
     assert not list(tmp_path.glob("review.tar.gz*"))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"mtime": "inf"},
+        {"mtime": "1e300"},
+        {"mtime": "nan"},
+        {"uid": str(2**60)},
+        {"path": "a\0b"},
+        {"GNU.sparse.map": "abc"},
+        {"size": str(2**60)},
+        {"size": "-5"},
+    ],
+)
+def test_an_odd_member_is_no_traceback(begun: Installation, tmp_path: Path, header: dict[str, str]):
+    file = tmp_path / "odd.tar.gz"
+    with tarfile.open(file, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        member, content = plain("odd")
+        member.pax_headers = header
+        archive.addfile(member, content)
+        add_all(archive, begun.folder)
+    new = Installation(tmp_path / "new" / "review-data")
+    new.folder.parent.mkdir()
+    try:
+        restore(new, file)  # who is not root gives a file to nobody
+    except ReviewError as error:
+        assert "nothing was changed" in str(error) and not new.folder.exists()
+    else:
+        assert new.secrets() == begun.secrets()
+
+
+def test_a_backup_with_any_byte_changed_or_cut_anywhere_is_refused_or_restored_whole(
+    begun: Installation, tmp_path: Path
+):
+    file = tmp_path / "review.tar.gz"
+    backup(begun, file)
+    whole = file.read_bytes()
+    wanted = {path.name: path.read_bytes() for path in begun.folder.rglob("*.json")}
+    step = len(whole) // 400 + 1
+    damaged = [
+        *(
+            whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+            for at in (*range(20), *range(20, len(whole), step))
+        ),
+        *(whole[:at] for at in range(0, len(whole), 10 * step)),
+    ]
+    restored = 0
+    for number, content in enumerate(damaged):
+        file.write_bytes(content)
+        new = Installation(tmp_path / "new" / str(number))
+        try:
+            restore(new, file)
+        except ReviewError as error:
+            assert "nothing was changed" in str(error) and not new.folder.exists()
+        else:
+            restored += 1
+            assert {path.name: path.read_bytes() for path in new.folder.rglob("*.json")} == wanted
+    assert restored <= 20, "what gzip's own header says is of no account"
+
+
+def test_a_backup_without_its_database_is_not_restored(begun: Installation, tmp_path: Path):
+    (begun.folder / DATABASE).rename(begun.database / "other.sqlite3")
+    refused(packed(begun.folder, tmp_path / "bare.tar.gz"), tmp_path / "new" / "review-data")
+
+
 def test_a_backup_without_its_log_in_is_not_restored(begun: Installation, tmp_path: Path):
     (begun.folder / "secrets.json").unlink()
     refused(packed(begun.folder, tmp_path / "bare.tar.gz"), tmp_path / "new" / "review-data")
