@@ -71,6 +71,11 @@ def open_bucket(address: str) -> Bucket:
             f"pictures in {address} need boto3, which is not installed; run `python -m pip install -e '.[s3]'`"
         ) from None
     bucket, _, prefix = address.removeprefix(BUCKET).partition("/")
+    if ":" in bucket or "@" in address or "?" in address:
+        raise ReviewError(
+            "label_studio.picture_root in params.yaml is no plain s3://BUCKET/FOLDER: expected no keys and no query in "
+            f"it, as messages show it; set {_KEYS} instead"
+        )
     with _asking(f"reach {address}", bucket, f"the address in {_ENDPOINT}"):
         session = boto3.Session()
         region = session.region_name or os.environ.get("AWS_REGION") or ""

@@ -447,8 +447,19 @@ class Client:
 
 
 def on_this_machine(url: str) -> bool:
-    """Whether an address is loopback."""
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
+    """Whether an address is loopback; ServerError, which does not show it, where it is none or may hold a secret."""
+    try:
+        parts = httpx.URL(url)
+        port = 80 if parts.port is None else parts.port
+        plain = parts.scheme in ("http", "https") and parts.host and 0 < port < 2**16
+    except (httpx.InvalidURL, ValueError):
+        plain = False
+    if not plain or any(mark in url for mark in "@?#"):
+        raise ServerError(
+            "label_studio.url in params.yaml is no plain address: expected http://HOST or https://HOST:PORT, without a "
+            f"user, a password or a query, as messages show it; the key goes into {KEY_NAME}"
+        )
+    return parts.host in ("127.0.0.1", "localhost", "::1")
 
 
 def healthy(url: str) -> bool:

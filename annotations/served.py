@@ -3,6 +3,7 @@
 In: a project and the list of its tasks. Out: a sentence for everything that is wrong with the task it serves.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 from annotations.brush import BrushError, fingerprint, regions_to_mask
@@ -26,7 +27,9 @@ def look(client: Client, project: Project, heads: Iterable[TaskHead]) -> list[st
     for name, kind in _KINDS.items():
         trouble = client.trouble_with(str(served.data[name]), kind) if name in served.data else ""
         if trouble:
-            found.append(f"the next task ({served.id}) cannot show its {name}: {served.data[name]} {trouble}")
+            found.append(
+                f"the next task ({served.id}) cannot show its {name}: {plain(served.data[name])} {trouble}"
+            )
     return found
 
 
@@ -71,6 +74,12 @@ def out_of_order(
     return [
         f"the next task is {served.id}, and {len(before)} that are to come before it wait ({before[0]} ...); {_MENDS}"
     ]
+
+
+def plain(address: object) -> str:
+    """An address without what may be secret in one of another server: a user, a password, a signing query."""
+    text = str(address)
+    return re.sub(r"//.*@", "//", text.partition("?")[0]) if "://" in text else text
 
 
 def _none(waiting: list[int], people: int) -> list[str]:

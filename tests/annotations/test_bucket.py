@@ -185,6 +185,13 @@ def test_refusals_that_other_storages_give(
     assert "AKIA0" not in str(caught.value)
 
 
+@pytest.mark.parametrize("address", ["s3://id:se/cret@b/p", "s3://id:secret@b", "s3://b/p?sig=secret"])
+def test_keys_in_the_address_of_a_bucket_are_refused_and_not_shown(address: str):
+    with pytest.raises(ReviewError, match="no plain s3://BUCKET/FOLDER") as caught:
+        open_bucket(address)
+    assert "cret" not in str(caught.value)
+
+
 def test_without_boto3_push_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(ReviewError, match=r"pip install -e '\.\[s3\]'"):

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -238,12 +239,40 @@ def test_what_a_request_asks_for():
         ("http://localhost", True),
         ("http://[::1]:8080/", True),
         ("https://localhost.example.org", False),
-        ("https://labels.example.org/?of=127.0.0.1", False),
+        ("https://labels.example.org/127.0.0.1", False),
         ("http://10.0.0.7:8080", False),
     ],
 )
 def test_which_address_is_this_machine(url: str, here: bool):
     assert on_this_machine(url) is here
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ann:hunter2@127.0.0.1:9",
+        "https://hunter2@labels.example.org",
+        "https://labels.example.org/?token=hunter2",
+        "https://labels.example.org/#hunter2",
+        "https://ann:hunter2@[::1",
+        "labels.example.org",
+        "",
+        "None",
+        "ftp://labels.example.org",
+        "http://127.0.0.1:abc",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:0",
+        "http://[::1",
+        "http://xn--a",
+    ],
+)
+def test_an_address_that_is_none_or_holds_a_secret_is_refused_without_showing_it(url: str):
+    for ask in (lambda: Client(url, KEY), lambda: on_this_machine(url)):
+        with pytest.raises(
+            ServerError, match=r"label_studio\.url in params\.yaml is no plain address"
+        ) as caught:
+            ask()
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ import pytest
 from annotations.brush import fingerprint
 from annotations.client import Served, Serving
 from annotations.push import SERVING
-from annotations.served import hidden, out_of_order, without_mask
+from annotations.served import hidden, out_of_order, plain, without_mask
 from annotations.tasks import Candidate, Pictures, build_task
 from tests.annotations.drawn import TEACHER, person
 
@@ -65,3 +65,8 @@ def test_hidden_tasks_and_another_way_to_serve_are_named():
     )
     (found,) = hidden(Serving("5ec0de", SERVING.sampling, prefilled=True), [7], SCORES)
     assert "by Uncertainty sampling with predictions of '5ec0de', not by" in found
+
+
+def test_an_address_of_a_picture_is_shown_without_what_may_be_secret():
+    assert plain("https://ann:hunter2@e.org/a.jpg?X-Signature=hunter2") == "https://e.org/a.jpg"
+    assert plain("/data/local-files/?d=pictures/a.jpg") == "/data/local-files/?d=pictures/a.jpg"

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import socket
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,19 @@ def test_a_teams_server_needs_a_key_from_the_environment(params: Path, monkeypat
     session = open_session()
     assert session.client.url == "https://labels.example.org" and not session.own_server
     assert "ab" * 20 not in repr(session)
+
+
+@pytest.mark.parametrize("command", ["push", "pull", "status", "review", "review --ready"])
+def test_a_password_in_the_address_is_named_and_not_shown(
+    params: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    content = yaml.safe_load((params / "params.yaml").read_text())
+    content["label_studio"]["url"] = "http://ann:hunter2@127.0.0.1:9"
+    (params / "params.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "ab" * 20)
+    asked = CliRunner().invoke(app, command.split())
+    assert isinstance(asked.exception, ReviewError) and "no plain address" in str(asked.exception)
+    assert "hunter2" not in asked.output + "".join(traceback.format_exception(asked.exception))
 
 
 def test_a_missing_parameter_is_named(params: Path):
