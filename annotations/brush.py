@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sinet.images import MAX_PIXELS
+
 Array = NDArray[np.uint8]
 Longs = NDArray[np.int64]
 
@@ -80,6 +82,8 @@ def regions_to_mask(results: object, height: int, width: int, label: str = LABEL
     """
     if not isinstance(results, list):
         raise BrushError(f"expected a list of results, found {named(results)}")
+    if height * width > MAX_PIXELS:
+        raise BrushError(f"expected a mask of at most {MAX_PIXELS} pixels, found {width}x{height}")
     union = np.zeros((height, width), np.uint8)
     for result in results:
         if not isinstance(result, Mapping) or result.get("type") not in ("choices", "brushlabels"):

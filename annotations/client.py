@@ -6,6 +6,7 @@ Errors carry the status code and the server's `detail`: an ApiError's text can h
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -141,6 +142,10 @@ class Client:
     def __init__(self, url: str, api_key: str, timeout: float = TIMEOUT, key_from: str = KEY_NAME) -> None:
         self.url = url
         self._key_from = key_from  # for a message
+        if not re.fullmatch("[!-~]+", api_key):
+            raise ServerError(
+                f"the key in {key_from} is none: expected letters, digits and signs of ASCII alone"
+            )
         proxies = not on_this_machine(url)  # a proxy of the environment does not lead to this machine
         self._http = httpx.Client(timeout=timeout, follow_redirects=True, trust_env=proxies)
         with self._asking("read the API key"):
@@ -154,8 +159,8 @@ class Client:
     def all_projects(self) -> list[Project]:
         """All projects that the key may see, oldest first."""
         with self._asking("list the projects"):
-            found = list(self._sdk.projects.list())
-        projects = [Project(int(one.id), str(one.title), str(one.label_config or "")) for one in found]
+            found = self._sdk.projects.list()
+            projects = [Project(int(one.id), str(one.title), str(one.label_config or "")) for one in found]
         return sorted(projects, key=lambda project: project.id)
 
     def create_project(self, title: str, label_config: str, instruction: str) -> Project:
@@ -170,7 +175,7 @@ class Client:
                 show_collab_predictions=True,
                 maximum_annotations=1,
             )
-        return Project(int(made.id), title, label_config)
+            return Project(int(made.id), title, label_config)
 
     def set_label_config(self, project: Project, label_config: str) -> None:
         """Replace the labelling interface; the server refuses one that existing annotations do not fit."""
@@ -186,9 +191,9 @@ class Client:
         """How the project shows predictions and orders its tasks now."""
         with self._asking("read the project"):
             found = self._sdk.projects.get(id=project.id)
-        return Serving(
-            str(found.model_version or ""), str(found.sampling), bool(found.show_collab_predictions)
-        )
+            return Serving(
+                str(found.model_version or ""), str(found.sampling), bool(found.show_collab_predictions)
+            )
 
     def set_serving(self, project: Project, serving: Serving) -> None:
         """Change that; the server refuses a version of which it has no prediction."""
@@ -204,7 +209,7 @@ class Client:
         """The project's local files storages."""
         with self._asking("list the storages"):
             found = self._sdk.import_storage.local.list(project=project.id)
-        return [Folder(int(one.id), str(one.title), str(one.path)) for one in found]
+            return [Folder(int(one.id), str(one.title), str(one.path)) for one in found]
 
     def write_folder(self, project: Project, title: str, path: str, storage: int | None = None) -> None:
         """Let the project show files of the server's folder `path`; nothing is imported from it.
@@ -222,7 +227,7 @@ class Client:
         """The project's source storages in buckets."""
         with self._asking("list the source storages"):
             found = self._sdk.import_storage.s3.list(project=project.id)
-        return [BucketStorage(int(one.id), str(one.title), str(one.bucket)) for one in found]
+            return [BucketStorage(int(one.id), str(one.title), str(one.bucket)) for one in found]
 
     def write_bucket_storage(
         self, project: Project, title: str, access: BucketAccess, storage: int | None = None
@@ -256,7 +261,7 @@ class Client:
         """The files that this key's user uploaded into the project: address by the name that they were given."""
         with self._asking("list the uploaded files"):
             found = self._sdk.files.list(id=project.id, all_=True)
-        paths = [str(one.file) for one in found]  # upload/PROJECT/8 hex digits-NAME
+            paths = [str(one.file) for one in found]  # upload/PROJECT/8 hex digits-NAME
         return {path.rpartition("/")[2].partition("-")[2]: f"/data/{path}" for path in paths}
 
     def upload(self, project: Project, name: str, content: bytes) -> None:
@@ -307,7 +312,8 @@ class Client:
         as_sent: Any = {"additional_query_parameters": {"resolve_uri": "false"}}
         with self._asking(f"read task {task}"):
             found = self._sdk.tasks.get(id=str(task), request_options=as_sent)
-        return {"data": dict(found.data), "predictions": self.predictions(task)}
+            data = dict(found.data)
+        return {"data": data, "predictions": self.predictions(task)}
 
     def predictions(self, task: int) -> list[dict[str, Any]]:
         """All predictions of a task. With the task itself the server gives only those that the project shows."""
@@ -342,12 +348,12 @@ class Client:
                 if error.status_code == 404:
                     return None
                 raise
-        served = Served(
-            int(found["id"]),
-            dict(found["data"]),
-            list(found["predictions"]),
-            _HELD in str(found.get("queue")),
-        )
+            served = Served(
+                int(found["id"]),
+                dict(found["data"]),
+                list(found["predictions"]),
+                _HELD in str(found.get("queue")),
+            )
         if not served.held:
             self._give_back(served.id)
         return served
@@ -368,11 +374,11 @@ class Client:
 
         `kind` is what it is to be, "image" or "text". The key is told to nobody but this server.
         """
-        url = urljoin(f"{self.url}/", address)
-        ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
         try:
+            url = urljoin(f"{self.url}/", address)
+            ours = urlsplit(url)[:2] == urlsplit(self.url)[:2]
             answer = self._http.get(url, headers=self._authorization() if ours else None)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             return f"does not answer ({type(error).__name__})"
         if answer.status_code != 200:
             return f"answered {answer.status_code}"
@@ -444,6 +450,8 @@ class Client:
             raise DoubtfulError(
                 f"could not {what}: {type(error).__name__} from {self.url}; it may be busy or have stopped"
             ) from None
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            raise _strange(what, self.url) from None
 
 
 def on_this_machine(url: str) -> bool:
@@ -490,7 +498,16 @@ def _body(answer: httpx.Response) -> Any:
         return None
 
 
+def _strange(what: str, url: str) -> DoubtfulError:
+    return DoubtfulError(
+        f"could not {what}: what {url} answered is nothing that Label Studio says; is a page to log in before it, and "
+        "is label_studio.url in params.yaml its address?"
+    )
+
+
 def _refused(what: str, url: str, status: int | None, body: Any, key_from: str = KEY_NAME) -> ServerError:
+    if status is not None and status < 300:  # of an answer that is no JSON
+        return _strange(what, url)
     detail = str(body["detail"])[:200] if isinstance(body, dict) and "detail" in body else "no detail"
     said = f"could not {what}: {url} answered {status} ({detail})"
     if status == 403 and any(words in detail for words in _PRIVATE):

@@ -35,7 +35,7 @@ def read_tasks(folder: Path) -> Iterator[Task]:
     receipt = folder / RECEIPT
     if not receipt.is_file():
         raise ReviewError(f"expected {receipt}, found none; run `dvc repro push` to make the import files")
-    for name, expected in sorted(json.loads(receipt.read_text())["files"].items()):
+    for name, expected in sorted(_listed(receipt).items()):
         content = (folder / name).read_bytes() if (folder / name).is_file() else b""
         if hashlib.sha256(content).hexdigest() != expected:
             raise ReviewError(
@@ -43,6 +43,14 @@ def read_tasks(folder: Path) -> Iterator[Task]:
             )
         if name.startswith("tasks-"):
             yield from json.loads(content)
+
+
+def _listed(receipt: Path) -> dict[str, Any]:
+    try:
+        files = json.loads(receipt.read_text())["files"]
+        return dict(files.items())
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ReviewError(f"{receipt} is damaged; run `dvc repro --force push`") from error
 
 
 def parse_task(content: bytes) -> Task:

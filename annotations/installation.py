@@ -91,7 +91,10 @@ class Installation:
     def secrets(self) -> Secrets:
         """The secrets of this installation; ReviewError where there are none."""
         try:
-            return Secrets(**json.loads(self._secrets.read_text()))
+            made = Secrets(**json.loads(self._secrets.read_text()))
+            if not all(isinstance(one, str) for one in asdict(made).values()):
+                raise TypeError("expected texts")
+            return made
         except FileNotFoundError as error:
             raise ReviewError(
                 f"expected {self._secrets}, found none; `make review` makes this machine's Label Studio"
@@ -202,7 +205,12 @@ class Installation:
             return (
                 process.status() != psutil.STATUS_ZOMBIE and str(self.database.resolve()) in process.cmdline()
             )
-        except psutil.Error:
+        except (
+            psutil.Error,
+            TypeError,
+            ValueError,
+            OverflowError,
+        ):  # the last three where the note is damaged
             return False
 
 

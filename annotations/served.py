@@ -6,7 +6,7 @@ In: a project and the list of its tasks. Out: a sentence for everything that is 
 import re
 from collections.abc import Iterable, Mapping
 
-from annotations.brush import BrushError, fingerprint, regions_to_mask
+from annotations.brush import fingerprint, regions_to_mask
 from annotations.client import Client, Project, Served, Serving, TaskHead
 from annotations.push import SERVING
 from annotations.tasks import CUTOUT, IMAGE, OUTLINE
@@ -48,14 +48,15 @@ def hidden(serving: Serving, waiting: Iterable[int], scores: Mapping[int, float]
 
 def without_mask(served: Served) -> list[str]:
     """The next task's mask is not the one that it was sent with."""
-    data, regions = served.data, [region for one in served.predictions for region in one["result"]]
+    data = served.data
     if "proposed" not in data:  # somebody else's
         return []
     if not served.predictions:
         return [f"the next task ({served.id}) opens without its mask; {_MENDS}"]
     try:
+        regions = [region for one in served.predictions for region in one["result"]]
         mask = regions_to_mask(regions, int(data["height"]), int(data["width"]))
-    except BrushError as error:
+    except (ValueError, LookupError, TypeError) as error:
         return [f"the mask of the next task ({served.id}) cannot be read: {error}"]
     same = len(served.predictions) == 1 and fingerprint(mask) == data["proposed"]
     return [] if same else [f"the next task ({served.id}) opens with another mask than it was sent with"]

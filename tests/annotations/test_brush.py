@@ -224,3 +224,9 @@ def test_a_fingerprint_is_of_the_pixels_and_of_the_shape():
     prints = [fingerprint(one) for one in (mask, mask[::-1].copy(), np.zeros((6, 8), np.uint8))]
     prints.append(fingerprint(np.zeros((8, 6), np.uint8)))
     assert len(set(prints)) == 4 and fingerprint(np.asfortranarray(mask)) == prints[0]
+
+
+def test_a_mask_is_no_larger_than_a_picture_may_be():
+    """Before anything is allocated: width and height are what a server says."""
+    with pytest.raises(BrushError, match="at most 64000000 pixels, found 300000x300000"):
+        regions_to_mask([], 300_000, 300_000)

@@ -134,6 +134,52 @@ def test_an_answer_without_a_detail_shows_nothing_of_itself(body: Any):
             assert "cookie" not in str(caught.value)
 
 
+READS = (
+    lambda client: client.all_projects(),
+    lambda client: client.create_project("portraits", "<View/>", "Accept ..."),
+    lambda client: client.serving(PORTRAITS),
+    lambda client: client.heads(PORTRAITS),
+    lambda client: client.scores(PORTRAITS),
+    lambda client: client.head(7),
+    lambda client: client.task(7),
+    lambda client: client.next_task(PORTRAITS),
+)
+LISTS = (
+    lambda client: client.folders(PORTRAITS),
+    lambda client: client.bucket_storages(PORTRAITS),
+    lambda client: client.uploads(PORTRAITS),
+    lambda client: client.people(),
+)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>cookie</html>", b"", b"\xff\xfe", [], None, [7], "cookie", b"[" * 100_000]
+)
+def test_an_answer_that_is_none_of_label_studios_is_a_sentence(body: Any):
+    """A page to log in, or a proxy's, with 200; of the lists an empty one may be right."""
+    with server(200, body) as answers:
+        client = Client(answers.url, KEY)
+        for ask in (*READS, *(LISTS if body not in ([], "cookie") else ())):
+            with pytest.raises(DoubtfulError, match="is nothing that Label Studio says") as caught:
+                ask(client)
+            assert "cookie" not in str(caught.value) and caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "a\nb", " secret", "", "se cret"])
+def test_a_key_that_no_header_can_hold_is_named_and_not_shown(key: str):
+    with pytest.raises(ServerError, match="the key in LABEL_STUDIO_API_KEY is none") as caught:
+        Client("http://127.0.0.1:9", key)
+    assert not key or key.strip() not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1", "http://127.0.0.1:abc/a.jpg", "http://127.0.0.1:99999/a.jpg"]
+)
+def test_an_address_of_a_picture_that_is_none_is_a_trouble(address: str):
+    with server(200, {}) as answers:
+        assert "does not answer" in Client(answers.url, KEY).trouble_with(address, "image")
+
+
 def test_a_page_in_place_of_a_detail_is_cut():
     with server(400, {"detail": "x" * 10_000}) as answers, pytest.raises(ServerError) as caught:
         Client(answers.url, KEY).all_projects()

@@ -109,3 +109,18 @@ def test_only_a_server_of_this_machine_can_be_started_here(host: str, advice: st
         Client(f"http://{host}:{free_port(0)}", "ab" * 20).all_projects()
     assert advice in str(caught.value)
     assert ("make review" in str(caught.value)) == (host == "127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    "note", [b"{", b"[]", *(b'{"pid": %s, "url": ""}' % pid for pid in (b'"x"', b"-1", b"1e99", b"9" * 30))]
+)
+def test_a_damaged_note_of_the_server_is_no_server(tmp_path: Path, note: bytes):
+    (tmp_path / "server.json").write_bytes(note)
+    assert Installation(tmp_path).running() is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"email": "a", "password": "b", "api_key": 5}'])
+def test_damaged_secrets_are_named(tmp_path: Path, content: bytes):
+    (tmp_path / "secrets.json").write_bytes(content)
+    with pytest.raises(ReviewError, match=r"secrets\.json is damaged"):
+        Installation(tmp_path).secrets()

@@ -70,3 +70,8 @@ def test_hidden_tasks_and_another_way_to_serve_are_named():
 def test_an_address_of_a_picture_is_shown_without_what_may_be_secret():
     assert plain("https://ann:hunter2@e.org/a.jpg?X-Signature=hunter2") == "https://e.org/a.jpg"
     assert plain("/data/local-files/?d=pictures/a.jpg") == "/data/local-files/?d=pictures/a.jpg"
+
+
+@pytest.mark.parametrize("predictions", [[{}], [{"result": None}], [7]])
+def test_a_prediction_that_is_none_is_said(predictions: list[Any]):
+    assert "cannot be read" in without_mask(task(person(1)[1], predictions=predictions))[0]

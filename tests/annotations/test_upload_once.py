@@ -116,6 +116,15 @@ def test_import_files_are_read_in_the_order_of_their_numbers_and_nothing_else_is
         list(read_tasks(tmp_path))
 
 
+@pytest.mark.parametrize(
+    "content", [b"{", b"", b"\xff", b"[]", b"{}", b"null", b'{"files": 5}', b'{"files": ["a"]}']
+)
+def test_a_damaged_receipt_is_named(tmp_path: Path, content: bytes):
+    (tmp_path / "receipt.json").write_bytes(content)
+    with pytest.raises(ReviewError, match=r"receipt\.json is damaged; run `dvc repro --force push`"):
+        list(read_tasks(tmp_path))
+
+
 @pytest.mark.parametrize("titles", [[], [PROJECT, PROJECT]])
 def test_a_project_that_is_not_the_only_one_is_not_guessed(tmp_path: Path, titles: list[str]):
     class Server:
