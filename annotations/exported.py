@@ -66,6 +66,9 @@ class Review:
     reasons: tuple[str, ...]
     why: str  # it is unclear; "" otherwise
     seconds: float | None  # that the reviewer took
+    server: str | None = (
+        None  # on which it was said, where that is another one than was exported (`elsewhere`)
+    )
 
     @property
     def mask(self) -> Array | None:
@@ -82,6 +85,11 @@ class Reading:
     skipped: set[str] = field(default_factory=set)  # keys; a skip is no review
     drafts: set[str] = field(default_factory=set)  # keys; begun but not submitted
     notes: list[str] = field(default_factory=list)  # what was passed over, a sentence each
+    marks: dict[str, int] = field(
+        default_factory=dict
+    )  # of all annotations, skipped ones too, and their numbers
+    server: str | None = None  # that was exported, as the judgements name it (annotations/voices.py)
+    remembered: list[Review] = field(default_factory=list)  # of the same crops, as earlier pulls heard them
 
 
 class _Data(BaseModel):
@@ -125,6 +133,8 @@ def read_export(content: bytes) -> Reading:
         if task.get("drafts"):
             reading.drafts.add(subject.key)
         for annotation in _annotations(subject.task, task):
+            number = _number(annotation.get("id"), f"task {subject.task} has an annotation")
+            reading.marks[_mark(annotation)] = number
             if annotation.get("was_cancelled") is True:
                 reading.skipped.add(subject.key)
             else:
@@ -208,14 +218,14 @@ def _subject(task: int, found: Mapping[str, Any]) -> Subject:
 
 
 def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
-    number = _number(annotation.get("id"), f"task {subject.task} has an annotation")
+    number = annotation["id"]
     answer, changed, why = _read(subject, annotation)
     outcome, said = _outcome(answer, changed, why)
     kept = PackedMask.of(answer.mask) if answer is not None and outcome == "keep" else None
     return Review(
         subject=subject,
         annotation=number,
-        mark=str(annotation.get("unique_id") or number),
+        mark=_mark(annotation),
         reviewer=_last_writer(annotation) or f"{NAMELESS}{number}",
         begun_by=_person(annotation.get("completed_by")),
         at=_changed_at(subject, annotation),
@@ -228,6 +238,10 @@ def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
         why=why,
         seconds=_seconds(annotation),
     )
+
+
+def _mark(annotation: Mapping[str, Any]) -> str:
+    return str(annotation.get("unique_id") or annotation["id"])
 
 
 def _read(subject: Subject, annotation: Mapping[str, Any]) -> tuple[Answer | None, bool, str]:

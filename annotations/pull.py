@@ -39,7 +39,7 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     log.info("saved the server's export as %s", saved)
     lock = session.settings.lock
     locked, before = read_locked(lock), read_judged(lock)
-    reading = with_voices(read_export(content), [task for task in before if task.key not in forget])
+    reading = with_voices(read_export(content), before, forget)
     settled = settle(reading, [entry for entry in locked if entry.key not in forget])
     drift = update(locked, reading, settled, keep, forget)
     judged = collect(before, reading, partial(proposal, session.client), forget)

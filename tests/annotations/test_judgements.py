@@ -120,8 +120,8 @@ def test_the_same_export_twice_and_in_another_order_gives_the_same(tmp_path: Pat
 def test_the_last_word_of_a_reviewer_counts():
     words = [said("accept", minute=1), said("fix", FAR, number=2, minute=2)]
     for order in (words, words[::-1]):
-        (found,) = pulled(task(1, *order))
-        assert [one.said for one in found.opinions] == ["fix"]
+        found = pulled(task(1, *order))
+        assert [one.said for one in judgements(found)] == ["fix"]
 
 
 def test_what_is_gone_from_the_server_stays_as_it_was_said():
