@@ -66,6 +66,8 @@ class Review:
     reasons: tuple[str, ...]
     why: str  # it is unclear; "" otherwise
     seconds: float | None  # that the reviewer took
+    over: bool = False  # written over, or copied from, an answer that was there: no look of one's own
+    doubtful: bool = False  # its author may be somebody who has another voice
     server: str | None = (
         None  # on which it was said, where that is another one than was exported (`elsewhere`)
     )
@@ -222,12 +224,13 @@ def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
     answer, changed, why = _read(subject, annotation)
     outcome, said = _outcome(answer, changed, why)
     kept = PackedMask.of(answer.mask) if answer is not None and outcome == "keep" else None
+    reviewer, begun_by = _last_writer(annotation), _person(annotation.get("completed_by"))
     return Review(
         subject=subject,
         annotation=number,
         mark=_mark(annotation),
-        reviewer=_last_writer(annotation) or f"{NAMELESS}{number}",
-        begun_by=_person(annotation.get("completed_by")),
+        reviewer=reviewer or f"{NAMELESS}{number}",
+        begun_by=begun_by,
         at=_changed_at(subject, annotation),
         outcome=outcome,
         said=said,
@@ -237,6 +240,7 @@ def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
         reasons=answer.reasons if answer is not None and outcome != "unclear" else (),
         why=why,
         seconds=_seconds(annotation),
+        over=begun_by not in (None, reviewer) or annotation.get("parent_annotation") is not None,
     )
 
 

@@ -32,6 +32,8 @@ class Opinion(BaseModel):
     )  # a packed mask of the pixels that differ from the proposed one; null for none or no mask
     # The mark of the annotation that it was written into; older lines lack it, and stay as they are.
     annotation: str | None = Field(default=None, exclude_if=lambda mark: mark is None)
+    # It was written over, or copied from, an answer that was there, of which no earlier pull may have heard.
+    over: bool = Field(default=False, exclude_if=lambda over: not over)
     # Where it was said, if not on the first server that was pulled from: a mark that was found there.
     server: str | None = Field(default=None, exclude_if=lambda mark: mark is None)
 
@@ -129,11 +131,11 @@ def _judgement(task: JudgedTask, opinion: Opinion) -> Judgement:
 
 
 def _saw_another(task: JudgedTask, opinion: Opinion) -> bool:
-    """Whether it was written over somebody else's word, in the same annotation: no look of one's own."""
-    return opinion.annotation is not None and any(
+    """Whether it was written over somebody else's word, or copied from it: no look of one's own."""
+    return opinion.over or any(
         (one.at, one.reviewer) < (opinion.at, opinion.reviewer)
         for one in task.opinions
-        if one.annotation == opinion.annotation
+        if one.annotation == opinion.annotation is not None
     )
 
 

@@ -12,7 +12,8 @@
   answer that was skipped or deleted, beside any that is there.
 - An answer whose author is not known any more is a voice of its own. As all such may be of one person, they add one
   vote to what others say by name, however many they are, and never make the majority that these do not have; against
-  it each one counts.
+  it each one counts. So it is with an answer that somebody wrote last and another one, who answers beside it, began:
+  that may be the beginner's own one with somebody's mark, unless an earlier pull heard what the beginner said there.
 - A skip and a draft are no review.
 - Both tasks of a crop that two reviewers judge are one subject; a gold task is none, as it is about the reviewer.
 - What was said on another server is one more voice, and nobody's earlier word here: a reviewer is a number on a
@@ -22,7 +23,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from annotations.agreement import AGREE_IOU, mask_iou
@@ -114,7 +115,7 @@ def to_do(reading: Reading, settled: Settled) -> ToDo:
 
 def decide(reviews: Sequence[Review]) -> LockEntry | str:
     """The entry of one crop's reviews, at least one; or why they do not decide."""
-    votes = last_words(reviews)
+    votes = [_of_whom(vote, reviews) for vote in last_words(reviews)]
     firm = [vote for vote in votes if vote.outcome != "unsure"]
     if not firm:
         return _entry(votes[-1], "unsure", reasons={reason for vote in votes for reason in vote.reasons})
@@ -203,6 +204,17 @@ def _who(review: Review) -> str:
     return f"{review.reviewer} ({LOCKED if review.server == LOCKED else 'on another server'})"
 
 
+def _of_whom(vote: Review, reviews: Iterable[Review]) -> Review:
+    """The vote, as doubtful where its author may be somebody who has another one."""
+    begun = [one for one in reviews if one.server is None and one.reviewer == vote.begun_by]
+    heard = vote.reviewer == vote.begun_by or any(one.mark == vote.mark for one in begun)
+    return replace(vote, doubtful=bool(begun) and not heard)
+
+
+def _named(votes: Iterable[Review]) -> list[Review]:
+    return [vote for vote in votes if not vote.doubtful and not nameless(vote.reviewer)]
+
+
 def _agreeing(vote: Review, votes: Iterable[Review]) -> list[Review]:
     return [other for other in votes if _agree(vote, other)]
 
@@ -221,14 +233,13 @@ def _agree(one: Review, other: Review) -> bool:
 def _weight(vote: Review, votes: Iterable[Review]) -> int:
     """How many people surely say what this vote says; of the nameless one at most."""
     agreeing = _agreeing(vote, votes)
-    named = sum(not nameless(other.reviewer) for other in agreeing)
+    named = len(_named(agreeing))
     return named + min(1, len(agreeing) - named)
 
 
 def _carries(agreeing: Sequence[Review], votes: Sequence[Review]) -> bool:
     """Whether these are more than half of the votes, whoever the nameless are."""
-    named = [vote for vote in votes if not nameless(vote.reviewer)]
-    agreeing_named = [vote for vote in agreeing if not nameless(vote.reviewer)]
+    named, agreeing_named = _named(votes), _named(agreeing)
     if named and 2 * len(agreeing_named) <= len(named):
         return False
     surely = len(agreeing_named) + (len(agreeing) > len(agreeing_named))

@@ -86,7 +86,9 @@ def _by_its_author(review: Review, task: JudgedTask, server: str | None) -> Revi
     if not before or any(one.reviewer == review.reviewer for one in before):
         return review
     last = max(before, key=_at)
-    return replace(review, reviewer=last.reviewer, at=_at(last)) if _says(last, review, task) else review
+    if not _says(last, review, task):
+        return review
+    return replace(review, reviewer=last.reviewer, at=_at(last), over=last.over)
 
 
 def _remembered(
@@ -111,7 +113,7 @@ def _gone(
     held = {review.mark for review in reviews}
     return [
         f"task {word.subject.task}: the answer of {word.reviewer} ({word.said}) is not on the server any more "
-        f"(deleted, or skipped); it counts as it was said until they say something else, or you pull with --forget {key}"
+        f"(deleted, or skipped); it counts as it was said until they say otherwise, or you pull with --forget {key}"
         for key in sorted({review.subject.key for review in remembered})
         for word in last_words(words[key])
         if word.server is None and word.mark not in held and (key, word.subject.version) in tasks
@@ -175,5 +177,6 @@ def _as_it_was(
         reasons=opinion.reasons,
         why="unclear at an earlier pull, and since changed" if outcome == "unclear" else "",
         seconds=opinion.seconds,
+        over=opinion.over,
         server=None if here else opinion.server or "the first server",
     )

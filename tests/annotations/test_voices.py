@@ -344,3 +344,49 @@ def test_it_does_not_matter_when_one_pulled():
     assert verdict(first) == "reject"
     assert verdict(first, changed) == verdict(changed) == "accept"
     assert verdict(changed, first) == verdict(first, changed, first) == "reject"
+
+
+def test_a_copy_of_an_answer_is_no_independent_look():
+    pulls = Pulls()
+    copied = written(2, 2, "accept", number=2, minute=9) | {"parent_annotation": 1}
+    for _ in range(2):
+        pulls.pull(ACCEPTED, copied)
+        assert [one.first_look for one in judgements(pulls.judged)] == [True, False]
+        assert summarise(judgements(pulls.judged))["double"]["crops"] == 0
+
+
+STARRED = written(1, 9, "accept")  # before anybody pulled: the word of 1 with a mark by 9, or that of 9
+
+
+@pytest.mark.parametrize(
+    ("annotations", "verdict"),
+    [
+        pytest.param([STARRED], "accept", id="alone"),
+        pytest.param([STARRED, written(1, 1, "accept", number=2)], "accept", id="both alike"),
+        pytest.param([STARRED, written(1, 1, "reject", number=2)], None, id="not surely a change of mind"),
+        pytest.param(
+            [STARRED, written(1, 1, "accept", number=2), AGAINST[3]], None, id="not surely two of three"
+        ),
+        pytest.param([STARRED, NAMED[2], AGAINST[3]], "accept", id="two of three, whoever that was"),
+    ],
+)
+def test_a_mark_from_before_the_first_pull_makes_no_second_person(
+    annotations: list[dict[str, Any]], verdict: str | None
+):
+    for order in (annotations, annotations[::-1]):
+        drift, _ = Pulls().pull(*order)
+        assert [entry.verdict for entry in drift.entries] == ([] if verdict is None else [verdict])
+
+
+def test_who_was_heard_is_surely_not_who_wrote_over_it():
+    pulls = Pulls()
+    pulls.pull(ACCEPTED)
+    pulls.pull(written(1, 9, "reject", minute=5))
+    drift, _ = pulls.pull(written(1, 9, "reject", minute=5), AGAINST[2])
+    assert drift.updated == [key(1)], "two of three"
+
+
+def test_the_double_figures_take_no_mark_for_a_person():
+    pulls = Pulls()
+    pulls.pull(STARRED, written(1, 1, "accept", number=2, minute=9))
+    assert summarise(judgements(pulls.judged))["double"]["crops"] == 0
