@@ -110,7 +110,7 @@ def to_do(reading: Reading, settled: Settled) -> ToDo:
     """What is left; a crop in conflict counts as reviewed, since its second round is another task."""
     reviewed = settled.entries.keys() | settled.conflicts.keys()
     waiting = {subject.key for subject in reading.subjects if subject.purpose != "gold"} - reviewed
-    return ToDo(len(waiting), len(reading.skipped - reviewed), len(reading.drafts - reviewed))
+    return ToDo(len(waiting), len(reading.skipped & waiting), len(reading.drafts & waiting))
 
 
 def decide(reviews: Sequence[Review]) -> LockEntry | str:

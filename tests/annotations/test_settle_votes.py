@@ -169,3 +169,11 @@ def test_a_skip_or_a_draft_of_a_reviewed_crop_leaves_nothing_to_do():
     )
     left = to_do(reading, settle(reading))
     assert (left.waiting, left.skipped, left.begun) == (1, 1, 0)
+
+
+def test_skips_and_drafts_of_gold_tasks_are_not_counted():
+    gold = task(5, said(None, cancelled=True), drafts=1)
+    gold["data"]["seal"] = seal("gold", "v", PROPOSED)
+    reading = read_export(export(task(1, said("accept")), gold))
+    left = to_do(reading, settle(reading))
+    assert (left.waiting, left.skipped, left.begun) == (0, 0, 0), "which would tell that there is one"
