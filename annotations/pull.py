@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     log.info("saved the server's export as %s", saved)
     lock = session.settings.lock
     locked, before = read_locked(lock), read_judged(lock)
+    _refuse_unknown(forget, {entry.key for entry in locked} | {judged.key for judged in before}, lock)
     reading = with_voices(read_export(content), before, forget)
     settled = settle(reading, [entry for entry in locked if entry.key not in forget])
     drift = update(locked, reading, settled, keep, forget)
@@ -51,6 +52,15 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     for line in report(drift, reading, settled):
         log.info("%s", line)
     return drift
+
+
+def _refuse_unknown(forget: Iterable[str], known: Collection[str], lock: Path) -> None:
+    unknown = sorted(set(forget) - set(known))
+    if unknown:
+        raise ReviewError(
+            f"nothing was written: expected keys of {lock} to forget, found {', '.join(unknown)}; pull names "
+            "keys that it cannot settle, and each line there holds its own"
+        )
 
 
 def read_locked(folder: Path) -> list[LockEntry]:
