@@ -18,6 +18,7 @@ from annotations.brush import Array, BrushError, fingerprint, named, regions_to_
 from annotations.errors import ReviewError
 from annotations.lock import KEEPS, NAMELESS, Key
 from annotations.packed import PackedMask
+from annotations.purpose import FIELD as SEAL
 from annotations.purpose import unseal
 from annotations.quality import Purpose, Said
 from annotations.shards import faults
@@ -26,6 +27,7 @@ from annotations.shards import faults
 Outcome = Literal["keep", "reject", "unsure", "unclear"]
 
 _DECODER = json.JSONDecoder()
+_OURS = ({"parent_sha256"}, {"crop_box"}, {"key", "version"})  # names in `data`, which no task of others has
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,8 @@ class _Data(BaseModel):
             raise ValueError(
                 f"{self.width}x{self.height} pixels do not fill the crop box {named(self.crop_box)}"
             )
+        if self.version and not self.seal:  # push gives both
+            raise ValueError(f"its {SEAL} is missing, and with it what the task is for")
         return self
 
 
@@ -127,7 +131,7 @@ def read_export(content: bytes) -> Reading:
     reading = Reading([], [])
     others: list[object] = []
     for task in _tasks(content):
-        if not isinstance(task["data"], dict) or not task["data"].keys() & {"parent_sha256", "crop_box"}:
+        if not isinstance(task["data"], dict) or not any(task["data"].keys() >= names for names in _OURS):
             others.append(task.get("id"))
             continue
         subject = _subject(_number(task.get("id"), "the export has a task"), task["data"])
