@@ -10,6 +10,7 @@ from annotations.errors import ReviewError
 from annotations.exported import Reading, Review, Subject
 from annotations.judgements import JudgedTask, Opinion, edit_of
 from annotations.lock import Array, pack_mask, unpack_mask
+from annotations.shards import faults
 from annotations.voices import with_marks
 
 Ask = Callable[
@@ -42,7 +43,7 @@ def collect(
         except ValueError as error:
             raise ReviewError(
                 f"task {reviews[0].subject.task} has other data than at an earlier pull, or than its masks need "
-                f"({str(error).splitlines()[0]}): it was changed on the server; delete that task there and push again"
+                f"({faults(error)}): it was changed on the server; delete that task there and push again"
             ) from error
     return [tasks[name] for name in sorted(tasks)]
 

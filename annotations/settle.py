@@ -32,6 +32,7 @@ from annotations.errors import ReviewError
 from annotations.exported import Outcome, Reading, Review, Subject
 from annotations.lock import LockEntry, Verdict, nameless
 from annotations.packed import PackedMask
+from annotations.shards import faults
 from annotations.voices import last_words
 
 LOCKED = "the lock"  # in place of a server: where a review was given of which no judgement tells
@@ -280,7 +281,7 @@ def _entry(
         )
     except ValueError as error:
         raise ReviewError(
-            f"task {subject.task} makes no review ({str(error).splitlines()[0]}): its data was changed on the "
+            f"task {subject.task} makes no review ({faults(error)}): its data was changed on the "
             "server; delete that task there and push again"
         ) from error
     if entry.key != subject.key:
