@@ -57,7 +57,11 @@ def _task(
         for one in with_marks(known, reviews, server).opinions:
             opinions[one.server, one.annotation, one.reviewer] = _told_from(known, one, proposed)
     for review in sorted(reviews, key=lambda review: (review.at, review.annotation)):
-        opinions[server, review.mark, review.reviewer] = _opinion(review, proposed, server)
+        said, name = _opinion(review, proposed, server), (server, review.mark, review.reviewer)
+        if (
+            name not in opinions or opinions[name].at <= said.at
+        ):  # else the server is an older one, of a backup
+            opinions[name] = said
     return JudgedTask(
         key=subject.key,
         version=subject.version,

@@ -72,12 +72,12 @@ def with_marks(task: JudgedTask, reviews: Sequence[Review], server: str | None) 
 
 
 def _server(reading: Reading, earlier: Iterable[JudgedTask]) -> str | None:
-    """The judgements' name of the server: None of the first one, else the mark of an annotation that was there."""
+    """The judgements' name of the server: None of the first one, else the mark of the first annotation there."""
     marked = [one for task in earlier for one in task.opinions if one.annotation is not None]
     known = Counter(one.server for one in marked if one.annotation in reading.marks)
     if known:
         return known.most_common(1)[0][0]
-    return min(reading.marks) if marked and reading.marks else None
+    return min(reading.marks, key=lambda mark: reading.marks[mark]) if marked and reading.marks else None
 
 
 def _by_its_author(review: Review, task: JudgedTask, server: str | None) -> Review:
@@ -106,17 +106,21 @@ def _remembered(
 def _gone(
     reviews: Sequence[Review], remembered: Sequence[Review], tasks: Collection[tuple[str, str]]
 ) -> list[str]:
-    """A sentence for each last word whose task is on the server, and whose annotation is gone or skipped."""
+    """A sentence for each last word whose task is on the server, and which is not there any more."""
     words: dict[str, list[Review]] = defaultdict(list)
     for review in (*remembered, *reviews):
         words[review.subject.key].append(review)
-    held = {review.mark for review in reviews}
+    now = {(review.mark, review.reviewer, review.at) for review in reviews}
+    writers = {review.mark: review.reviewer for review in reviews}
     return [
         f"task {word.subject.task}: the answer of {word.reviewer} ({word.said}) is not on the server any more "
-        f"(deleted, or skipped); it counts as it was said until they say otherwise, or you pull with --forget {key}"
+        "(deleted or skipped, or the server is of an older state); it counts until they say something else, or you "
+        f"pull with --forget {key}"
         for key in sorted({review.subject.key for review in remembered})
         for word in last_words(words[key])
-        if word.server is None and word.mark not in held and (key, word.subject.version) in tasks
+        if word.server is None and (key, word.subject.version) in tasks
+        if (word.mark, word.reviewer, word.at) not in now
+        if writers.get(word.mark, word.reviewer) == word.reviewer  # else it was written over, and is not gone
     ]
 
 

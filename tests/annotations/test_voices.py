@@ -390,3 +390,22 @@ def test_the_double_figures_take_no_mark_for_a_person():
     pulls = Pulls()
     pulls.pull(STARRED, written(1, 1, "accept", number=2, minute=9))
     assert summarise(judgements(pulls.judged))["double"]["crops"] == 0
+
+
+def test_a_server_of_an_older_state_takes_no_later_word():
+    """As after `restore`: the annotation says again what it said before it was changed."""
+    pulls = Pulls()
+    pulls.pull(written(1, 1, "accept", minute=9))
+    older = written(1, 1, "reject", minute=1)
+    for _ in range(2):
+        assert len(with_voices(read_export(export(task(1, older))), pulls.judged).notes) == 1
+        drift, heard = pulls.pull(older)
+        assert heard == {"curator-1": "accept"} and drift.unchanged == [key(1)]
+
+
+def test_what_a_colleague_wrote_over_is_in_conflict_and_not_gone():
+    pulls = Pulls()
+    pulls.pull(ACCEPTED)
+    assert (
+        with_voices(read_export(export(task(1, written(1, 2, "reject", minute=9)))), pulls.judged).notes == []
+    )
