@@ -1,7 +1,7 @@
 """From an export to the judgements beside the lock: nothing that was said once goes, but what is forgotten by name."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from annotations.errors import ReviewError
 from annotations.exported import Reading, Review, Subject
 from annotations.judgements import JudgedTask, Opinion, edit_of
 from annotations.lock import Array, pack_mask, unpack_mask
+from annotations.shards import faults
+from annotations.voices import with_marks
 
 Ask = Callable[
     [Subject], Array | None
@@ -21,7 +23,8 @@ def collect(
 ) -> list[JudgedTask]:
     """The judged tasks after a pull, sorted by key and version.
 
-    A reviewer's later word on a task replaces the earlier one; what is no longer on the server stays as it was said.
+    A reviewer's later word in an annotation replaces the earlier one there; what is no longer on the server stays as
+    it was said.
     `reading` has its voices (annotations/voices.py).
     `ask` is called for a task that is new here and whose proposed mask no review shows. `forget`: keys.
     """
@@ -36,24 +39,29 @@ def collect(
         if proposed is None:
             proposed = _proposed(reviews, ask)
         try:
-            tasks[name] = _task(known, reviews, proposed)
+            tasks[name] = _task(known, reviews, proposed, reading.server)
         except ValueError as error:
             raise ReviewError(
                 f"task {reviews[0].subject.task} has other data than at an earlier pull, or than its masks need "
-                f"({str(error).splitlines()[0]}): it was changed on the server; delete that task there and push again"
+                f"({faults(error)}): it was changed on the server; delete that task there and push again"
             ) from error
     return [tasks[name] for name in sorted(tasks)]
 
 
-def _task(known: JudgedTask | None, reviews: Iterable[Review], proposed: Array | None) -> JudgedTask:
-    opinions = (
-        {} if known is None else {one.reviewer: _told_from(known, one, proposed) for one in known.opinions}
-    )
-    subject = None
+def _task(
+    known: JudgedTask | None, reviews: Sequence[Review], proposed: Array | None, server: str | None
+) -> JudgedTask:
+    subject = reviews[0].subject
+    opinions: dict[tuple[str | None, str | None, str], Opinion] = {}
+    if known is not None:
+        for one in with_marks(known, reviews, server).opinions:
+            opinions[one.server, one.annotation, one.reviewer] = _told_from(known, one, proposed)
     for review in sorted(reviews, key=lambda review: (review.at, review.annotation)):
-        subject = review.subject
-        opinions[review.reviewer] = _opinion(review, proposed)
-    assert subject is not None
+        said, name = _opinion(review, proposed, server), (server, review.mark, review.reviewer)
+        if (
+            name not in opinions or opinions[name].at <= said.at
+        ):  # else the server is an older one, of a backup
+            opinions[name] = said
     return JudgedTask(
         key=subject.key,
         version=subject.version,
@@ -75,7 +83,7 @@ def _told_from(known: JudgedTask, opinion: Opinion, proposed: Array | None) -> O
     return opinion.model_copy(update={"edit": None if mask is None else edit_of(mask, proposed)})
 
 
-def _opinion(review: Review, proposed: Array | None) -> Opinion:
+def _opinion(review: Review, proposed: Array | None, server: str | None) -> Opinion:
     return Opinion(
         reviewer=review.reviewer,
         at=review.at.isoformat(),
@@ -84,6 +92,8 @@ def _opinion(review: Review, proposed: Array | None) -> Opinion:
         seconds=None if review.seconds is None else round(float(review.seconds), 1),
         edit=None if review.kept is None else edit_of(review.kept.unpack(), proposed),
         annotation=review.mark,
+        over=review.over,
+        server=server,
     )
 
 

@@ -18,6 +18,7 @@ from annotations.brush import Array, BrushError, fingerprint, named, regions_to_
 from annotations.errors import ReviewError
 from annotations.lock import KEEPS, NAMELESS, Key
 from annotations.packed import PackedMask
+from annotations.purpose import FIELD as SEAL
 from annotations.purpose import unseal
 from annotations.quality import Purpose, Said
 from annotations.shards import faults
@@ -26,6 +27,7 @@ from annotations.shards import faults
 Outcome = Literal["keep", "reject", "unsure", "unclear"]
 
 _DECODER = json.JSONDecoder()
+_OURS = ({"parent_sha256"}, {"crop_box"}, {"key", "version"})  # names in `data`, which no task of others has
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,11 @@ class Review:
     reasons: tuple[str, ...]
     why: str  # it is unclear; "" otherwise
     seconds: float | None  # that the reviewer took
+    over: bool = False  # written over, or copied from, an answer that was there: no look of one's own
+    doubtful: bool = False  # its author may be somebody who has another voice
+    server: str | None = (
+        None  # on which it was said, where that is another one than was exported (`elsewhere`)
+    )
 
     @property
     def mask(self) -> Array | None:
@@ -82,6 +89,11 @@ class Reading:
     skipped: set[str] = field(default_factory=set)  # keys; a skip is no review
     drafts: set[str] = field(default_factory=set)  # keys; begun but not submitted
     notes: list[str] = field(default_factory=list)  # what was passed over, a sentence each
+    marks: dict[str, int] = field(
+        default_factory=dict
+    )  # of all annotations, skipped ones too, and their numbers
+    server: str | None = None  # that was exported, as the judgements name it (annotations/voices.py)
+    remembered: list[Review] = field(default_factory=list)  # of the same crops, as earlier pulls heard them
 
 
 class _Data(BaseModel):
@@ -109,6 +121,8 @@ class _Data(BaseModel):
             raise ValueError(
                 f"{self.width}x{self.height} pixels do not fill the crop box {named(self.crop_box)}"
             )
+        if self.version and not self.seal:  # push gives both
+            raise ValueError(f"its {SEAL} is missing, and with it what the task is for")
         return self
 
 
@@ -117,7 +131,7 @@ def read_export(content: bytes) -> Reading:
     reading = Reading([], [])
     others: list[object] = []
     for task in _tasks(content):
-        if not isinstance(task["data"], dict) or not task["data"].keys() & {"parent_sha256", "crop_box"}:
+        if not isinstance(task["data"], dict) or not any(task["data"].keys() >= names for names in _OURS):
             others.append(task.get("id"))
             continue
         subject = _subject(_number(task.get("id"), "the export has a task"), task["data"])
@@ -125,6 +139,8 @@ def read_export(content: bytes) -> Reading:
         if task.get("drafts"):
             reading.drafts.add(subject.key)
         for annotation in _annotations(subject.task, task):
+            number = _number(annotation.get("id"), f"task {subject.task} has an annotation")
+            reading.marks[_mark(annotation)] = number
             if annotation.get("was_cancelled") is True:
                 reading.skipped.add(subject.key)
             else:
@@ -208,16 +224,17 @@ def _subject(task: int, found: Mapping[str, Any]) -> Subject:
 
 
 def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
-    number = _number(annotation.get("id"), f"task {subject.task} has an annotation")
+    number = annotation["id"]
     answer, changed, why = _read(subject, annotation)
     outcome, said = _outcome(answer, changed, why)
     kept = PackedMask.of(answer.mask) if answer is not None and outcome == "keep" else None
+    reviewer, begun_by = _last_writer(annotation), _person(annotation.get("completed_by"))
     return Review(
         subject=subject,
         annotation=number,
-        mark=str(annotation.get("unique_id") or number),
-        reviewer=_last_writer(annotation) or f"{NAMELESS}{number}",
-        begun_by=_person(annotation.get("completed_by")),
+        mark=_mark(annotation),
+        reviewer=reviewer or f"{NAMELESS}{number}",
+        begun_by=begun_by,
         at=_changed_at(subject, annotation),
         outcome=outcome,
         said=said,
@@ -227,7 +244,12 @@ def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
         reasons=answer.reasons if answer is not None and outcome != "unclear" else (),
         why=why,
         seconds=_seconds(annotation),
+        over=begun_by not in (None, reviewer) or annotation.get("parent_annotation") is not None,
     )
+
+
+def _mark(annotation: Mapping[str, Any]) -> str:
+    return str(annotation.get("unique_id") or annotation["id"])
 
 
 def _read(subject: Subject, annotation: Mapping[str, Any]) -> tuple[Answer | None, bool, str]:

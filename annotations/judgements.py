@@ -18,7 +18,7 @@ FOLDER = "judgements"  # in the lock's folder
 
 
 class Opinion(BaseModel):
-    """The last word of one reviewer on one task."""
+    """The last word of one reviewer in one annotation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -32,6 +32,10 @@ class Opinion(BaseModel):
     )  # a packed mask of the pixels that differ from the proposed one; null for none or no mask
     # The mark of the annotation that it was written into; older lines lack it, and stay as they are.
     annotation: str | None = Field(default=None, exclude_if=lambda mark: mark is None)
+    # It was written over, or copied from, an answer that was there, of which no earlier pull may have heard.
+    over: bool = Field(default=False, exclude_if=lambda over: not over)
+    # Where it was said, if not on the first server that was pulled from: a mark that was found there.
+    server: str | None = Field(default=None, exclude_if=lambda mark: mark is None)
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "Opinion":
@@ -67,10 +71,10 @@ class JudgedTask(BaseModel):
     @field_validator("opinions")
     @classmethod
     def _oldest_first(cls, opinions: tuple[Opinion, ...]) -> tuple[Opinion, ...]:
-        names = [one.reviewer for one in opinions]
+        names = [(one.server, one.annotation, one.reviewer) for one in opinions]
         if len(names) != len(set(names)):
-            raise ValueError("expected one opinion of each reviewer, found several")
-        return tuple(sorted(opinions, key=lambda one: (one.at, one.reviewer)))
+            raise ValueError("expected one opinion of each reviewer in an annotation, found several")
+        return tuple(sorted(opinions, key=lambda one: (one.at, one.reviewer, one.annotation or "")))
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "JudgedTask":
@@ -102,11 +106,11 @@ def edit_of(mask: Array, proposed: Array | None) -> str | None:
 
 
 def judgements(tasks: Iterable[JudgedTask]) -> list[Judgement]:
-    """What the figures are made of, from the oldest to the newest."""
+    """What the figures are made of, each reviewer's last word on a task, from the oldest to the newest."""
     listed = [
         (opinion.at, task.version, opinion.reviewer, task, opinion)
         for task in tasks
-        for opinion in task.opinions
+        for opinion in {(one.server, one.reviewer): one for one in task.opinions}.values()
     ]
     return [_judgement(task, opinion) for *_, task, opinion in sorted(listed, key=lambda one: one[:3])]
 
@@ -127,11 +131,11 @@ def _judgement(task: JudgedTask, opinion: Opinion) -> Judgement:
 
 
 def _saw_another(task: JudgedTask, opinion: Opinion) -> bool:
-    """Whether it was written over somebody else's word, in the same annotation: no look of one's own."""
-    return opinion.annotation is not None and any(
+    """Whether it was written over somebody else's word, or copied from it: no look of one's own."""
+    return opinion.over or any(
         (one.at, one.reviewer) < (opinion.at, opinion.reviewer)
         for one in task.opinions
-        if one.annotation == opinion.annotation
+        if one.annotation == opinion.annotation is not None
     )
 
 

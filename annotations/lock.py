@@ -9,7 +9,7 @@ import binascii
 import hashlib
 import io
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -40,8 +40,13 @@ def _pseudonym(name: str) -> str:
 
 
 def _moment(text: str) -> str:
-    if datetime.fromisoformat(text).tzinfo is None:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
         raise ValueError(f"expected a time with its zone such as 2025-01-31T12:00:00+00:00, found {text}")
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"expected a time of the years 1 to 9999, found {text}") from error
     return text
 
 

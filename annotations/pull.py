@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,8 @@ def _pull(session: Session, keep: bool, forget: Sequence[str]) -> Drift:
     log.info("saved the server's export as %s", saved)
     lock = session.settings.lock
     locked, before = read_locked(lock), read_judged(lock)
-    reading = with_voices(read_export(content), [task for task in before if task.key not in forget])
+    _refuse_unknown(forget, {entry.key for entry in locked} | {judged.key for judged in before}, lock)
+    reading = with_voices(read_export(content), before, forget)
     settled = settle(reading, [entry for entry in locked if entry.key not in forget])
     drift = update(locked, reading, settled, keep, forget)
     judged = collect(before, reading, partial(proposal, session.client), forget)
@@ -60,6 +61,15 @@ def _pull(session: Session, keep: bool, forget: Sequence[str]) -> Drift:
     for line in report(drift, reading, settled):
         log.info("%s", line)
     return drift
+
+
+def _refuse_unknown(forget: Iterable[str], known: Collection[str], lock: Path) -> None:
+    unknown = sorted(set(forget) - set(known))
+    if unknown:
+        raise ReviewError(
+            f"nothing was written: expected keys of {lock} to forget, found {', '.join(unknown)}; pull names "
+            "keys that it cannot settle, and each line there holds its own"
+        )
 
 
 def read_locked(folder: Path) -> list[LockEntry]:

@@ -53,7 +53,7 @@ def seal(
 
 
 def unseal(text: str | None, task: int) -> Sealed:
-    """What `seal` was given; a task without the text is a review. ReviewError where it was changed on the server."""
+    """What `seal` was given; a task made by hand, without the text, is a review. ReviewError where it was changed."""
     if not text:
         return Sealed("review")
     try:

@@ -37,18 +37,19 @@ class Settings:
 
 
 def read_settings(path: Path = PARAMS) -> Settings:
-    """Read params.yaml; `dvc repro` checks the rest of it. ReviewError names a key that is missing."""
+    """Read params.yaml; `dvc repro` checks the rest of it. ReviewError names a key that is missing or of no use."""
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ReviewError(f"expected {path}, found none; run from the folder of dvc.yaml") from error
-    except yaml.YAMLError as error:
-        raise ReviewError(f"{path} is not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        fault = " ".join(str(error).split())
+        raise ReviewError(f"expected YAML in UTF-8 in {path}, found none ({fault}); mend the file") from error
     return Settings(
-        url=str(_value(content, path, "label_studio", "url")).rstrip("/"),
-        picture_root=str(_value(content, path, "label_studio", "picture_root")),
-        lock=Path(str(_value(content, path, "reviews", "path"))),
-        random_share=float(_value(content, path, "queue", "random_share")),
+        url=_text(content, path, "label_studio", "url").rstrip("/"),
+        picture_root=_text(content, path, "label_studio", "picture_root"),
+        lock=Path(_text(content, path, "reviews", "path")),
+        random_share=_share(content, path, "queue", "random_share"),
     )
 
 
@@ -57,6 +58,22 @@ def server_python() -> Path | None:
     named = os.environ.get("LABEL_STUDIO_PYTHON")
     python = Path(named) if named else ENVIRONMENT / "bin" / "python"
     return python if python.with_name("label-studio").is_file() else None
+
+
+def _text(content: Any, path: Path, section: str, name: str) -> str:
+    found = _value(content, path, section, name)
+    if isinstance(found, str) and found:
+        return found
+    raise ReviewError(f"{path}: expected {section}.{name} as a text, found {found!r}; write one there")
+
+
+def _share(content: Any, path: Path, section: str, name: str) -> float:
+    found = _value(content, path, section, name)
+    if isinstance(found, int | float) and not isinstance(found, bool) and 0 <= found <= 1:
+        return float(found)
+    raise ReviewError(
+        f"{path}: expected {section}.{name} as a number from 0 to 1, found {found!r}; write one there"
+    )
 
 
 def _value(content: Any, path: Path, section: str, name: str) -> Any:

@@ -8,20 +8,22 @@
   The lock gets the mask that is most like the others. Where no such half exists the crop is in conflict and goes
   to a second round, never to whoever was last.
 - An annotation that a colleague changed is two people's words: what it says now is the colleague's, and what it said
-  at an earlier pull stays the first one's voice, until they say something else (annotations/voices.py).
+  at an earlier pull stays the first one's voice, until they say something else (annotations/voices.py). So does an
+  answer that was skipped or deleted, beside any that is there.
 - An answer whose author is not known any more is a voice of its own. As all such may be of one person, they add one
   vote to what others say by name, however many they are, and never make the majority that these do not have; against
-  it each one counts.
+  it each one counts. So it is with an answer that somebody wrote last and another one, who answers beside it, began:
+  that may be the beginner's own one with somebody's mark, unless an earlier pull heard what the beginner said there.
 - A skip and a draft are no review.
 - Both tasks of a crop that two reviewers judge are one subject; a gold task is none, as it is about the reviewer.
-- A second look may be asked on another server than the first: there the locked review is one more voice, and it is
-  not missed, as it was never given there. It is nobody's earlier word: a reviewer is a number on a server, and the
-  same number on another one may be somebody else.
+- What was said on another server is one more voice, and nobody's earlier word here: a reviewer is a number on a
+  server, and the same number on another one may be somebody else. A second look may be asked on another server than
+  the first, and does not miss what was never given there. Of a lock without judgements its review is that voice.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from annotations.agreement import AGREE_IOU, mask_iou
@@ -30,8 +32,10 @@ from annotations.errors import ReviewError
 from annotations.exported import Outcome, Reading, Review, Subject
 from annotations.lock import LockEntry, Verdict, nameless
 from annotations.packed import PackedMask
+from annotations.shards import faults
+from annotations.voices import last_words
 
-LOCKED = 0  # in place of the annotation's number: a review of the lock, before all of the server's
+LOCKED = "the lock"  # in place of a server: where a review was given of which no judgement tells
 
 
 @dataclass(frozen=True)
@@ -81,19 +85,22 @@ def settle(reading: Reading, earlier: Iterable[LockEntry] = ()) -> Settled:
     for review in reading.reviews:
         if review.subject.purpose != "gold":
             by_key[review.subject.key].append(review)
+    for review in reading.remembered:
+        if review.subject.key in by_key and review.subject.purpose != "gold":
+            by_key[review.subject.key].insert(0, review)  # before what is said now, in the same second even
     first_asked = _first_asked(reading)
     for entry in earlier:
         if entry.key in by_key and entry.key not in first_asked:
-            here = by_key[entry.key]
-            locked = _locked_word(entry, here[0].subject)
-            if (locked.reviewer, locked.at) not in {(review.reviewer, review.at) for review in here}:
-                here.append(locked)
+            voices = by_key[entry.key]
+            locked = _locked_word(entry, voices[0].subject)
+            if not any(_told_by(voice, locked) for voice in voices):
+                voices.append(locked)
     entries: dict[str, LockEntry] = {}
     conflicts: dict[str, Conflict] = {}
     for key, reviews in sorted(by_key.items()):
         decided = decide(reviews)
         if isinstance(decided, str):
-            conflicts[key] = Conflict(key, tuple(_last_words(reviews)), decided)
+            conflicts[key] = Conflict(key, tuple(last_words(reviews)), decided)
         else:
             entries[key] = decided
     reviewers = {key: frozenset(review.reviewer for review in reviews) for key, reviews in by_key.items()}
@@ -104,12 +111,12 @@ def to_do(reading: Reading, settled: Settled) -> ToDo:
     """What is left; a crop in conflict counts as reviewed, since its second round is another task."""
     reviewed = settled.entries.keys() | settled.conflicts.keys()
     waiting = {subject.key for subject in reading.subjects if subject.purpose != "gold"} - reviewed
-    return ToDo(len(waiting), len(reading.skipped - reviewed), len(reading.drafts - reviewed))
+    return ToDo(len(waiting), len(reading.skipped & waiting), len(reading.drafts & waiting))
 
 
 def decide(reviews: Sequence[Review]) -> LockEntry | str:
     """The entry of one crop's reviews, at least one; or why they do not decide."""
-    votes = _last_words(reviews)
+    votes = [_of_whom(vote, reviews) for vote in last_words(reviews)]
     firm = [vote for vote in votes if vote.outcome != "unsure"]
     if not firm:
         return _entry(votes[-1], "unsure", reasons={reason for vote in votes for reason in vote.reasons})
@@ -165,7 +172,7 @@ def _locked_word(entry: LockEntry, subject: Subject) -> Review:
         outcome = entry.verdict
     return Review(
         subject=subject,
-        annotation=LOCKED,
+        annotation=0,
         mark="",
         reviewer=entry.reviewer,
         begun_by=None,
@@ -178,23 +185,35 @@ def _locked_word(entry: LockEntry, subject: Subject) -> Review:
         reasons=entry.reasons,
         why="",
         seconds=None,
+        server=LOCKED,
     )
 
 
+def _told_by(voice: Review, locked: Review) -> bool:
+    """Whether the locked word is this one, or the judgements know what was said elsewhere, and it is one of those."""
+    return voice.server is not None or (voice.reviewer, voice.at) == (locked.reviewer, locked.at)
+
+
 def _still_there(entry: LockEntry, settled: Settled) -> bool:
-    """Whether the reviewer of a locked entry has a review of it on the server."""
+    """Whether the reviewer of a locked entry has a voice in what is settled now."""
     return entry.reviewer in settled.reviewers.get(entry.key, ())
 
 
-def _last_words(reviews: Iterable[Review]) -> list[Review]:
-    """The last review of each reviewer, oldest first."""
-    ordered = sorted(reviews, key=lambda review: (review.at, review.annotation))
-    last = {_who(review): review for review in ordered}
-    return sorted(last.values(), key=lambda review: (review.at, review.annotation))
-
-
 def _who(review: Review) -> str:
-    return f"{review.reviewer} (the lock)" if review.annotation == LOCKED else review.reviewer
+    if review.server is None:
+        return review.reviewer
+    return f"{review.reviewer} ({LOCKED if review.server == LOCKED else 'on another server'})"
+
+
+def _of_whom(vote: Review, reviews: Iterable[Review]) -> Review:
+    """The vote, as doubtful where its author may be somebody who has another one."""
+    begun = [one for one in reviews if one.server is None and one.reviewer == vote.begun_by]
+    heard = vote.reviewer == vote.begun_by or any(one.mark == vote.mark for one in begun)
+    return replace(vote, doubtful=bool(begun) and not heard)
+
+
+def _named(votes: Iterable[Review]) -> list[Review]:
+    return [vote for vote in votes if not vote.doubtful and not nameless(vote.reviewer)]
 
 
 def _agreeing(vote: Review, votes: Iterable[Review]) -> list[Review]:
@@ -215,14 +234,13 @@ def _agree(one: Review, other: Review) -> bool:
 def _weight(vote: Review, votes: Iterable[Review]) -> int:
     """How many people surely say what this vote says; of the nameless one at most."""
     agreeing = _agreeing(vote, votes)
-    named = sum(not nameless(other.reviewer) for other in agreeing)
+    named = len(_named(agreeing))
     return named + min(1, len(agreeing) - named)
 
 
 def _carries(agreeing: Sequence[Review], votes: Sequence[Review]) -> bool:
     """Whether these are more than half of the votes, whoever the nameless are."""
-    named = [vote for vote in votes if not nameless(vote.reviewer)]
-    agreeing_named = [vote for vote in agreeing if not nameless(vote.reviewer)]
+    named, agreeing_named = _named(votes), _named(agreeing)
     if named and 2 * len(agreeing_named) <= len(named):
         return False
     surely = len(agreeing_named) + (len(agreeing) > len(agreeing_named))
@@ -263,7 +281,7 @@ def _entry(
         )
     except ValueError as error:
         raise ReviewError(
-            f"task {subject.task} makes no review ({str(error).splitlines()[0]}): its data was changed on the "
+            f"task {subject.task} makes no review ({faults(error)}): its data was changed on the "
             "server; delete that task there and push again"
         ) from error
     if entry.key != subject.key:

@@ -84,8 +84,10 @@ def parse_line(model: type[Model], line: bytes, where: str) -> Model:
         raise LockError(f"{where}: not one JSON object a line ({error}); {_MEND}") from error
 
 
-def faults(error: ValidationError) -> str:
-    """Where a model does not fit, and why, in one line and without the values."""
+def faults(error: ValueError) -> str:
+    """Where a model does not fit, and why, in one line and without the values; of any other error its first line."""
+    if not isinstance(error, ValidationError):
+        return str(error).partition("\n")[0]
     return "; ".join(_fault(tuple(one["loc"]), one["msg"]) for one in error.errors(include_input=False))
 
 

@@ -158,13 +158,11 @@ def _second_opinions(reading: Reading) -> list[str]:
     asked = {subject.key: subject.task for subject in reading.subjects if subject.purpose == "second"}
     people: dict[str, set[str]] = {key: set() for key in asked}
     answers = Counter(review.subject.key for review in reading.reviews if review.subject.purpose in QUEUED)
-    for review in reading.reviews:
-        # Of the nameless nobody knows that they are somebody else.
-        if (
-            review.subject.key in people
-            and review.subject.purpose in QUEUED
-            and not nameless(review.reviewer)
-        ):
+    for review in (*reading.remembered, *reading.reviews):
+        # Of the nameless, and of other servers, nobody knows that they are somebody else; nor is it they who look
+        # again where one was written over another's answer.
+        unsure = nameless(review.reviewer) or review.server is not None or review.over
+        if review.subject.key in people and review.subject.purpose in QUEUED and not unsure:
             people[review.subject.key].add(review.reviewer)
     open_ = [key for key in asked if len(people[key]) < 2]
     alone = sorted(asked[key] for key in open_ if answers[key] > 1)

@@ -8,6 +8,7 @@ import numpy as np
 
 from annotations.brush import Array, fingerprint, mask_to_rle
 from annotations.lock import review_key
+from annotations.purpose import seal
 from tests.annotations.drawn import TEACHER, person
 
 BOX = "0,0,120,160"
@@ -34,6 +35,7 @@ def task(number: int, *annotations: dict[str, Any], drafts: int = 0, version: st
         "height": 160,
         "teacher": TEACHER,
         "proposed": fingerprint(PROPOSED),
+        "seal": seal("review", version, None, PROPOSED.shape),
     }
     return {"id": number, "data": data, "annotations": list(annotations), "drafts": [{"id": 1}] * drafts}
 

@@ -196,11 +196,34 @@ def test_an_annotation_whose_place_is_unknown_is_refused_by_name(change: dict[st
         ({"uncertainty": math.nan}, "uncertainty: "),
         ({"round": "two"}, "round: "),
         ({"seal": 5}, "seal: "),
+        (
+            {"seal": None},
+            "task 1 has other data .*its seal is missing, .*delete that task there and push again",
+        ),
+        ({"seal": ""}, "its seal is missing"),
     ],
 )
 def test_a_task_whose_data_was_changed_is_refused_by_name(change: dict[str, Any], message: str):
     made = task(1, said("accept"))
     made["data"] |= change
+    with pytest.raises(ReviewError, match=message):
+        read_export(export(made))
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        (["parent_sha256", "crop_box"], "task 1 has other data .*parent_sha256: .*; crop_box: "),
+        (["parent_sha256"], "task 1 has other data .*parent_sha256: "),
+        (["key"], "task 1 has other data .*key: "),
+        (["key", "version", "crop_box"], "task 1 has other data .*key: .*; crop_box: "),
+        (["seal"], "task 1 has other data .*its seal is missing"),
+    ],
+)
+def test_a_task_that_lost_fields_is_refused_by_name(lost: list[str], message: str):
+    made = task(1, said("accept"))
+    for name in lost:
+        del made["data"][name]
     with pytest.raises(ReviewError, match=message):
         read_export(export(made))
 

@@ -120,7 +120,7 @@ def test_a_mask_of_any_other_size_is_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda one: [one, one], "expected one opinion of each reviewer, found several"),
+        (lambda one: [one, one], "expected one opinion of each reviewer in an annotation, found several"),
         (lambda one: [{**one, "seconds": -1.0}], "seconds: Input should be greater than or equal to 0"),
     ],
 )

@@ -48,6 +48,10 @@ def huge(text: str) -> str:
         (rejected(crop_box="7,0,7,80"), "crop_box: a crop box needs x0 < x1 and y0 < y1"),
         (rejected(parent_sha256="ab" * 31), "parent_sha256: String should match"),
         (rejected(reviewer=""), "reviewer: String should have at least 1 character"),
+        (
+            rejected(reviewed_at="0001-01-01T00:00:00+14:00"),
+            "reviewed_at: expected a time of the years 1 to 9999",
+        ),
         (rejected(width=0), "width: Input should be greater than or equal to 1"),
         (kept(height=81), "the mask is 60x80, the entry says 60x81"),
         (kept(width=80, height=60), "the mask is 60x80, the entry says 80x60"),

@@ -69,6 +69,17 @@ def test_a_forgotten_review_has_no_voice_any_more(review: Review):
     assert review.verdicts() == {key(1): "reject", key(2): "accept"} and review.second_round() == []
 
 
+def test_an_unknown_key_to_forget_is_refused_by_name(review: Review):
+    disagree = [said("accept"), said("reject", by=2, number=2)]
+    review.pull(task(1, said("accept")), task(2, *disagree))
+    before = digest(review.lock)
+    with pytest.raises(ReviewError, match=r"expected keys of .*lock to forget, found nonsense;"):
+        review.pull(task(1, said("reject", minute=9)), forget=[key(1), "nonsense"])
+    assert digest(review.lock) == before
+    review.pull(task(2), forget=[key(2)])  # in no lock, but in the judgements
+    assert [one.key for one in read_judgements(review.lock)] == [key(1)]
+
+
 def test_a_pull_that_would_lose_a_review_changes_nothing_and_keeps_the_export(review: Review):
     review.pull(task(1, said("accept")), task(2, said("accept")))
     before = digest(review.lock)

@@ -76,6 +76,40 @@ def test_a_missing_parameter_is_named(params: Path):
         read_settings()
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "value", "found"),
+    [
+        ("reviews", "path", None, r"expected reviews\.path as a text, found None; write one there"),
+        ("label_studio", "url", 8080, r"expected label_studio\.url as a text, found 8080; write"),
+        (
+            "queue",
+            "random_share",
+            "x",
+            r"expected queue\.random_share as a number from 0 to 1, found 'x'; write",
+        ),
+        ("queue", "random_share", None, "as a number from 0 to 1, found None"),
+        ("queue", "random_share", True, "as a number from 0 to 1, found True"),
+        ("queue", "random_share", 10, "as a number from 0 to 1, found 10"),
+        ("queue", "random_share", float("nan"), "as a number from 0 to 1, found nan"),
+    ],
+)
+def test_a_parameter_of_no_use_is_named(params: Path, section: str, name: str, value: object, found: str):
+    content = yaml.safe_load((params / "params.yaml").read_text())
+    content[section][name] = value
+    (params / "params.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(ReviewError, match=rf"params\.yaml: .*{found}"):
+        read_settings()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"reviews: {path: M\xfcnchen}", b"reviews: ["])
+def test_parameters_that_are_no_text_are_named(params: Path, content: bytes):
+    (params / "params.yaml").write_bytes(content)
+    with pytest.raises(
+        ReviewError, match=r"expected YAML in UTF-8 in params\.yaml, found none .*mend the file"
+    ):
+        read_settings()
+
+
 @pytest.mark.parametrize("more", [[], ["--update-config"]])
 def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
     params: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]

@@ -114,13 +114,17 @@ def test_the_entry_names_the_teacher_whose_mask_was_judged():
     assert locked(said("accept")).teacher == TEACHER
 
 
-@pytest.mark.parametrize("change", [{"crop_box": "everything"}, {"parent_sha256": "ab"}])
-def test_a_task_without_a_usable_box_or_parent_is_named(change: dict[str, str]):
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"crop_box": "everything"}, "has other data .*"),
+        ({"parent_sha256": "zz"}, r"makes no review \(parent_sha256: String should match"),
+    ],
+)
+def test_a_task_without_a_usable_box_or_parent_is_named(change: dict[str, str], fault: str):
     wrong = task(1, said("accept"))
     wrong["data"] |= change
-    with pytest.raises(
-        ReviewError, match=r"task 1 (makes no review|has other data) .*delete that task there and push again"
-    ):
+    with pytest.raises(ReviewError, match=f"task 1 {fault}.*delete that task there and push again"):
         settle(read_export(export(wrong)))
 
 
@@ -169,3 +173,11 @@ def test_a_skip_or_a_draft_of_a_reviewed_crop_leaves_nothing_to_do():
     )
     left = to_do(reading, settle(reading))
     assert (left.waiting, left.skipped, left.begun) == (1, 1, 0)
+
+
+def test_skips_and_drafts_of_gold_tasks_are_not_counted():
+    gold = task(5, said(None, cancelled=True), drafts=1)
+    gold["data"]["seal"] = seal("gold", "v", PROPOSED)
+    reading = read_export(export(task(1, said("accept")), gold))
+    left = to_do(reading, settle(reading))
+    assert (left.waiting, left.skipped, left.begun) == (0, 0, 0), "which would tell that there is one"

@@ -3,11 +3,13 @@
 import pytest
 
 import pipeline.queue
+from annotations.collect import collect
 from annotations.exported import read_export
 from annotations.purpose import seal
 from annotations.random_slice import in_random_slice
 from annotations.settle import settle
 from annotations.status import describe, describe_quality, gain, wilson
+from annotations.voices import with_voices
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 from tests.annotations.test_quality import session
 
@@ -105,6 +107,30 @@ def test_two_people_may_also_answer_one_of_the_two_tasks():
     first["annotations"].append(said("accept", by=2, number=9))
     reading = read_export(export(first, second))
     assert "0 of 1 second opinions still to give" in describe(reading, settle(reading), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"updated_by": 9}, said("accept", number=9)),  # a mark by 9, perhaps: both are of one person
+        ({}, said("accept", by=2, number=9) | {"parent_annotation": 1}),  # a copy
+    ],
+)
+def test_a_mark_and_a_copy_give_no_second_opinion(first: dict, second: dict):
+    reading = read_export(export(*paired(1, said("accept") | first, second)))
+    lines = describe(reading, settle(reading), 1.0)
+    assert "1 of 1 second opinions still to give" in lines
+    assert any("answered twice, but not surely by two people" in line for line in lines)
+
+
+def test_a_word_written_over_another_is_no_second_opinion():
+    word = said("accept") | {"unique_id": "u1", "updated_by": 1}
+    judged = collect([], read_export(export(*paired(1, word, None))), lambda subject: PROPOSED)
+    over = word | said("reject", minute=9) | {"updated_by": 2}
+    for second, left in ((None, 1), (said("accept", by=3, number=9), 0)):
+        reading = with_voices(read_export(export(*paired(1, over, second))), judged)
+        lines = describe(reading, settle(reading), 1.0)
+        assert f"{left} of 1 second opinions still to give" in lines
 
 
 def test_second_looks_to_give_are_counted():
