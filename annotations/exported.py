@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from annotations.answer import Answer, AnswerError, read_answer
-from annotations.brush import Array, BrushError, fingerprint, named, regions_to_mask
+from annotations.brush import MAX_PIXELS, Array, BrushError, fingerprint, named, regions_to_mask
 from annotations.errors import ReviewError
 from annotations.lock import KEEPS, NAMELESS, Key
 from annotations.packed import PackedMask
@@ -120,6 +120,10 @@ class _Data(BaseModel):
         if (self.width, self.height) != (x1 - x0, y1 - y0):
             raise ValueError(
                 f"{self.width}x{self.height} pixels do not fill the crop box {named(self.crop_box)}"
+            )
+        if self.width * self.height > MAX_PIXELS:
+            raise ValueError(
+                f"{self.width}x{self.height} pixels are more than the {MAX_PIXELS} of any picture"
             )
         if self.version and not self.seal:  # push gives both
             raise ValueError(f"its {SEAL} is missing, and with it what the task is for")

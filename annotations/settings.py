@@ -43,8 +43,10 @@ def read_settings(path: Path = PARAMS) -> Settings:
     except FileNotFoundError as error:
         raise ReviewError(f"expected {path}, found none; run from the folder of dvc.yaml") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        fault = " ".join(str(error).split())
-        raise ReviewError(f"expected YAML in UTF-8 in {path}, found none ({fault}); mend the file") from error
+        # Where, not what: the line may hold a password.
+        mark = getattr(error, "problem_mark", None)
+        fault = f"line {mark.line + 1}" if mark else type(error).__name__
+        raise ReviewError(f"expected YAML in UTF-8 in {path}, found none ({fault}); mend the file") from None
     return Settings(
         url=_text(content, path, "label_studio", "url").rstrip("/"),
         picture_root=_text(content, path, "label_studio", "picture_root"),

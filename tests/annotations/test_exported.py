@@ -191,6 +191,10 @@ def test_an_annotation_whose_place_is_unknown_is_refused_by_name(change: dict[st
         ({"width": "120"}, "task 1 has other data than this review gave it .width: .*delete that task"),
         ({"width": 60}, "60x160 pixels do not fill the crop box"),
         ({"height": 10**12}, "do not fill the crop box"),
+        (
+            {"width": 300000, "height": 300000, "crop_box": "0,0,300000,300000"},
+            "300000x300000 pixels are more than",
+        ),
         ({"crop_box": "all"}, "task 1 has other data"),
         ({"key": None}, "task 1 has other data than this review gave it .key: "),
         ({"uncertainty": math.nan}, "uncertainty: "),

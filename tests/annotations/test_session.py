@@ -110,6 +110,13 @@ def test_parameters_that_are_no_text_are_named(params: Path, content: bytes):
         read_settings()
 
 
+def test_a_line_that_is_no_yaml_is_not_shown(params: Path):
+    (params / "params.yaml").write_text("label_studio: {url: http://ann:hunter2@server\n  picture_root: ]")
+    with pytest.raises(ReviewError, match=r"found none .line 2") as refused:
+        read_settings()
+    assert "hunter2" not in "".join(traceback.format_exception(refused.value))
+
+
 @pytest.mark.parametrize("more", [[], ["--update-config"]])
 def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
     params: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
