@@ -28,7 +28,7 @@ from pipeline.records import (
     write_rejected,
 )
 from pipeline.reviewed import check_orphans, cut_reviewed
-from pipeline.sides import check_sides, join, publishes_test
+from pipeline.sides import check_sides, first_ids, join, publishes_test
 from pipeline.stage import run, write_metrics
 from pipeline.store import Store
 
@@ -53,8 +53,15 @@ def merge(
     others = pd.concat([reviewed, pseudo], ignore_index=True)
     others, unlicensed = reject_rows(others, lambda row: licence_fault(row, params.licences_excluded))
     candidates, repeated = one_of_each(pd.concat([placed, others], ignore_index=True))
-    candidates["cluster"] = clusters(candidates, hashes, sides.max_hash_distance)
-    records, leaks = join(candidates, sides.dev_share, sides.test_share)
+    guessed = candidates["label"] == "pseudo"
+    known, pseudo = (candidates[one].reset_index(drop=True) for one in (~guessed, guessed))
+    seen = of_these(pd.concat([labelled, reviewed]), hashes)  # also what left: it joins what looks like it
+    known["cluster"] = clusters(known, seen, sides.max_hash_distance)
+    known, leaks = join(known, sides.dev_share, sides.test_share)
+    for side in ("test", "dev") if len(pseudo) else ():
+        pseudo, alike = unlike(pseudo, known, side, hashes, sides.max_hash_distance)
+        leaks += alike
+    records = pd.concat([known, pseudo], ignore_index=True) if len(pseudo) else known
     # Once more: what left may have stood between two clusters.
     records["cluster"] = clusters(records, of_these(records, hashes), sides.max_hash_distance)
     check_sides(records)
@@ -85,6 +92,31 @@ def choose_pseudo(
         return None
 
     return reject_rows(pseudo, fault)
+
+
+def unlike(
+    pseudo: pd.DataFrame, known: pd.DataFrame, side: str, hashes: Mapping[str, Hashes], max_hash_distance: int
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The pseudo labels that resemble no picture of this side, on the train side; the others leave.
+
+    `known` are the labelled and reviewed records with their sides, which stay as they are. Likeness goes from one
+    pseudo label to the next, and through what left, but not through a picture that stays on another side.
+    """
+    measured = known["side"] == side
+    others = of_these(known[~measured], hashes).keys() - of_these(pseudo, hashes).keys()
+    both = pd.concat([known[measured], pseudo], ignore_index=True)
+    near = {one: value for one, value in hashes.items() if one not in others}
+    both["cluster"] = clusters(both, near, max_hash_distance)
+    first = first_ids(both[both["label"] != "pseudo"])
+    alike = {one: first.get(cluster) for one, cluster in zip(both["id"], both["cluster"], strict=True)}
+
+    def fault(row: pd.Series) -> tuple[str, str] | None:
+        like = alike[row["id"]]
+        said = f"an unreviewed mask may only train, but it resembles {like} of the {side} side"
+        return None if like is None else (f"leak_with_{side}", said)
+
+    kept, rejected = reject_rows(pseudo, fault)
+    return kept.assign(side=pd.Series("train", index=kept.index, dtype="str")), rejected
 
 
 def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, object]:
