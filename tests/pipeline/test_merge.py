@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from annotations.lock import LockEntry, write_lock
+from annotations.judgements import JudgedTask, write_judgements
+from annotations.lock import LockEntry, pack_mask, review_key, write_lock
 from pipeline import merge as stage
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
@@ -653,6 +654,46 @@ def test_unreviewed_masks_of_test_pictures_and_of_rejected_twins_stay_out(world:
     assert set(read_records(DATASET).query("label == 'pseudo'")["source_key"]) == {
         f"{one}.jpg" for one in range(6)
     }
+
+
+@pytest.mark.parametrize("unreviewed", ["include", "exclude"])
+def test_what_people_judged_without_deciding_does_not_train(world: Path, unreviewed: str) -> None:
+    """4.jpg: one rejects it and one keeps it; 5.jpg: unclear; 6.jpg: a gold task; 7.jpg: its twin was judged."""
+    configure("unreviewed: exclude", f"unreviewed: {unreviewed}")
+    crawl = read_records(INGEST / "crawl").to_dict("records")
+    sha256 = {row["source_key"]: row["sha256"] for row in crawl} | {"7.jpg": "e" * 64}
+    for row in crawl:
+        row["twins"] = "e" * 64 if row["source_key"] == "7.jpg" else ""
+    inputs.write(INGEST / "crawl", crawl)
+    words = {"0.jpg": ["accept"], "4.jpg": ["accept", "reject"]}
+    words |= {name: ["unclear"] for name in ("5.jpg", "6.jpg", "7.jpg")}
+    judged = []
+    for name, said in words.items():
+        opinions = [
+            {
+                "reviewer": f"c-{n}",
+                "at": "2025-01-31T12:00:00+00:00",
+                "said": one,
+                "reasons": (),
+                "seconds": 1.0,
+                "edit": None,
+            }
+            for n, one in enumerate(said)
+        ]
+        truth = pack_mask(np.ones((80, 60), np.uint8)) if name == "6.jpg" else None
+        task = {"key": review_key(sha256[name], BOX), "version": "v", "round": 1, "width": 60, "height": 80}
+        task |= {"purpose": "gold" if truth else "review", "truth": truth, "proposed": None, "teacher": None}
+        judged.append(JudgedTask.model_validate({**task, "uncertainty": 0.1, "opinions": opinions}))
+    write_judgements(Path("lock"), judged)
+    stage.main()
+    found = read_rejected("merge").query("reason == 'review_undecided'").set_index("source_key")["detail"]
+    assert set(found.index) == {"4.jpg", "5.jpg", "7.jpg"} and "accept, reject" in found["4.jpg"]
+    trained = set(read_records(DATASET).query("label == 'pseudo'")["source_key"])
+    assert trained == ({"6.jpg"} if unreviewed == "include" else set())
+    (shard, *_) = sorted(Path("lock/judgements").iterdir())
+    shard.write_text("{}\n")
+    with pytest.raises(PipelineError, match="the judgements cannot be read"):
+        stage.main()
 
 
 def test_reviews_whose_picture_is_gone_stop_the_stage_unless_allowed(world: Path) -> None:
