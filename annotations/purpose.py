@@ -24,6 +24,10 @@ _SALT, _CHECK = 12, 8  # bytes
 _ROOM = 3
 
 
+class TooRoughError(ValueError):
+    """A right mask that would make the seal longer than those of other tasks of the picture's size."""
+
+
 @dataclass(frozen=True)
 class Sealed:
     """What a task is for, and the right mask of a gold task, packed as the lock packs masks."""
@@ -37,15 +41,18 @@ def seal(
 ) -> str:
     """The text for a task of this version; `truth` (H, W) uint8 {0, 1} belongs to gold tasks, and to no others.
 
-    `shape` is that of the picture, (H, W): what the length of the text depends on.
+    `shape` is that of the picture, (H, W): the length of the text depends on nothing else. TooRoughError where the
+    right mask takes more than that.
     """
     if (truth is not None) != (purpose == "gold"):
         raise ValueError(f"a gold task needs its right mask, and no other has one; found {purpose}")
     packed = b"" if truth is None else base64.b64decode(pack_mask(truth))
     content = json.dumps([purpose, len(packed)]).encode() + b"\n" + packed
-    room = 64 + _ROOM * sum(shape or (0, 0))
-    while room < len(content):
-        room *= 2
+    room = 64 + _ROOM * sum(shape or (() if truth is None else truth.shape))
+    if len(content) > room:
+        raise TooRoughError(
+            f"its right mask has too rough an outline to be sealed: {len(content)} bytes, room for {room}"
+        )
     salt = hashlib.sha256(version.encode()).digest()[:_SALT]
     content = content.ljust(room, b"\0")
     checked = hashlib.sha256(content).digest()[:_CHECK] + content

@@ -1,17 +1,19 @@
 """Merge labelled pictures, portrait crops, reviewed and (where asked) pseudo labels into one dataset.
 
-Reads data/ingest, data/crop, data/pseudo and the lock of reviews; writes data/dataset with its own copy of
-every picture and mask, where each record has a near-duplicate cluster and a side, and everything left out has
-a reason.
+Reads data/ingest, data/crop, data/pseudo and the lock of reviews with the judgements beside it; writes data/dataset
+with its own copy of every picture and mask, where each record has a near-duplicate cluster and a side, and everything
+left out has a reason.
 """
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from annotations.lock import VERDICTS, LockEntry
+from annotations.judgements import read_judgements
+from annotations.lock import VERDICTS, LockEntry, LockError, review_key
+from pipeline.errors import PipelineError
 from pipeline.judged import read_reviews, review_of, reviews_by_picture
 from pipeline.labelled import licence_fault, of_these, one_of_each, pictures_to_hash, with_sides
 from pipeline.near_duplicates import Hashes, clusters, hash_pictures
@@ -28,7 +30,7 @@ from pipeline.records import (
     write_rejected,
 )
 from pipeline.reviewed import check_orphans, cut_reviewed
-from pipeline.sides import check_sides, join, publishes_test
+from pipeline.sides import check_sides, first_ids, join, publishes_test
 from pipeline.stage import run, write_metrics
 from pipeline.store import Store
 
@@ -41,20 +43,29 @@ def merge(
     hashes: Mapping[str, Hashes],
     params: MergeParams,
     sides: SidesParams,
+    judged: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[pd.DataFrame, list[Rejected]]:
     """The dataset's records with cluster and side, and what stays out of it.
 
     `reviewed` are the records cut from the lock, whose entries `reviews` holds by picture (`reviews_by_picture`);
-    `hashes` are perceptual hashes by id, of the records' pictures and of the pictures they were cut from. Every row
-    of the three tables is in one of the two results.
+    `judged` is what people said of the pseudo labels, by id (`read_judged`); `hashes` are perceptual hashes by id, of
+    the records' pictures and of the pictures they were cut from. Every row of the three tables is in one of the two
+    results.
     """
-    pseudo, unwanted = choose_pseudo(pseudo, reviews, params)
+    pseudo, unwanted = choose_pseudo(pseudo, reviews, params, judged)
     placed, left_out = with_sides(labelled, hashes, sides, params.licences_excluded)
     others = pd.concat([reviewed, pseudo], ignore_index=True)
     others, unlicensed = reject_rows(others, lambda row: licence_fault(row, params.licences_excluded))
     candidates, repeated = one_of_each(pd.concat([placed, others], ignore_index=True))
-    candidates["cluster"] = clusters(candidates, hashes, sides.max_hash_distance)
-    records, leaks = join(candidates, sides.dev_share, sides.test_share)
+    guessed = candidates["label"] == "pseudo"
+    known, pseudo = (candidates[one].reset_index(drop=True) for one in (~guessed, guessed))
+    seen = of_these(pd.concat([labelled, reviewed]), hashes)  # also what left: it joins what looks like it
+    known["cluster"] = clusters(known, seen, sides.max_hash_distance)
+    known, leaks = join(known, sides.dev_share, sides.test_share)
+    for side in ("test", "dev") if len(pseudo) else ():
+        pseudo, alike = unlike(pseudo, known, side, hashes, sides.max_hash_distance)
+        leaks += alike
+    records = pd.concat([known, pseudo], ignore_index=True) if len(pseudo) else known
     # Once more: what left may have stood between two clusters.
     records["cluster"] = clusters(records, of_these(records, hashes), sides.max_hash_distance)
     check_sides(records)
@@ -63,11 +74,15 @@ def merge(
 
 
 def choose_pseudo(
-    pseudo: pd.DataFrame, reviews: Mapping[str, Sequence[LockEntry]], params: MergeParams
+    pseudo: pd.DataFrame,
+    reviews: Mapping[str, Sequence[LockEntry]],
+    params: MergeParams,
+    judged: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[pd.DataFrame, list[Rejected]]:
     """The pseudo labels that nobody judged and that are good enough, where such ones are wanted at all.
 
-    `reviews` holds the lock's entries by their picture's sha256 (`reviews_by_picture`).
+    `reviews` holds the lock's entries by their picture's sha256 (`reviews_by_picture`); `judged` is what people
+    said, by id (`read_judged`): where no entry came of it, they have not decided.
     """
 
     def fault(row: pd.Series) -> tuple[str, str] | None:
@@ -75,6 +90,9 @@ def choose_pseudo(
         if entry is not None:
             reason = {"reject": "review_rejected", "unsure": "review_unsure"}.get(entry.verdict, "reviewed")
             return reason, f"judged by review {entry.key}: {entry.verdict}"
+        said = (judged or {}).get(row["id"])
+        if said:
+            return "review_undecided", f"judged, but the answers decide nothing: {', '.join(sorted(said))}"
         if params.unreviewed == "exclude":
             return "not_reviewed", "nobody has judged this mask (merge.unreviewed: exclude)"
         if row["flags"]:
@@ -85,6 +103,53 @@ def choose_pseudo(
         return None
 
     return reject_rows(pseudo, fault)
+
+
+def read_judged(lock: Path, pseudo: pd.DataFrame, crawl: pd.DataFrame) -> dict[str, list[str]]:
+    """What people said of each pseudo label, by its id, of whichever of its picture's twins; gold tasks tell of none.
+
+    PipelineError where a judgement beside the lock is damaged.
+    """
+    try:
+        tasks = read_judgements(lock)
+    except LockError as error:
+        raise PipelineError(f"the judgements cannot be read: {error}") from error
+    words: dict[str, list[str]] = {}
+    for task in tasks:
+        if task.purpose != "gold":
+            words.setdefault(task.key, []).extend(one.said for one in task.opinions)
+    twins = dict(zip(crawl["sha256"], crawl["twins"], strict=True))
+    said: dict[str, list[str]] = {}
+    for row in pseudo.itertuples():
+        parent = str(row.parent_sha256)
+        for file in (parent, *twins.get(parent, "").split()):
+            said.setdefault(str(row.id), []).extend(words.get(review_key(file, str(row.crop_box)), []))
+    return said
+
+
+def unlike(
+    pseudo: pd.DataFrame, known: pd.DataFrame, side: str, hashes: Mapping[str, Hashes], max_hash_distance: int
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The pseudo labels that resemble no picture of this side, on the train side; the others leave.
+
+    `known` are the labelled and reviewed records with their sides, which stay as they are. Likeness goes from one
+    pseudo label to the next, and through what left, but not through a picture that stays on another side.
+    """
+    measured = known["side"] == side
+    others = of_these(known[~measured], hashes).keys() - of_these(pseudo, hashes).keys()
+    both = pd.concat([known[measured], pseudo], ignore_index=True)
+    near = {one: value for one, value in hashes.items() if one not in others}
+    both["cluster"] = clusters(both, near, max_hash_distance)
+    first = first_ids(both[both["label"] != "pseudo"])
+    alike = {one: first.get(cluster) for one, cluster in zip(both["id"], both["cluster"], strict=True)}
+
+    def fault(row: pd.Series) -> tuple[str, str] | None:
+        like = alike[row["id"]]
+        said = f"an unreviewed mask may only train, but it resembles {like} of the {side} side"
+        return None if like is None else (f"leak_with_{side}", said)
+
+    kept, rejected = reject_rows(pseudo, fault)
+    return kept.assign(side=pd.Series("train", index=kept.index, dtype="str")), rejected
 
 
 def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, object]:
@@ -147,10 +212,11 @@ def main() -> None:
     reviewed = cut_reviewed(entries, crawl, scratch, params.crop.fill, store)
     check_orphans(reviewed.rejected, params.merge.max_orphaned_reviews)
     by_picture = reviews_by_picture(entries, crawl)
-    wanted, _ = choose_pseudo(pseudo, by_picture, params.merge)
+    judged = read_judged(Path(params.reviews.path), pseudo, crawl)
+    wanted, _ = choose_pseudo(pseudo, by_picture, params.merge, judged)
     hashes = hash_pictures(pictures_to_hash([labelled, reviewed.records, wanted], [bodies, crawl]), seen)
     records, rejected = merge(
-        labelled, reviewed.records, pseudo, by_picture, hashes, params.merge, params.sides
+        labelled, reviewed.records, pseudo, by_picture, hashes, params.merge, params.sides, judged
     )
     rejected += reviewed.rejected
 

@@ -22,6 +22,7 @@ import pandas as pd
 from annotations import guidelines
 from annotations.gold import damaged
 from annotations.lock import review_key
+from annotations.purpose import TooRoughError
 from annotations.quality import Purpose
 from annotations.settings import brings_pictures
 from annotations.tasks import (
@@ -99,19 +100,25 @@ def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFra
 def write_push(
     folder: Path, items: Sequence[Item], params: LabelStudioParams, store: Store
 ) -> dict[str, Any]:
-    """Write pictures, task files, label config and receipt ("not sent") into FOLDER, and return the receipt."""
+    """Write pictures, task files, label config and receipt ("not sent") into FOLDER, and return the receipt.
+
+    A gold task whose seal would tell it apart is left out, and counted as `too_rough`.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     pictures = folder / "images"
     pictures.mkdir(parents=True)
     _write(pictures / guidelines.PAGE_NAME, guidelines.page())
     files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
     make = partial(_make_task, folder=pictures, root=params.picture_root, store=store)
-    tasks = map_images(make, items, desc="push")
+    tasks = [task for task in map_images(make, items, desc="push") if task is not None]
+    if too_rough := len(items) - len(tasks):
+        log.info("push: %d gold tasks left out, as their right masks have too rough an outline", too_rough)
     for number, content in enumerate(batches(tasks), start=1):
         files.append(_write(folder / f"tasks-{number:04d}.json", content))
     receipt: dict[str, Any] = {
         "state": "not sent",
-        "tasks": len(items),
+        "tasks": len(tasks),
+        "too_rough": too_rough,
         "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
         "hint": _hint(folder, params),
     }
@@ -147,8 +154,8 @@ def _gold_item(place: Any, row: Any, records: pd.DataFrame) -> Item:
     return replace(item, candidate=candidate, size=(shown.width, shown.height))
 
 
-def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, Any]:
-    """Write the three pictures of one task into FOLDER and return the task."""
+def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, Any] | None:
+    """Write the three pictures of one task into FOLDER and return the task; None, and no picture, if TooRoughError."""
     key = item.candidate.key
     try:
         read = read_mask(item.mask)
@@ -164,8 +171,6 @@ def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, A
         ) from error
     # A second look has names of its own: a server may show both folders' pictures at one address.
     stem = f"{key}-again" if item.purpose == "student" else key
-    for name, content in drawn.items():
-        _write(folder / f"{stem}-{name}.jpg", content)
     pictures = Pictures(
         image=f"{root}/{stem}-image.jpg",
         outline=f"{root}/{stem}-outline.jpg",
@@ -174,7 +179,13 @@ def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, A
     )
     version = task_version(item.candidate, mask, LABEL_CONFIG.read_text(), item.purpose)
     truth = right if item.purpose == "gold" else None
-    return build_task(item.candidate, mask, pictures, version, item.purpose, truth)
+    try:
+        task = build_task(item.candidate, mask, pictures, version, item.purpose, truth)
+    except TooRoughError:
+        return None
+    for name, content in drawn.items():
+        _write(folder / f"{stem}-{name}.jpg", content)
+    return task
 
 
 def _shown(item: Item, mask: Array) -> Array:

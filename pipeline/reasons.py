@@ -43,6 +43,7 @@ MEANINGS = {
     "orphaned": "a review whose picture is gone",
     "review_reject": "a review that rejects its mask",
     "review_rejected": "a pseudo label that a review rejects",
+    "review_undecided": "a pseudo label on which people disagree, or whose answers are unclear",
     "review_unsure": "a pseudo label, or its review, with the verdict unsure",
     "reviewed": "a pseudo label whose reviewed mask takes its place",
     "too_uncertain": "an unreviewed mask too doubtful to use (merge.max_uncertainty)",

@@ -1,7 +1,8 @@
 """Split records into train, dev and test so that no near-duplicate cluster crosses a side.
 
 Labelled pictures come first and by themselves, so that the teacher, which trains before there are pseudo labels, and
-the dataset agree on where each of them stands. Reviewed and pseudo labels then join them, or leave.
+the dataset agree on where each of them stands. Reviewed labels then join them, or leave; and pseudo labels come last
+(`pipeline.merge`), so that they decide nothing about the others.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ def split(labelled: pd.DataFrame, dev_share: float, test_share: float) -> tuple[
     cluster.
     """
     test = labelled[labelled["published_side"] == "test"]
-    stays, pinned = set(test["id"]), _first_id(test)
+    stays, pinned = set(test["id"]), first_ids(test)
     cut_test = 0.0 if publishes_test(labelled) else test_share
     sides = {
         cluster: "test" if cluster in pinned else _drawn(cluster, dev_share, cut_test)
@@ -45,18 +46,18 @@ def split(labelled: pd.DataFrame, dev_share: float, test_share: float) -> tuple[
 
 
 def join(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd.DataFrame, list[Rejected]]:
-    """Give the records without a side (reviewed and pseudo labels) one, by what their cluster holds.
+    """Give the reviewed labels, which have no side, one by what their cluster holds.
 
-    `records` are those that `split` gave a side, which keep it, and the others, with clusters over all of them. A
-    reviewed label goes where the labelled pictures of its cluster are, but never to a published test side; alone, to
-    a side drawn by a hash. A pseudo label may only train. What stands between pictures of two sides leaves.
+    `records` are those that `split` gave a side, which keep it, and the reviewed ones, with clusters over all of them.
+    A reviewed label goes where the labelled pictures of its cluster are, but never to a published test side; alone, to
+    a side drawn by a hash. What stands between pictures of two sides leaves.
     """
     placed = records[records["side"].notna()]
     near: dict[str, dict[str, str]] = {}  # the first id of each side in a cluster
     for one in placed.sort_values("id").itertuples():
         near.setdefault(str(one.cluster), {}).setdefault(str(one.side), str(one.id))
     published = publishes_test(placed)
-    judged = _first_id(records[records["label"] == "reviewed"])
+    alone = first_ids(records[records["side"].isna()])
     cut_test = 0.0 if published else test_share
     sides: dict[str, str] = {}
 
@@ -64,23 +65,13 @@ def join(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd
         if isinstance(row["side"], str):
             return None
         cluster = row["cluster"]
-        if cluster in near:
-            first = near[cluster]
-        elif cluster in judged:
-            first = {_drawn(judged[cluster], dev_share, cut_test): judged[cluster]}
-        else:
-            first = {"train": row["id"]}
+        first = near.get(cluster) or {_drawn(alone[cluster], dev_share, cut_test): alone[cluster]}
         side = next(name for name in ("test", "dev", "train") if name in first)
         if len(first) > 1:
             pictures = " and ".join(f"{one} ({name})" for name, one in sorted(first.items()))
             return f"leak_with_{side}", f"looks like pictures of two sides, {pictures}"
         if side == "test" and published:
             return "leak_with_test", f"the same photograph as {first[side]} of the published test side"
-        if row["label"] == "pseudo" and side != "train":
-            return (
-                f"leak_with_{side}",
-                f"an unreviewed mask may only train, but {first[side]} is on the {side} side",
-            )
         sides[row["id"]] = side
         return None
 
@@ -88,7 +79,7 @@ def join(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd
     return kept.assign(side=kept["side"].fillna(kept["id"].map(sides)).astype("str")), rejected
 
 
-def _first_id(records: pd.DataFrame) -> dict[str, str]:
+def first_ids(records: pd.DataFrame) -> dict[str, str]:
     """The smallest record id of each cluster."""
     return {str(cluster): str(group.min()) for cluster, group in records.groupby("cluster")["id"]}
 

@@ -4,9 +4,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +17,7 @@ import pytest
 from annotations.agreement import mask_iou
 from annotations.brush import regions_to_mask
 from annotations.lock import pack_mask, review_key, unpack_mask
-from annotations.purpose import seal, unseal
+from annotations.purpose import TooRoughError, seal, unseal
 from pipeline.disguise import fitted, guise
 from pipeline.params import LabelStudioParams, QueueParams
 from pipeline.push import queued_items, write_push
@@ -22,7 +25,7 @@ from pipeline.queue import rank
 from pipeline.records import make_records
 from pipeline.review_mix import mix
 from pipeline.store import Store
-from sinet.images import encode_mask, encode_png, pixel_id, read_image
+from sinet.images import encode_mask, encode_png, pixel_id, read_image, read_mask
 from tests.annotations.drawn import TEACHER, person
 
 PARAMS = LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root="upload")
@@ -80,14 +83,27 @@ def written(root: Path, folder: str, rows: Sequence[dict[str, Any]], **common: A
     return make_records(records)
 
 
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def wide(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same cut out of photographs of 3000x2000 pixels, a tenth of them at the right or lower border."""
+    rng = np.random.default_rng(9)
+    for row in rows:
+        if not row["crop_box"].startswith("0,0,"):
+            (w, h), border = row["size"], rng.random(2) < 0.1
+            x = 3000 - w if border[0] else int(rng.integers(0, 3000 - w))
+            y = 2000 - h if border[1] else int(rng.integers(0, 2000 - h))
+            row["crop_box"] = f"{x},{y},{x + w},{y + h}"
+    return rows
+
+
+@pytest.fixture(scope="module", params=["small", "wide"])
+def tasks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The import file of a queue with gold tasks, from labelled pictures of one size, as EG1800 has them."""
     root = tmp_path_factory.mktemp("gold")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setenv("PIPELINE_WORKERS", "1")
-        pseudo = written(root, "pseudo", crops(QUEUED), source="crawl", teacher=TEACHER)
+        rows = crops(QUEUED) if request.param == "small" else wide(crops(QUEUED))
+        pseudo = written(root, "pseudo", rows, source="crawl", teacher=TEACHER)
         pseudo["parent_sha256"] = pseudo["sha256"]
         labelled = [{"size": (240, 320), "label": "human"}] * GOLD
         dataset = written(root, "dataset", labelled, source="eg1800", side="dev")
@@ -138,6 +154,57 @@ def seen(tasks: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
     return found
 
 
+def related(tasks: Sequence[dict[str, Any]]) -> dict[str, list[float]]:
+    """What a curator may compute of each task's box and of all the others', as numbers by name."""
+    data = [task["data"] for task in tasks]
+    boxes = np.array([[int(side) for side in one["crop_box"].split(",")] for one in data])
+    told = np.column_stack([boxes, boxes[:, 2:] - boxes[:, :2]]).astype(
+        float
+    )  # x0, y0, x1, y1, width, height
+    found: dict[str, list[float]] = {}
+    named = {"corner": (0, 1), "end": (2, 3), "size": (4, 5), "place and size": (0, 1, 4, 5)}
+    named |= {name: (at,) for at, name in enumerate(("x0", "y0", "x1", "y1", "width", "height"))}
+    for name, columns in named.items():
+        apart = np.abs(told[:, None, columns] - told[None, :, columns]).max(2)
+        ratio = np.abs(
+            np.log1p(np.abs(told[:, None, columns])) - np.log1p(np.abs(told[None, :, columns]))
+        ).max(2)
+        for kind, distances in (("pixels", apart), ("factor", ratio)):
+            np.fill_diagonal(distances, np.inf)
+            found[f"to the nearest {name} in {kind}"] = list(distances.min(1))
+            found[f"to the second {name} in {kind}"] = list(np.sort(distances, 1)[:, 1])
+        found[f"tasks of this {name}"] = list((apart == 0).sum(1).astype(float))
+    for column, name in enumerate(("x0", "y0", "x1", "y1", "width", "height")):
+        for multiple in (2, 3, 4, 5, 8, 10, 16):
+            found[f"{name} is a multiple of {multiple}"] = list(
+                (told[:, column] % multiple == 0).astype(float)
+            )
+            found[f"{name} modulo {multiple}"] = list(told[:, column] % multiple)
+        order = np.argsort(np.argsort(told[:, column], kind="stable"))
+        found[f"place by {name}"] = list(order.astype(float))
+        found[f"{name} beside the task before"] = list(np.abs(np.diff(told[:, column], prepend=0)))
+    for (one, x), (other, y) in combinations(enumerate(("x0", "y0", "x1", "y1", "width", "height")), 2):
+        found[f"{x} less {y}"] = list(told[:, one] - told[:, other])
+        found[f"{x} by {y}"] = list(told[:, one] / np.maximum(1, told[:, other]))
+    offsets = told[:, None] - told[None]
+    before = (offsets[..., :2] >= 0).all(2) & (offsets[..., :2] < 8).all(2)
+    shaved = (offsets[..., 4:] <= 0).all(2) & (offsets[..., 4:] >= -4).all(2)
+    np.fill_diagonal(both := before & shaved, False)
+    found["a little beside and less than another"] = list(
+        (both.any(1) & (told[:, :2] > 0).any(1)).astype(float)
+    )
+    for most in (3, 8, 20):
+        less = (
+            (offsets[..., 4:] <= 0).all(2)
+            & (offsets[..., 4:] >= -most).all(2)
+            & (offsets[..., 4:] != 0).any(2)
+        )
+        found[f"up to {most} less than another"] = list(less.sum(1).astype(float))
+    parents = Counter(one["parent_sha256"] for one in data)
+    found["tasks of this parent"] = [float(parents[one["parent_sha256"]]) for one in data]
+    return found
+
+
 def told_apart(values: Sequence[float], gold: Sequence[bool]) -> float:
     """Of the best threshold on these values, either way: the mean of the shares of gold and of others named right."""
     numbers, is_gold = np.array(values), np.array(gold)
@@ -154,7 +221,7 @@ def test_no_simple_rule_finds_the_gold_tasks(tasks: list[dict[str, Any]]):
     assert sum(gold) == GOLD and len(gold) == QUEUED + GOLD
     assert {
         name: found
-        for name, values in seen(tasks).items()
+        for name, values in (seen(tasks) | related(tasks)).items()
         if (found := told_apart(values, gold)) > TOLD_APART
     } == {}
 
@@ -200,7 +267,7 @@ def test_where_no_size_suits_the_nearest_is_taken():
     )
     (row,) = make_records([{"id": "b" * 16, "width": 30, "height": 40, **HUMAN}]).itertuples()
     found = guise(row, records)
-    assert found.crop_box == f"0,0,{found.width},{found.height}" and 396 < found.width < 400
+    assert found.crop_box == f"0,0,{found.width},{found.height}" and 340 <= found.width <= 416
 
 
 @pytest.mark.parametrize("size", [(120, 160), (60, 80), (61, 79), (100, 100), (300, 200)])
@@ -219,13 +286,47 @@ def test_seals_of_one_size_are_of_one_length_and_the_first_format_still_opens():
     texts = [seal("gold" if n % 2 else "review", f"v{n}", truth if n % 2 else None, shape) for n in range(40)]
     assert len({len(text) for text in texts}) == 1 and len({text[:12] for text in texts}) == 40
     assert [unseal(text, 1).truth for text in texts[:2]] == [None, pack_mask(truth)]
-    noise = (np.random.default_rng(1).random(shape) < 0.5).astype(np.uint8)
-    assert unseal(seal("gold", "v", noise, shape), 1).truth == pack_mask(noise), "one too large for its room"
     first = "WyIwMGZmIiwic3R1ZGVudCIsbnVsbF0="  # ["00ff","student",null]
     assert unseal(first, 1).purpose == "student"
+
+
+@pytest.mark.parametrize(("size", "lines"), [((600, 800), 60), ((360, 480), 60), ((240, 320), 120)])
+def test_a_person_with_loose_hair_makes_no_longer_seal_but_no_gold_task(
+    size: tuple[int, int], lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """And the stage counts it; the other gold tasks stay."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIPELINE_WORKERS", "1")
+    pseudo = written(
+        tmp_path, "pseudo", [{**row, "size": size} for row in crops(4)], teacher=TEACHER, **CRAWL
+    )
+    pseudo["parent_sha256"] = pseudo["sha256"]
+    dataset = written(
+        tmp_path, "dataset", [{"size": size, "label": "human"}] * 2, source="eg1800", side="dev"
+    )
+    hairy = Path(str(dataset["mask"].iloc[0]))
+    mask, rng = read_mask(hairy), np.random.default_rng(1)
+    for angle, reach in zip(rng.uniform(np.pi, 2 * np.pi, lines), rng.uniform(0.3, 0.5, lines), strict=True):
+        middle, way = np.array([size[0] / 2, size[1] * 0.45]), np.array([np.cos(angle), np.sin(angle)])
+        cv2.line(
+            mask, middle.astype(int).tolist(), (middle + way * reach * size[0]).astype(int).tolist(), 1, 2
+        )
+    hairy.write_bytes(encode_mask(mask))
+    with pytest.raises(TooRoughError):
+        seal("gold", "v", mask, mask.shape)
+    params = QueueParams(size=4, random_share=0.0, double_share=0.0, gold_share=0.5, from_scratch_share=0.0)
+    queue = mix(rank(pseudo, set(), params), dataset, params)
+    items = [replace(one, size=None) for one in queued_items(queue, pseudo, dataset)]
+    receipt = write_push(Path("data/push"), items, PARAMS, Store("push"))
+    assert (receipt["tasks"], receipt["too_rough"]) == (5, 1)
+    found = json.loads(Path("data/push/tasks-0001.json").read_bytes())
+    assert sum(unseal(task["data"]["seal"], 1).purpose == "gold" for task in found) == 1
+    assert len({len(task["data"]["seal"]) for task in found}) == 1
+    assert len(list(Path("data/push/images").glob("*-image.jpg"))) == 5
 
 
 HUMAN = {"source": "eg1800", "source_key": "", "label": "human", "side": "dev", "sha256": "c" * 64}
 HUMAN |= {"image": "i", "mask": "m"}
 PSEUDO = {"source": "crawl", "source_key": "", "label": "pseudo", "teacher": TEACHER, "sha256": "d" * 64}
+CRAWL = {"source": "crawl"}
 PSEUDO |= {"image": "i", "mask": "m", "uncertainty": 0.5}

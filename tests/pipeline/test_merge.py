@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from annotations.lock import LockEntry, write_lock
+from annotations.judgements import JudgedTask, write_judgements
+from annotations.lock import LockEntry, pack_mask, review_key, write_lock
 from pipeline import merge as stage
 from pipeline.boxes import Box
 from pipeline.errors import PipelineError
@@ -21,6 +22,7 @@ from pipeline.near_duplicates import perceptual_hash
 from pipeline.params import MergeParams, SidesParams, load_params, parse_params
 from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
 from pipeline.records import Rejected, dataset_hash, make_records, read_records, read_rejected, reject_rows
+from pipeline.sides import share_of
 from pipeline.teacher import read_labelled
 from sinet.images import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
@@ -126,6 +128,82 @@ def test_a_picture_that_leaves_no_longer_joins_what_stood_at_its_two_sides(tmp_p
     assert reasons(rejected) == {"between": "leak_with_test"}
     assert (records["cluster"] == records["id"]).all()
     assert stage.summarise(records, rejected)["test_duplicates"] == 0
+
+
+class Alike:
+    """Two hundred labelled pictures, twenty of them published test, and others whose likeness is stated: merged."""
+
+    def __init__(self) -> None:
+        self.human = [self.row(n, published_side="test" if n < 20 else "train") for n in range(200)]
+        self.hashes: dict[str, np.ndarray] = {}
+
+    @staticmethod
+    def row(number: int, **more: Any) -> dict[str, Any]:
+        one = {"id": f"{number:016x}", "source": "eg1800", "source_key": str(number), "label": "human"}
+        size = {"width": 60, "height": 80, "sha256": f"{number:064x}"}
+        return {**one, **size, "image": "i", "mask": "m", **more}
+
+    def at(self, bits: int, number: int) -> str:
+        """Put a picture so many bits from the zero; further ones of a row differ by the difference of their bits."""
+        value = sum(1 << bit for bit in range(bits)).to_bytes(32, "little")
+        far = np.random.default_rng(number).integers(0, 2**63, 4, np.uint64)
+        self.hashes[f"{number:016x}"] = np.stack([np.frombuffer(value, np.uint64), far])
+        return f"{number:016x}"
+
+    def merged(self, reviewed: list[int], pseudo: list[int]) -> tuple[dict[str, str], dict[str, str]]:
+        """Sides by id and reasons by name, without the labelled pictures that were never near."""
+        told = {"source": "crawl", "uncertainty": 0.0, "crop_box": BOX}
+        tables = [
+            make_records([self.row(n, label=label, parent_sha256=f"{n:064x}", **told) for n in numbers])
+            for label, numbers in (("reviewed", reviewed), ("pseudo", pseudo))
+        ]
+        records, rejected = stage.merge(
+            make_records(self.human), *tables, {}, self.hashes, params(unreviewed="include"), SIDES
+        )
+        assert len(records) + len(rejected) == 200 + len(reviewed) + len(pseudo)
+        assert (records.groupby("cluster")["side"].nunique() == 1).all()
+        return dict(zip(records["id"], records["side"], strict=True)), reasons(rejected)
+
+
+def drawn(side: str, start: int = 1000) -> int:
+    """The first number from here on of a picture that stands alone on this side."""
+    return next(n for n in range(start, 9000) if (share_of(f"{n:016x}") < SIDES.dev_share) == (side == "dev"))
+
+
+def test_an_unreviewed_mask_moves_no_reviewed_one_and_throws_none_out() -> None:
+    """80 bits lie between the two that people judged (or a test picture), and the pseudo label halfway."""
+    train, dev, test, between = drawn("train"), drawn("dev"), 3, 500
+    for number, other in ((dev, "leak_with_dev"), (test, "leak_with_test")):
+        world = Alike()
+        one = world.at(0, train)
+        two = world.at(80, number)
+        world.at(40, between)
+        reviewed = [train, number] if number == dev else [train]
+        without, _ = world.merged(reviewed, [])
+        sides, out = world.merged(reviewed, [between])
+        assert sides == without and sides[one] == "train" and sides[two] == other.removeprefix("leak_with_")
+        assert out == {str(between): other}
+
+
+def test_a_chain_of_unreviewed_masks_to_a_measured_picture_leaves_and_a_train_picture_ends_it() -> None:
+    world, train = Alike(), drawn("train", 20)
+    for bits, number in ((0, 3), (40, 500), (80, 501), (120, train), (160, 502), (200, 503)):
+        world.at(bits, number)
+    sides, out = world.merged([], [500, 501, 502, 503])
+    assert out == {"500": "leak_with_test", "501": "leak_with_test"}
+    assert {sides[f"{n:016x}"] for n in (train, 502, 503)} == {"train"}
+
+
+@pytest.mark.parametrize("start", [300, 5000])  # smaller or larger ids than those of the reviewed ones
+def test_an_unreviewed_mask_alone_or_beside_a_judged_one_only_trains(start: int) -> None:
+    world, dev, train = Alike(), drawn("dev"), drawn("train")
+    alone, beside_dev, beside_train = drawn("dev", start), start + 100, start + 200
+    for bits, numbers in ((0, (dev, beside_dev)), (128, (train, beside_train)), (256, (alone,))):
+        for number in numbers:
+            world.at(bits, number)
+    sides, out = world.merged([dev, train], [alone, beside_dev, beside_train])
+    assert out == {str(beside_dev): "leak_with_dev"}
+    assert {sides[f"{n:016x}"] for n in (alone, train, beside_train)} == {"train"}
 
 
 @pytest.mark.parametrize(
@@ -576,6 +654,46 @@ def test_unreviewed_masks_of_test_pictures_and_of_rejected_twins_stay_out(world:
     assert set(read_records(DATASET).query("label == 'pseudo'")["source_key"]) == {
         f"{one}.jpg" for one in range(6)
     }
+
+
+@pytest.mark.parametrize("unreviewed", ["include", "exclude"])
+def test_what_people_judged_without_deciding_does_not_train(world: Path, unreviewed: str) -> None:
+    """4.jpg: one rejects it and one keeps it; 5.jpg: unclear; 6.jpg: a gold task; 7.jpg: its twin was judged."""
+    configure("unreviewed: exclude", f"unreviewed: {unreviewed}")
+    crawl = read_records(INGEST / "crawl").to_dict("records")
+    sha256 = {row["source_key"]: row["sha256"] for row in crawl} | {"7.jpg": "e" * 64}
+    for row in crawl:
+        row["twins"] = "e" * 64 if row["source_key"] == "7.jpg" else ""
+    inputs.write(INGEST / "crawl", crawl)
+    words = {"0.jpg": ["accept"], "4.jpg": ["accept", "reject"]}
+    words |= {name: ["unclear"] for name in ("5.jpg", "6.jpg", "7.jpg")}
+    judged = []
+    for name, said in words.items():
+        opinions = [
+            {
+                "reviewer": f"c-{n}",
+                "at": "2025-01-31T12:00:00+00:00",
+                "said": one,
+                "reasons": (),
+                "seconds": 1.0,
+                "edit": None,
+            }
+            for n, one in enumerate(said)
+        ]
+        truth = pack_mask(np.ones((80, 60), np.uint8)) if name == "6.jpg" else None
+        task = {"key": review_key(sha256[name], BOX), "version": "v", "round": 1, "width": 60, "height": 80}
+        task |= {"purpose": "gold" if truth else "review", "truth": truth, "proposed": None, "teacher": None}
+        judged.append(JudgedTask.model_validate({**task, "uncertainty": 0.1, "opinions": opinions}))
+    write_judgements(Path("lock"), judged)
+    stage.main()
+    found = read_rejected("merge").query("reason == 'review_undecided'").set_index("source_key")["detail"]
+    assert set(found.index) == {"4.jpg", "5.jpg", "7.jpg"} and "accept, reject" in found["4.jpg"]
+    trained = set(read_records(DATASET).query("label == 'pseudo'")["source_key"])
+    assert trained == ({"6.jpg"} if unreviewed == "include" else set())
+    (shard, *_) = sorted(Path("lock/judgements").iterdir())
+    shard.write_text("{}\n")
+    with pytest.raises(PipelineError, match="the judgements cannot be read"):
+        stage.main()
 
 
 def test_reviews_whose_picture_is_gone_stop_the_stage_unless_allowed(world: Path) -> None:

@@ -71,16 +71,15 @@ def test_a_test_side_is_cut_only_where_no_source_publishes_one() -> None:
     groups=st.lists(st.integers(0, 40), min_size=80, max_size=120),
     own=st.lists(st.integers(0, 2), min_size=120, max_size=120),
     tests=st.sets(st.integers(0, 79), max_size=10),
-    pseudo=st.sets(st.integers(0, 79), max_size=20),
     reviewed=st.sets(st.integers(0, 79), max_size=20),
 )
 def test_no_cluster_crosses_sides_and_nothing_vanishes(
-    groups: list[int], own: list[int], tests: set[int], pseudo: set[int], reviewed: set[int]
+    groups: list[int], own: list[int], tests: set[int], reviewed: set[int]
 ) -> None:
     """Clusters of all records may join labelled ones that were apart before: up to three to one here."""
     rows, wide = [], {}
     for one, group in enumerate(groups):
-        label = "pseudo" if one in pseudo else "reviewed" if one in reviewed else "human"
+        label = "reviewed" if one in reviewed else "human"
         side = "test" if one in tests and label == "human" else None
         rows.append(row(one, cluster=f"{group:015x}{own[one]}", published_side=side, label=label))
         wide[rows[-1]["id"]] = f"{group:016x}"
@@ -94,7 +93,6 @@ def test_no_cluster_crosses_sides_and_nothing_vanishes(
     assert set(records["side"]) <= {"train", "dev", "test"}
     before = placed.set_index("id")["side"]
     pd.testing.assert_series_equal(records.set_index("id")["side"][before.index], before)
-    assert set(records.loc[records["label"] == "pseudo", "side"]) <= {"train"}
     assert (records.loc[records["published_side"] == "test", "side"] == "test").all()
     for _, group in records.groupby("cluster"):
         others = group[group["label"] != "human"]
@@ -117,22 +115,6 @@ def joined(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> tuple[pd
     both = pd.concat([placed, make_records(others)], ignore_index=True)
     records, rejected = join(both, dev_share=0.1, test_share=0.1)
     return records.set_index("source_key"), {one.source_key: one.reason for one in rejected}
-
-
-def test_an_unreviewed_mask_only_trains() -> None:
-    rows = table(300)
-    dev = next(one for one in rows[20:] if share_of(one["cluster"]) < 0.1)
-    alone = next(f"{one:016x}" for one in range(5000, 9000) if share_of(f"{one:016x}") < 0.1)
-    records, reasons = joined(
-        rows,
-        [
-            row(901, label="pseudo", source="crawl", source_key="a.jpg", cluster=dev["cluster"]),
-            row(902, label="pseudo", source="crawl", source_key="b.jpg", cluster=rows[2]["cluster"]),
-            row(903, label="pseudo", source="crawl", source_key="c.jpg", cluster=alone),
-        ],
-    )
-    assert reasons == {"a.jpg": "leak_with_dev", "b.jpg": "leak_with_test"}
-    assert records.at["c.jpg", "side"] == "train"  # a cluster that nobody judged never is dev
 
 
 def test_a_reviewed_mask_goes_where_its_photograph_is_but_not_to_a_published_test_side() -> None:
@@ -160,24 +142,6 @@ def test_reviewed_masks_join_a_test_side_only_where_no_source_publishes_one() ->
         assert set(records.loc[records["label"] == "reviewed", "side"]) == sides
 
 
-@pytest.mark.parametrize("first", [0, 5000])  # smaller or larger ids than those of the reviewed ones
-def test_unreviewed_masks_move_no_reviewed_one(first: int) -> None:
-    """An ablation with merge.unreviewed: include is measured on the dev and test sides of the run without."""
-
-    def of(label: str, start: int, clusters: list[int]) -> list[dict[str, Any]]:
-        more = {"label": label, "source": "crawl"}
-        rows = enumerate(clusters, start)
-        return [row(one, source_key=f"{label}{one}", cluster=f"{group:016x}", **more) for one, group in rows]
-
-    reviewed = of("reviewed", 1000, [*range(40), *range(0, 40, 3)])
-    without, _ = join(make_records(reviewed), dev_share=0.4, test_share=0.3)
-    pseudo = of("pseudo", first, [*range(0, 60, 2)])
-    records, _ = join(make_records(reviewed + pseudo), dev_share=0.4, test_share=0.3)
-    before = without.set_index("id")["side"]
-    pd.testing.assert_series_equal(records.set_index("id")["side"][before.index], before)
-    assert len(without) == len(reviewed) and set(before) == {"train", "dev", "test"}
-
-
 def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     placed = make_records([row(1, side="train"), row(2, side="dev"), row(3, side="test")])
     between = make_records([row(9, label="reviewed", source="crawl", source_key="x.jpg")])
@@ -188,21 +152,10 @@ def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     assert "0000000000000001 (train)" in rejected[0].detail
 
 
-@pytest.mark.parametrize("side", ["dev", "test"])
-def test_an_unreviewed_mask_stands_on_no_side_that_is_measured(side: str) -> None:
-    """Also where no source publishes a test side."""
-    placed = make_records([row(1, side=side)])
-    guess = make_records([row(2, label="pseudo", source="crawl", source_key="x.jpg")])
-    both = pd.concat([placed, guess], ignore_index=True).assign(cluster="0" * 16)
-    records, rejected = join(both, dev_share=0.1, test_share=0.1)
-    assert len(records) == 1 and [one.reason for one in rejected] == [f"leak_with_{side}"]
-
-
-@pytest.mark.parametrize("label", ["reviewed", "pseudo"])
 @pytest.mark.parametrize("sides", [("train", "dev"), ("train", "test"), ("dev", "test")])
-def test_between_any_two_sides_nothing_stays(sides: tuple[str, str], label: str) -> None:
+def test_between_any_two_sides_nothing_stays(sides: tuple[str, str]) -> None:
     placed = make_records([row(number, side=side) for number, side in enumerate(sides, 1)])
-    between = make_records([row(9, label=label, source="crawl", source_key="x.jpg")])
+    between = make_records([row(9, label="reviewed", source="crawl", source_key="x.jpg")])
     both = pd.concat([placed, between], ignore_index=True).assign(cluster="0" * 16)
     records, rejected = join(both, dev_share=0.1, test_share=0.1)
     assert records["side"].tolist() == list(sides)
