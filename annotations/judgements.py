@@ -1,7 +1,8 @@
 """Every judgement of a review, beside the lock: what each reviewer said of each task, for the figures of the review.
 
 LOCK/judgements/ holds sorted JSON lines like the lock: a line a task, with the proposed mask once and each reviewer's
-mask as the pixels that differ from it (mostly none). Merge reads nothing of it. A lock without the folder has none.
+mask as the pixels that differ from it (mostly none). Merge reads only which crops were judged without a decision. A
+lock without the folder has none.
 """
 
 from collections.abc import Iterable
