@@ -163,18 +163,18 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
             report.problem = "this is a file, not a folder" if folder.exists() else "there is no such folder"
             return report
         report.layout = recognise(folder)
+        inside = _labelled_below(folder) if report.layout == "crawl" else {}
+        if inside:
+            named = ", ".join(f"{path} ({layout})" for path, layout in list(inside.items())[:4])
+            report.problem = (
+                f"it holds folders with masks, which a crawl has none of; check these instead: {named}"
+            )
+            return report
         listing = READERS[report.layout](folder) if report.layout else Listing()
     except (PipelineError, OSError) as error:
         report.problem = str(error)
         return report
     report.pictures = len(listing.items) + len(listing.unusable)
-    inside = _labelled_below(folder) if report.layout == "crawl" else {}
-    if inside:
-        named = ", ".join(f"{path} ({layout})" for path, layout in list(inside.items())[:4])
-        report.problem = (
-            f"it holds folders with masks, which a crawl has none of; check these instead: {named}"
-        )
-        return report
     if report.layout is None or not report.pictures:
         expected = "\n".join(f"  {name}: {text}" for name, text in EXPECTED.items())
         report.problem = f"no picture in any layout that is known; expected one of\n{expected}"

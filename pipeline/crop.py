@@ -25,6 +25,7 @@ from pipeline.portrait import cut, is_confident, is_large, portrait_box
 from pipeline.records import Rejected, account, make_records, read_records, write_records, write_rejected
 from pipeline.stage import run, write_metrics
 from pipeline.store import Result, Store, key_of
+from sinet import atomic
 from sinet.images import encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def crop(
             rejected.append(Rejected(str(parent["source"]), key_in_source, meta["reason"], meta["detail"]))
             continue
         image, mask = folder / "images" / f"{meta['id']}.png", folder / "masks" / f"{meta['id']}.png"
-        image.write_bytes(result.blobs["image"])
-        mask.write_bytes(result.blobs["mask"])
+        atomic.write(image, result.blobs["image"])
+        atomic.write(mask, result.blobs["mask"])
         paths = {"image": image.as_posix(), "mask": mask.as_posix()}
         rows[meta["id"]] = {**_inherited(parent), **meta, **paths, "label": "crop"}
     return make_records(list(rows.values())), rejected

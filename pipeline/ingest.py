@@ -32,6 +32,7 @@ from pipeline.pixel_duplicates import Candidate, Settled, settle
 from pipeline.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.stage import run, write_metrics
 from pipeline.store import Result, Store, key_of
+from sinet import atomic
 from sinet.images import ImageError, ReadError, encode_mask, read_bytes, read_mask
 from sinet.recipe import MaskClasses
 
@@ -88,7 +89,7 @@ def ingest(
     ]
     settled = settle(usable, functools.partial(_staged_mask, staging), params.duplicate_masks)
     for number, mask in settled.masks.items():
-        _mask_file(staging, number).write_bytes(encode_mask(mask))
+        atomic.write(_mask_file(staging, number), encode_mask(mask))
     label = "human" if source.layout in LABELLED else "none"
     # Reviews are of a crawl's pictures; beside masks of people another copy is a reject, and no change of a record.
     twins = _twins(settled, rows) if label == "none" else {}
@@ -168,9 +169,9 @@ def _looked_at(
     result = _inspected(image, sha256, mask, matlab, params, classes)
     if "reason" in result.meta:
         return Row(**result.meta)
-    _image_file(staging, number, result.meta["suffix"]).write_bytes(result.blobs.get("image", image))
+    atomic.write(_image_file(staging, number, result.meta["suffix"]), result.blobs.get("image", image))
     if "mask" in result.blobs:
-        _mask_file(staging, number).write_bytes(result.blobs["mask"])
+        atomic.write(_mask_file(staging, number), result.blobs["mask"])
     return Row(**result.meta, sha256=sha256, converted="image" in result.blobs)
 
 

@@ -26,6 +26,7 @@ from pipeline.records import Rejected, account, make_records, read_records, writ
 from pipeline.stage import run, write_metrics, write_text
 from pipeline.store import Result, Store, key_of
 from pipeline.uncertainty import combine, doubt, quality_flags
+from sinet import atomic
 from sinet.images import encode_mask, encode_png, pixel_id, read_image
 
 if TYPE_CHECKING:
@@ -223,14 +224,14 @@ def _write_pictures(result: Result, parent: Path, folder: Path) -> dict[str, str
     """Image, mask and probability of one record in FOLDER; a picture taken whole keeps its parent's file."""
     id_ = result.meta["id"]
     mask, probability = folder / "masks" / f"{id_}.png", folder / "probability" / f"{id_}.png"
-    mask.write_bytes(result.blobs["mask"])
-    probability.write_bytes(result.blobs["probability"])
+    atomic.write(mask, result.blobs["mask"])
+    atomic.write(probability, result.blobs["probability"])
     if "image" in result.blobs:
         image = folder / "images" / f"{id_}.png"
-        image.write_bytes(result.blobs["image"])
+        atomic.write(image, result.blobs["image"])
     else:
         image = folder / "images" / f"{id_}{parent.suffix}"
-        image.write_bytes(parent.read_bytes())
+        atomic.write(image, parent.read_bytes())
     return {"image": image.as_posix(), "mask": mask.as_posix(), "probability": probability.as_posix()}
 
 

@@ -18,6 +18,7 @@ from pipeline.judged import pictures_by_file
 from pipeline.portrait import cut
 from pipeline.records import Rejected, make_records
 from pipeline.store import Result, Store, key_of
+from sinet import atomic
 from sinet.images import encode_mask, encode_png, pixel_id, read_image
 
 _VERSION = 1
@@ -148,6 +149,6 @@ def _cut_one(task: _Cut) -> str:
         blobs = {"image": encode_png(picture), "mask": encode_mask(entry.mask_array())}
         result = Result({"id": pixel_id(picture)}, blobs)
         task.store.put(key, result)
-    (task.folder / f"{entry.key}.png").write_bytes(result.blobs["image"])
-    (task.folder / f"{entry.key}-mask.png").write_bytes(result.blobs["mask"])
+    atomic.write(task.folder / f"{entry.key}.png", result.blobs["image"])
+    atomic.write(task.folder / f"{entry.key}-mask.png", result.blobs["mask"])
     return str(result.meta["id"])

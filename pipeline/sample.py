@@ -59,10 +59,10 @@ def _one_thread() -> None:
 def _write_lists(root: Path, params: SampleParams, extras: Extras) -> None:
     train = [eg1800_id(params.seed, "train", index) for index in range(params.portraits)]
     test = [eg1800_id(params.seed, "test", index) for index in range(params.portraits_test)]
-    (root / "eg1800/train.txt").write_text(_lines([*train, *extras.train]))
-    (root / "eg1800/val.txt").write_text(_lines(test))
+    write_text(root / "eg1800/train.txt", _lines([*train, *extras.train]))
+    write_text(root / "eg1800/val.txt", _lines(test))
     rows = [source_row(params.seed, index) for index in range(params.crawl)]
-    (root / "crawl/sources.csv").write_text(sources_csv([*rows, *extras.rows]))
+    write_text(root / "crawl/sources.csv", sources_csv([*rows, *extras.rows]))
 
 
 def _lines(numbers: Iterable[int]) -> str:

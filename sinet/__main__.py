@@ -1,6 +1,7 @@
 """`python -m sinet`: SINet portrait segmentation on one's own pictures."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sinet import atomic
 from sinet.benchmark.command import app as benchmark
 from sinet.files import Existing
 from sinet.recipe import EvaluateRecipe, MaskClasses
@@ -165,6 +167,7 @@ def evaluate(
                 f"{len(unmatched)} files or list entries have no match; mend them, or add --allow-missing"
             )
         predictor = None if predicted else _measured(weights)
+        out = Path(os.path.realpath(out))  # a link stays one
         _check_writable(out)  # now: measuring takes minutes
         if predictor is None:
             evaluation = evaluating.evaluate_masks(samples, PROTOCOL, classes)
@@ -172,7 +175,7 @@ def evaluate(
             evaluation = evaluating.evaluate(predictor, samples, PROTOCOL, classes)
         figures = evaluation.figures()
         content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
-        out.write_text(json.dumps(content, indent=2) + "\n")
+        atomic.write(out, (json.dumps(content, indent=2) + "\n").encode())
     for name, value in figures.items():
         print(f"{name:22} {value:.4f}" if isinstance(value, float) else f"{name:22} {value}")
 
@@ -353,6 +356,7 @@ def _check_writable(out: Path) -> None:
     """Make the folder of `out` and open it for writing, leaving what it holds; OSError where that cannot be."""
     new = not out.exists()
     try:
+        atomic.check_no_pipe(out)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.open("a").close()
     except OSError as error:
@@ -366,6 +370,7 @@ def _lines(path: Path) -> list[str]:
     from sinet.listed import ListError, decoded
 
     try:
+        atomic.check_no_pipe(path)
         return decoded(path.read_bytes()).splitlines()
     except (OSError, ListError) as error:
         raise EvaluateError(

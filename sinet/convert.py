@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sinet import atomic
 from sinet.model import SINet
 from sinet.preprocess import OFFICIAL
 from sinet.weights import WeightsCard, WeightsError, save
@@ -72,6 +73,7 @@ def state_dict(checkpoint: Path) -> dict[str, Tensor]:
 
 def _read(checkpoint: Path) -> Any:
     try:
+        atomic.check_no_pipe(checkpoint)
         data = checkpoint.read_bytes()
     except OSError as error:
         raise WeightsError(f"{checkpoint} cannot be read: {error.strerror}") from error

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sinet import atomic
 from sinet.images import Array
 from sinet.model import SINet
 from sinet.onnx_file import INPUT, OUTPUT, PIXELS, OnnxPredictor
@@ -101,11 +102,12 @@ def until_compared(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which takes its place when what is done with it meanwhile raises nothing.
 
     So a file that differs from torch never stands under the name that was asked for, and an earlier one stays. An
-    OpenVINO file's .bin goes with its .xml.
+    OpenVINO file's .bin goes with its .xml. An OSError of what is written meanwhile says which file it was to be.
     """
     path = Path(os.path.realpath(path))  # a link stays one
     if path.is_dir():
         raise ExportError(f"expected a file to write, {path} is a folder")
+    atomic.check_no_pipe(path)
     # Always the same name, so that a kill leaves nothing for long.
     folder = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,6 +117,10 @@ def until_compared(path: Path) -> Iterator[Path]:
         yield folder / path.name
         for one in sorted(folder.iterdir()):
             one.replace(path.parent / one.name)
+    except OSError as error:
+        if error.errno is None or Path(error.filename or folder / path.name).parent != folder:
+            raise
+        raise atomic.named(error, path) from error
     finally:
         shutil.rmtree(folder)
 

@@ -30,6 +30,10 @@ DEFAULT_RATE = Fraction(25)  # frames a second, where the source does not say
 FASTEST = 240  # frames a second; what is above is the fineness of a clock, as in a browser's recording
 HD = 720  # lines; from here on a video that does not name its colours means BT.709, below BT.601
 COPIED = frozenset({"aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"})  # sound that players take in MP4
+COUNTED_FROM_ZERO = (
+    "matroska,webm",
+    "asf",
+)  # whose length is the time at which they end, as FFmpeg writes them
 GBR, BT709, UNSPECIFIED, BT601 = 0, 1, 2, 6  # matrices, in the numbers of H.273
 # What reading damaged bytes raises: FFmpeg's errors, and Python's where it is sent to a place that no file has.
 BROKEN = (av.FFmpegError, OSError, ValueError)
@@ -96,11 +100,11 @@ class Footage:
         self._container, self._stream, self._base = container, stream, time_base(stream)
         self.sounds = [one for one in container.streams.audio if one.codec_context is not None]
         self._begin = Fraction(container.start_time or 0, 1_000_000)
-        self._declared = self._reached = self._begin
-        self._declared += Fraction(container.duration or 0, 1_000_000)
-        if stream.frames and stream.average_rate:  # of half an AVI FFmpeg reckons the length by its bytes
-            self._declared = max(self._declared, self._begin + stream.frames / stream.average_rate)
-        self._damaged = 0  # packets of pictures that are not whole or cannot be decoded
+        self._reached, self._declared = self._begin, _declared_end(container, stream, self._begin)
+        self._damaged = 0  # packets that are not whole or cannot be decoded, and pictures with holes
+        self._whole = (
+            False  # whether a whole picture was seen: before it, those of a cut at any place lack others
+        )
         self._sound_times: dict[int, int] = {}  # of each track: of the last packet, or where its samples end
         self._reformatter = VideoReformatter()
         self._last, self._interval, self._late = -1, 0, 0  # of the pictures, in the stream's time base
@@ -175,13 +179,15 @@ class Footage:
             yield packet
 
     def _pictures(self, packet: "Packet[Any]") -> Iterator[Picture]:
+        self._damaged += packet.is_corrupt
         try:
-            self._damaged += packet.is_corrupt
             frames = self._stream.decode(packet)
         except av.FFmpegError:
             self._damaged += 1
             return
         for frame in frames:
+            self._whole = self._whole or not frame.is_corrupt
+            self._damaged += self._whole and frame.is_corrupt and not packet.is_corrupt
             yield Picture(self._pixels(frame), self._time(frame))
 
     def _time(self, frame: VideoFrame) -> int:
@@ -209,6 +215,7 @@ class Footage:
 
     def _sounds(self, packet: "Packet[Any]", stream: AudioStream) -> Iterator[Sound]:
         track = self.sounds.index(stream)
+        self._damaged += packet.is_corrupt
         if not is_copied(stream):
             try:
                 frames = stream.decode(packet)
@@ -222,6 +229,8 @@ class Footage:
         shift = self._start(stream)
         packet.dts = max(packet.dts - shift, self._sound_times.get(track, packet.dts - shift - 1) + 1)
         packet.pts = max(packet.pts - shift, packet.dts)
+        if not packet.duration and track in self._sound_times:  # an MP4's last piece would be over at once
+            packet.duration = packet.dts - self._sound_times[track]
         self._sound_times[track] = packet.dts
         yield Sound(track, packet)
 
@@ -273,6 +282,16 @@ class Footage:
             stream.frames or round(seconds * rate),
             Colours(matrix, context.color_primaries, context.color_trc),
         )
+
+
+def _declared_end(container: InputContainer, stream: VideoStream, begin: Fraction) -> Fraction:
+    """When the file says that it ends, in seconds; `begin` where it does not say it."""
+    length, kind = Fraction(container.duration or 0, 1_000_000), container.format.name
+    if kind in COUNTED_FROM_ZERO:
+        return max(begin, length)
+    if kind == "avi" and stream.average_rate:  # of half an AVI FFmpeg reckons the length by its bytes
+        length = max(length, stream.frames / stream.average_rate)
+    return begin + length
 
 
 def time_base(stream: Stream) -> Fraction:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from sinet import atomic
 from sinet.data import Sample
 from sinet.evaluate import Evaluation, read_pair
 from sinet.images import Array, encode_png
@@ -54,11 +55,12 @@ def write_gallery(
         image, mask = read_pair(sample)
         name = f"{rank:02d}-{sample.id}.png"
         scores = {metric: row[metric] for metric in METRICS}
-        (folder / name).write_bytes(encode_png(panel(image, predictor.mask(image), mask, sample.id, scores)))
+        content = encode_png(panel(image, predictor.mask(image), mask, sample.id, scores))
+        atomic.write(folder / name, content)
         entries.append(
             {"id": sample.id, "file": name, **{key: round(value, 6) for key, value in scores.items()}}
         )
-    (folder / "gallery.json").write_text(json.dumps(entries, indent=2) + "\n")
+    atomic.write(folder / "gallery.json", (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def overlay(image: Array, pred: Array, target: Array) -> Array:

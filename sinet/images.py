@@ -27,6 +27,7 @@ Array = NDArray[np.uint8]
 MAX_PIXELS = 64_000_000
 OVERSHOOT = 0.1  # of their range: how far cubic and Lanczos filters carry levels of floats out of it
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+HEIC_BRANDS = frozenset(b"heic heix heim heis hevc hevx mif1 mif2 msf1 miaf avif avis avio".split())
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -267,8 +268,10 @@ def _unopened(head: bytes) -> ImageError:
         or head[8:12] == b"WEBP"
     ):
         return ImageError("truncated", "it begins like a picture, but its header is cut off or damaged")
-    if head[4:8] == b"ftyp":
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
         return ImageError("not_an_image", "HEIC and AVIF are not read; convert it to JPEG or PNG")
+    if head[4:8] == b"ftyp":
+        return ImageError("not_an_image", "the file is a video or sound, expected a picture")
     return ImageError("not_an_image", "the file is no JPEG, PNG, WebP, BMP, TIFF or GIF")
 
 

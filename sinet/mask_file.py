@@ -58,11 +58,13 @@ def decode_mask(
     """The mask that a file holds (`matlab`: a .mat file), upright; ImageError for any other file.
 
     Its reason is `not_a_mask` where the file is whole, but its levels are not those of a mask; the sentence tells them.
+    A third level between dark and light, such as 128, that covers thin bands alone counts as a soft edge.
     """
     rules = rules or MaskRules()
     if matlab:
         return of_levels(_matlab_levels(data, max_pixels), rules)
     with loaded(data, max_pixels) as (image, orientation):
+        _check_one_page(image)
         lossy = _is_lossy(image)
         mask = _of_classes(image, rules.classes, lossy) if rules.classes else _of_two(image, rules, lossy)
         return Mask(upright(mask.person, orientation), mask.levels)
@@ -75,6 +77,7 @@ def decode_probability(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.
     numbers of classes are refused.
     """
     with loaded(data, max_pixels) as (image, orientation):
+        _check_one_page(image)
         lossy = _is_lossy(image)
         values = _grey_of(image, lossy)
         if not lossy and _are_numbers(values):
@@ -128,9 +131,17 @@ def _soft(grey: Array, found: Shares, rules: MaskRules, lossy: bool) -> Mask:
     if len(found) > FEW and _third_of_many(grey, lossy):
         raise _refused(found, "more than two of them fill areas")
     one_mode = lossy and (grey.max() < TINT or grey.min() > 255 - TINT)
+    if one_mode and _are_areas(grey):
+        raise _refused(found, "of one that is dark or light all over, more than one of them fills areas")
     if not one_mode and (grey.min() >= DARK or grey.max() < LIGHT):
         raise _refused(found, "none of them is light" if grey.max() < LIGHT else "none of them is dark")
     return Mask(_person(grey, rules), "soft edges")
+
+
+def _are_areas(grey: Array) -> bool:
+    """Whether a level fills areas beside the most frequent one, as in a JPEG of levels 0 and 1."""
+    levels, counts = np.unique(grey, return_counts=True)
+    return any(_area(grey == level) > PLATEAU for level in levels[levels != levels[counts.argmax()]])
 
 
 def _third_of_few(values: Levels, grey: Array, found: Shares, lossy: bool) -> bool:
@@ -247,6 +258,14 @@ def _grey_of(image: Image.Image, lossy: bool) -> Levels:
     if tone is None:
         raise _coloured(image)
     return tone
+
+
+def _check_one_page(image: Image.Image) -> None:
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise ImageError(
+            NO_MASK, f"it has {pages} pages, and any of them may be the mask; save the one alone"
+        )
 
 
 def _is_lossy(image: Image.Image) -> bool:

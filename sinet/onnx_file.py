@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from sinet import atomic
 from sinet.predict import Given, Probability, pixels_of
 from sinet.preprocess import squash_image
 from sinet.weights import CARD, WeightsCard, WeightsError
@@ -23,6 +24,7 @@ class OnnxPredictor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
+            atomic.check_no_pipe(path)
             self._session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sinet import native
 from sinet.fused import FusedSINet
-from sinet.images import picture_pixels, read_image
+from sinet.images import ImageError, ReadError, picture_pixels, read_image
 from sinet.model import SINet
 from sinet.native import NativeSINet
 from sinet.preprocess import Preprocessing, squash_image
@@ -34,7 +34,8 @@ class Predictor:
 
     A picture is an array (H, W, 3) uint8 RGB, a picture of Pillow's or the path of a file; the last two are turned
     upright and put on white, as `python -m sinet predict` does. OpenCV's arrays are BGR: turn them round first
-    (`bgr[..., ::-1]`). ValueError for anything else, ImageError, which is one, for a file that is no usable picture.
+    (`bgr[..., ::-1]`). ValueError for anything else, ImageError, which is one, for a file that is no usable picture,
+    OSError for one that the system does not give, such as FileNotFoundError; both name the file.
 
     The picture is squashed to the network's square (bilinear, aspect not kept, as in training), and the
     probability is enlarged to the picture's size (bilinear).
@@ -106,15 +107,26 @@ def pixels_of(given: Given) -> Image:
     if isinstance(given, PIL.Image.Image):
         return picture_pixels(given)
     if isinstance(given, str | os.PathLike):
-        return read_image(Path(given))
-    if not isinstance(given, np.ndarray):
+        return _read(Path(given))
+    if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
         raise ValueError(f"{EXPECTED}, found a {type(given).__name__}; {_advice(given)}")
     if given.ndim != 3 or given.shape[2] != 3 or given.dtype != np.uint8 or given.size == 0:
         raise ValueError(f"{EXPECTED}, found {given.shape} {given.dtype}; {_advice(given)}")
     return given
 
 
+def _read(path: Path) -> Image:
+    try:
+        return read_image(path)
+    except ImageError as error:
+        raise ImageError(error.reason, f"{path}: {error.detail}") from error
+    except ReadError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def _advice(given: object) -> str:
+    if isinstance(given, np.ma.MaskedArray):
+        return "what it masks out would count as picture: give array.filled(0), or array.data for all of it"
     if isinstance(given, Tensor):
         return "give (C, H, W) as tensor.permute(1, 2, 0).numpy(), with levels 0..255"
     if not isinstance(given, np.ndarray):
@@ -126,7 +138,7 @@ def _advice(given: object) -> str:
     if given.ndim == 4:
         return "give one picture at a time"
     if given.shape[2:] == (4,):
-        return "leave out its transparency: rgba[..., :3]"
+        return "leave out its transparency: rgba[..., :3], or of OpenCV's BGRA bgra[..., 2::-1]"
     if given.ndim == 3 and given.shape[0] == 3 and given.shape[2] != 3:
         return "put the channels last: image.transpose(1, 2, 0)"
     if given.dtype.kind == "f":

@@ -4,6 +4,7 @@ H.264 is what browsers, phones and editors play. Sides of an odd number of pixel
 players (Firefox, Safari) do not show.
 """
 
+import io
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -48,7 +49,7 @@ class Recording:
         self._folder = TemporaryDirectory(dir=path.parent, prefix=TEMPORARY)
         try:
             self._temporary = Path(self._folder.name) / "video.mp4"
-            self._file = self._temporary.open("wb")
+            self._file = _Whole(self._temporary, "wb")
             self._container = av.open(self._file, "w", format="mp4")
             self._stream = _video_stream(self._container, clip, quality)
             self._tracks = [_track(self._container, sound) for sound in sounds]
@@ -129,6 +130,17 @@ class Recording:
         for packet in packets:
             packet.duration = self._durations.pop(packet.pts)  # the encoder does not pass it on
             self._container.mux(packet)
+
+
+class _Whole(io.FileIO):
+    """A file without a buffer, which would be written where FFmpeg cannot be told of a full disk: when it seeks."""
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it: a raw file may take less than it was given."""
+        left = memoryview(data).cast("B")
+        while left:
+            left = left[super().write(left) or 0 :]
+        return memoryview(data).nbytes
 
 
 class _Copied:

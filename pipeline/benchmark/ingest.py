@@ -18,6 +18,7 @@ from pipeline.ingest import ingest
 from pipeline.params import Source, load_params
 from pipeline.paths import PARAMS, PROFILES
 from pipeline.records import write_records
+from sinet import atomic
 from sinet.images import Array
 
 FEW = 200
@@ -45,7 +46,7 @@ def draw(folder: Path, count: int) -> None:
     for number in range(count):
         path = folder / f"{number:06d}.jpg"
         if not path.exists():
-            path.write_bytes(cv2.imencode(".jpg", _stamped(base, number))[1].tobytes())
+            atomic.write(path, cv2.imencode(".jpg", _stamped(base, number))[1].tobytes())
 
 
 def _stamped(base: Array, number: int) -> Array:

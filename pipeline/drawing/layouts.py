@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.drawing import camera
 from pipeline.drawing.person import pick
 from pipeline.drawing.picture import Drawn, again, body, generator, nobody, portrait, wide
+from sinet import atomic
 
 EG1800_IMAGES, EG1800_MASKS = Path("eg1800/images_data_crop"), Path("eg1800/GT_png")
 BAIDU_IMAGES, BAIDU_MASKS = Path("baidu/clean_images/images"), Path("baidu/clean_images/profiles")
@@ -105,15 +106,15 @@ def write(root: Path, task: Task) -> None:
     match task.kind:
         case "baidu":
             name = baidu_name(task.index)
-            (root / BAIDU_IMAGES / f"{name}.jpg").write_bytes(drawn.jpeg())
-            (root / BAIDU_MASKS / f"{name}-profile.jpg").write_bytes(profile_bytes(drawn.mask))
+            atomic.write(root / BAIDU_IMAGES / f"{name}.jpg", drawn.jpeg())
+            atomic.write(root / BAIDU_MASKS / f"{name}-profile.jpg", profile_bytes(drawn.mask))
         case "crawl":
-            (root / CRAWL_IMAGES / crawl_name(task.index)).write_bytes(drawn.jpeg())
+            atomic.write(root / CRAWL_IMAGES / crawl_name(task.index), drawn.jpeg())
         case _:
             number = eg1800_id(task.seed, task.kind.removeprefix("eg1800_"), task.index)
-            (root / EG1800_IMAGES / f"{number:05d}.jpg").write_bytes(drawn.jpeg())
-            (root / EG1800_MASKS / f"{number:05d}_mask.png").write_bytes(
-                camera.png(drawn.mask * np.uint8(255))
+            atomic.write(root / EG1800_IMAGES / f"{number:05d}.jpg", drawn.jpeg())
+            atomic.write(
+                root / EG1800_MASKS / f"{number:05d}_mask.png", camera.png(drawn.mask * np.uint8(255))
             )
 
 

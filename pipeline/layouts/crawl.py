@@ -13,11 +13,14 @@ from pipeline.layouts.listing import (
     Unusable,
     files,
     folders_below,
+    is_harmless,
+    is_picture,
     key_below,
+    leads_nowhere,
     pictures,
     printable,
 )
-from pipeline.layouts.table import NOT_READ, TABLES, Row, is_known, read_table
+from pipeline.layouts.table import TABLES, Row, is_known, read_table
 from sinet.listed import nfc
 
 EXPECTED = "a folder of photographs, with or without a CSV that has a column `file` or `url`"
@@ -66,10 +69,14 @@ def read(folder: Path) -> Listing:
 
 
 def _check_tables(folder: Path, root: Path) -> None:
-    for path in _tables(folder, NOT_READ):
-        raise PipelineError(
-            f"{path} may tell the photographs' licences, but {path.suffix} is not read; save it as CSV, or move it away"
-        )
+    for path in files(folder):
+        if not (
+            is_picture(path) or path.suffix.lower() in TABLES or is_harmless(path) or leads_nowhere(path)
+        ):
+            raise PipelineError(
+                f"{path} may tell the photographs' licences, but {path.suffix} is not read; save it as CSV, or move it "
+                "away"
+            )
     for path in _tables(folder, TABLES) if folder != root else []:
         raise PipelineError(f"{path} lies in a folder inside the crawl; move it into {root}, or out of there")
 
@@ -82,7 +89,7 @@ def _described(folder: Path, tables: list[Path], found: list[Path], listing: Lis
         waiting[key].append(path)
         by_name[nfc(path.name)].add(key)
     claims: dict[str, list[Claim]] = defaultdict(list)
-    for claim in (Claim(table, row) for table in tables for row in read_table(table)):
+    for claim in (Claim(table, row) for table in tables for row in read_table(table, listing.notes)):
         key, problem = _file_of(claim.row.values, by_name)
         if problem is None and len(waiting.get(key, [])) > 1:
             problem = (

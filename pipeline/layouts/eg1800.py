@@ -22,6 +22,7 @@ from pipeline.layouts.listing import (
     printable,
     subfolder,
 )
+from sinet import atomic
 from sinet.listed import ListError, checked, decoded, nfc, numbered, read_list, stem_of, whole
 
 EXPECTED = (
@@ -159,6 +160,7 @@ def _sides(root: Path, known: set[str], listing: Listing) -> dict[str, Published
 def _entries(path: Path, known: set[str]) -> list[str]:
     """The pictures a list names, each once. A list that is not understood would move test pictures into train."""
     try:
+        atomic.check_no_pipe(path)
         data = path.read_bytes()
         if path.suffix.lower() == MATLAB:
             words = checked(_matlab_words(data))

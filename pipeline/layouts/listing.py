@@ -12,6 +12,25 @@ from pipeline.errors import PipelineError
 # Files by these names are opened; what is not a picture inside is then rejected with a reason.
 _READ = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
 _NOT_READ = ("avif", "heic", "heif", "jp2", "jxl", "svg", "psd")  # but pictures to their owners
+_ABOUT_ALL = ("readme", "licence", "license", "copying", "notice", "changelog")
+_HARMLESS = frozenset(
+    f".{suffix}"
+    for suffix in [
+        "mp4",
+        "m4v",
+        "mov",
+        "avi",
+        "mkv",
+        "webm",
+        "mp3",
+        "wav",
+        "py",
+        "sh",
+        "md5",
+        "sha1",
+        "sha256",
+    ]
+)
 PICTURES = frozenset(f".{suffix}" for suffix in (*_READ, *_NOT_READ))
 MATLAB = ".mat"
 
@@ -106,9 +125,25 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES or path.suffix == ""
 
 
+def is_harmless(path: Path) -> bool:
+    """Whether a file beside pictures surely tells nothing of each one: a text on all of them, a video, code, sums."""
+    about = path.stem.lower().startswith(_ABOUT_ALL) and path.suffix.lower() in (
+        ".txt",
+        ".md",
+        ".rst",
+        ".pdf",
+    )
+    return about or path.suffix.lower() in _HARMLESS
+
+
 def note_tables(folder: Path, listing: Listing) -> None:
     """Note the tables of a source whose layout has none: nobody reads the licences in them."""
-    tables = [path for path in files(folder) if path.suffix.lower() in (".csv", ".tsv", ".xlsx")]
+    read = (MATLAB, ".txt")  # lists
+    tables = [
+        path
+        for path in files(folder)
+        if not is_picture(path) and not is_harmless(path) and path.suffix.lower() not in read
+    ]
     if tables:
         listing.notes["tables not read: this layout has none, so no licence is known"] += len(tables)
 

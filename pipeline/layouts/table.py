@@ -8,15 +8,16 @@ import csv
 import io
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import PipelineError
+from pipeline.layouts.listing import printable
 from sinet.listed import ListError, decoded, nfc
 
 TABLES = frozenset({".csv", ".tsv"})
-NOT_READ = frozenset({".xlsx", ".xls", ".ods", ".parquet", ".jsonl"})  # but tables to their owners
 COLUMNS = {
     "file": ("file", "path", "filename", "image"),
     "url": ("url", "image_url", "source_url"),
@@ -29,6 +30,10 @@ COLUMNS = {
     ),
     "retrieved_at": ("retrieved_at", "retrieved", "downloaded_at", "date"),
 }
+_TELLS_TERMS = re.compile(
+    "licen[cs]|li[cz]en[csz]|rights|copyright|terms|permission|usage|^(lic|cc)$|author|autor|photograph|fotograf|artist"
+    "|attribution|credit|creator|owner|urheber|byline|courtesy"
+)
 _JOINED = ("author", "licence")  # all columns that tell it count, as a licence and its address do
 _SEPARATORS = ",;\t|"
 
@@ -41,23 +46,28 @@ class Row:
     values: dict[str, str]
 
 
-def read_table(path: Path) -> list[Row]:
-    """The rows of a table, empty ones left out; PipelineError for all that is not understood."""
+def read_table(path: Path, notes: Counter[str]) -> list[Row]:
+    """The rows of a table, empty ones left out; PipelineError for all that is not understood.
+
+    What is not read of them is counted in `notes`.
+    """
     lines = _lines(path)
     at, separator = _header_line(path, lines)
     header = _cells(lines[at].lstrip("# "), separator)
     columns = _known(header)
     for name in header:
-        if _bare(name) not in _NAMES and re.search("licen[cs]|rights|copyright|terms", _bare(name)):
+        if _bare(name) not in _NAMES and _TELLS_TERMS.search(_bare(name)):
+            known = ", ".join((*COLUMNS["licence"], *COLUMNS["author"]))
             raise PipelineError(
-                f"{path}: the column {name!r} seems to tell licences, but is none of {', '.join(COLUMNS['licence'])}; "
-                "rename or remove it"
+                f"{path}: the column {name!r} seems to tell licences or authors, but is none of {known}; rename or "
+                "remove it"
             )
-    return [
-        Row(line, _values(path, line, cells, columns))
-        for line, cells in _parsed(path, lines[at + 1 :], at + 1, separator)
-        if _fits(path, line, cells, len(header))
-    ]
+    rows = []
+    for line, cells in _parsed(path, lines[at + 1 :], at + 1, separator):
+        if _fits(path, line, cells, len(header)):
+            _note_unread(path, header, cells, columns, notes)
+            rows.append(Row(line, _values(path, line, cells, columns, notes)))
+    return rows
 
 
 def is_known(path: Path) -> bool:
@@ -154,7 +164,22 @@ def _fits(path: Path, line: int, cells: list[str], columns: int) -> bool:
     return any(cell.strip() for cell in cells)
 
 
-def _values(path: Path, line: int, cells: list[str], columns: dict[int, str]) -> dict[str, str]:
+def _note_unread(
+    path: Path, header: list[str], cells: list[str], columns: dict[int, str], notes: Counter[str]
+) -> None:
+    """Count the filled cells of each column that is not read, and the row where it ends before the header does."""
+    table = printable(path.name)
+    for at, name in enumerate(header):
+        if at not in columns and at < len(cells) and cells[at].strip():
+            column = f"column {printable(name)!r}" if name.strip() else f"nameless column {at + 1}"
+            notes[f"cells in the {column} of {table}, which is not read"] += 1
+    if len(cells) < len(header):
+        notes[f"lines of {table} with fewer cells than its header; the missing ones count as empty"] += 1
+
+
+def _values(
+    path: Path, line: int, cells: list[str], columns: dict[int, str], notes: Counter[str]
+) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     for at, name in columns.items():
         cell = cells[at].strip() if at < len(cells) else ""
@@ -162,4 +187,9 @@ def _values(path: Path, line: int, cells: list[str], columns: dict[int, str]) ->
             found[name].append(cell)
     if len(found.get("file", [])) > 1:
         raise PipelineError(f"{path}: line {line} names several files, {' and '.join(found['file'])}")
+    for name, said in found.items():
+        if len(said) > 1 and name not in _JOINED:
+            notes[
+                f"lines of {printable(path.name)} that tell several of {name}, of which the first is kept"
+            ] += 1
     return {name: "; ".join(said) if name in _JOINED else said[0] for name, said in found.items() if said}

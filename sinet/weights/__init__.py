@@ -86,6 +86,7 @@ def load(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:
     the tensors of another network, or numbers that are none.
     """
     try:
+        atomic.check_no_pipe(path)
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()

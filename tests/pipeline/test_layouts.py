@@ -363,6 +363,55 @@ def test_a_table_that_is_not_understood_stops_ingest_and_check(tmp_path, kind):
     assert report.problem == str(stopped.value)
 
 
+UNREAD = (
+    ".json .ndjson .jsonl .xlsm .ods .tab .psv .csv.gz .numbers .xml .yaml .sqlite .feather .pkl .txt .xmp"
+)
+
+
+@pytest.mark.parametrize("suffix", UNREAD.split())
+@pytest.mark.parametrize("stem", ["sources", "deep/a.jpg"])
+def test_whatever_may_hold_licences_and_is_not_read_stops(tmp_path, suffix, stem):
+    touch(tmp_path, "a.jpg", "deep/b.jpg", f"{stem}{suffix}")
+    with pytest.raises(PipelineError, match=r"may tell the photographs' licences, but .* is not read"):
+        read_layout("crawl", tmp_path)
+
+
+def test_what_tells_nothing_of_a_picture_is_left_aside(tmp_path):
+    names = ("README.txt", "licence.md", "LICENSE-CC0.pdf", "film.mp4", "get.py", ".DS_Store", "Thumbs.db")
+    listing = read_layout("crawl", touch(tmp_path, "a.jpg", *names))
+    assert keys(listing) == ["a.jpg"] and not listing.unusable and listing.ignored.total() == 5
+
+
+@pytest.mark.parametrize(
+    "column", ["Lizenz", "lic", "CC", "permission", "Usage", "attribution", "photographer_name", "owner"]
+)
+def test_a_column_that_looks_like_terms_or_authors_is_refused(tmp_path, column):
+    touch(touch(tmp_path, "a.jpg"), "s.csv", content=f"file,{column}\na.jpg,x\n")
+    with pytest.raises(PipelineError, match=f"the column '{column}' seems to tell licences or authors"):
+        read_layout("crawl", tmp_path)
+
+
+def test_what_is_not_read_of_a_table_is_noted(tmp_path):
+    rows = "a.jpg,http://x/a.jpg,http://y/a,CC0,3,x\nb.jpg,http://x/b.jpg,,CC0,4,\nc.jpg,http://x/c.jpg\n"
+    text = "file,url,source_url,licence,width,\n" + rows
+    listing = read_layout("crawl", touch(touch(tmp_path, "a.jpg", "b.jpg", "c.jpg"), "s.csv", content=text))
+    assert [item.url for item in listing.items] == ["http://x/a.jpg", "http://x/b.jpg", "http://x/c.jpg"]
+    assert listing.notes == {
+        "cells in the column 'width' of s.csv, which is not read": 2,
+        "cells in the nameless column 6 of s.csv, which is not read": 1,
+        "lines of s.csv with fewer cells than its header; the missing ones count as empty": 1,
+        "lines of s.csv that tell several of url, of which the first is kept": 1,
+    }
+    (report,) = check([tmp_path], load_params(ROOT / "params.yaml")).folders
+    assert "2 cells in the column 'width' of s.csv, which is not read." in report.notes
+
+
+def test_a_list_that_is_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(eg1800(tmp_path) / "val.txt")
+    with pytest.raises(PipelineError, match=r"is a list of pictures, but cannot be read .*pipe or device"):
+        read_layout("eg1800", tmp_path)
+
+
 @pytest.mark.parametrize("name", ["sources.xlsx", "deep/sources.csv", "deep/list.jsonl", "sources.csv/"])
 def test_a_table_where_or_as_it_is_not_read_stops_too(tmp_path, name):
     touch(tmp_path, "a.jpg", "deep/b.jpg")
@@ -408,8 +457,8 @@ def test_rows_of_several_tables_are_joined_and_those_that_disagree_believed_nobo
 
 
 def test_a_table_in_a_layout_without_tables_is_noted(tmp_path):
-    listing = read_layout("eg1800", touch(eg1800(tmp_path), "sources.csv", content=FULL))
-    assert listing.notes == {"tables not read: this layout has none, so no licence is known": 1}
+    listing = read_layout("eg1800", touch(eg1800(tmp_path), "sources.csv", "terms.json", content=FULL))
+    assert listing.notes == {"tables not read: this layout has none, so no licence is known": 2}
 
 
 COMPOSED, APART = "Zo\u00e9", "Zoe\u0301"  # the same name, as Linux and as macOS write it

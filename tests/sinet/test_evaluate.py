@@ -1,6 +1,7 @@
 """The protocol against scikit-learn; files paired by stem, and nothing left out in silence."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from sinet.evaluate import EvaluateError, evaluate, evaluate_masks, pair, read_p
 from sinet.images import encode_png, read_image, read_mask
 from sinet.predict import Predictor
 from sinet.recipe import EvaluateRecipe
+from tests.sinet.films import full_disk
 from tests.sinet.portraits import SMALL, portrait, write_portraits, write_weights
 
 FOUR = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
@@ -273,6 +275,36 @@ def test_command_writes_four_metrics_and_a_row_each(pairs: Path, tmp_path: Path)
         assert 0 < content[name] <= 1
         assert name in content["images"][0]
     assert "foreground_iou" in done.stdout
+
+
+def test_command_on_a_full_disk_leaves_the_earlier_result_and_names_the_file(
+    pairs: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "o.json"
+    with full_disk(tmp_path):
+        out.write_text("of an earlier run")
+        (tmp_path / "filler").write_bytes(bytes(8192))
+        done = CliRunner().invoke(app, command(pairs, out, "--allow-missing"))
+        assert done.exit_code == 1
+        assert done.stderr.splitlines()[-1] == f"sinet evaluate: {out}: the disk is full"
+        assert out.read_text() == "of an earlier run"
+
+
+def test_command_refuses_pipes_at_once(pairs: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for more in (("--out", pipe), ("--list", pipe), ("--weights", pipe)):
+        arguments = [*command(pairs, tmp_path / "o.json", "--allow-missing"), *map(str, more)]
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 1 and f"{pipe}" in done.stderr
+        assert "a pipe or device stands there, expected a file" in done.stderr
+    assert pipe.is_fifo() and not (tmp_path / "o.json").exists()
+
+
+def test_command_follows_a_link_to_its_result(pairs: Path, tmp_path: Path) -> None:
+    (tmp_path / "o.json").symlink_to("real.json")
+    assert CliRunner().invoke(app, command(pairs, tmp_path / "o.json", "--allow-missing")).exit_code == 0
+    assert (tmp_path / "o.json").is_symlink() and json.loads((tmp_path / "real.json").read_text())
 
 
 def test_command_without_weights_takes_those_of_the_package(

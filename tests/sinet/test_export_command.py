@@ -23,7 +23,7 @@ from sinet.onnx_file import OnnxPredictor
 from sinet.predict import Predictor
 from sinet.preprocess import squash_image
 from sinet.weights import WeightsError
-from tests.sinet.films import film
+from tests.sinet.films import film, full_disk
 from tests.sinet.portraits import CARD, portrait, write_portraits, write_weights
 
 
@@ -128,6 +128,19 @@ def test_a_folder_that_cannot_be_made_is_one_line(ready: None, weights: Path, tm
     done = command(weights, tmp_path / "file" / "deep" / "m.onnx")
     assert done.exit_code == 1
     assert done.stderr.strip().endswith(f"sinet export: {tmp_path / 'file' / 'deep'}: Not a directory")
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(
+    exported: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "export_onnx", lambda path, *more: path.write_bytes(exported.read_bytes()))
+    with full_disk(tmp_path):
+        (tmp_path / "m.onnx").write_text("of an earlier run")
+        done = command(weights, tmp_path / "m.onnx")
+        assert done.exit_code == 1
+        assert done.stderr.splitlines()[-1] == f"sinet export: {tmp_path / 'm.onnx'}: the disk is full"
+        assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+        assert (tmp_path / "m.onnx").read_text() == "of an earlier run"
 
 
 def test_without_openvino_the_onnx_file_is_there_and_it_says_what_to_install(

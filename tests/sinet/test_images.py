@@ -232,6 +232,16 @@ def test_what_is_no_picture_says_why(data, reason):
     assert reason_of(decode_image, data) == reason
 
 
+def test_a_video_is_not_called_a_phones_picture():
+    for brand, words in (
+        (b"heic", "HEIC and AVIF"),
+        (b"avif", "HEIC and AVIF"),
+        (b"isom", "a video or sound"),
+    ):
+        with pytest.raises(ImageError, match=words):
+            decode_image(b"\0\0\0\x18ftyp" + brand + bytes(200))
+
+
 def test_a_bomb_is_refused_before_it_is_decoded(monkeypatch):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("was decoded"))
     assert reason_of(decode_image, saved(rgb(picture())), 1000) == "too_large"

@@ -108,7 +108,19 @@ def test_one_level_is_nobody_or_everybody(level):
     assert mask.levels == f"{level} alone" and (mask.person == level // 255).all()
 
 
+def pages(format):
+    buffer = io.BytesIO()
+    first, second = Image.fromarray(MASK * 255), Image.fromarray(255 - MASK * 255)
+    first.save(buffer, format, save_all=True, append_images=[second])
+    return buffer.getvalue()
+
+
 REFUSED = {
+    "pages of a TIFF": (pages("TIFF"), "it has 2 pages"),
+    "frames of a GIF": (pages("GIF"), "it has 2 pages"),
+    "frames of a PNG": (pages("PNG"), "it has 2 pages"),
+    "0 and 1 as JPEG": (saved(MASK, "JPEG", quality=92), "fills areas"),
+    "254 and 255 as JPEG": (saved(254 + MASK, "JPEG", quality=92), "fills areas"),
     "0/1 and 255 to be ignored": (saved(ringed(0, 1, 255)), "its levels are 0 ("),
     "0/255 and 1 to be ignored": (saved(ringed(0, 255, 1)), ", 1 ("),
     "a trimap": (saved(ringed(0, 255, 128)), ", 128 ("),
@@ -254,6 +266,18 @@ def test_classes_given_as_colours():
 def test_classes_that_cannot_be_meant(person, background):
     with pytest.raises(ValidationError):
         MaskClasses(person=person, background=background)
+
+
+def test_one_page_of_another_tool():
+    with pytest.raises(ImageError, match="it has 2 pages"):
+        decode_probability(pages("TIFF"))
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_noise_of_a_lossy_format_around_one_level_is_nobody_or_everybody(level):
+    noise = np.random.default_rng(0).integers(0, 6, MASK.shape).astype(np.uint8)
+    found = decode_mask(saved(noise if level == 0 else 255 - noise, "JPEG", quality=97))
+    assert found.levels == "soft edges" and (found.person == level // 255).all()
 
 
 def test_masks_of_another_tool_are_shares_and_no_classes():

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sinet import native, predict
 from sinet.fused import FusedSINet
-from sinet.images import ImageError, ReadError, read_image
+from sinet.images import ImageError, read_image
 from sinet.model import SINet
 from sinet.predict import Predictor, enlarge
 from sinet.preprocess import squash_image
@@ -135,10 +135,12 @@ def test_pictures_of_pillow_and_paths_are_read_as_predict_reads_them(
 
 def test_a_path_that_is_no_picture_and_a_damaged_picture(tmp_path: Path, predictor: Predictor) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
-    with pytest.raises(ImageError, match="no JPEG"):
+    with pytest.raises(ImageError, match=r"text\.jpg: the file is no JPEG"):
         predictor.mask(tmp_path / "text.jpg")
-    with pytest.raises(ReadError, match="cannot be read: No such file"):
-        predictor.mask("nowhere.jpg")
+    (tmp_path / "link.jpg").symlink_to("nowhere")
+    for path in ("nowhere.jpg", tmp_path / "link.jpg"):
+        with pytest.raises(FileNotFoundError, match=f"No such file or directory: '{path}'"):
+            predictor.mask(path)
     Image.fromarray(portrait(3)[0]).save(tmp_path / "whole.png")
     (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
     with Image.open(tmp_path / "half.png") as half, pytest.raises(ImageError, match="ends early"):
@@ -153,7 +155,11 @@ IMAGE = np.zeros((10, 12, 3), np.uint8)
     [
         (IMAGE[..., 0], r"\(10, 12\) uint8; of grey make three channels: np.dstack"),
         (IMAGE[..., :1], r"\(10, 12, 1\) uint8; of grey make three channels"),
-        (np.zeros((10, 12, 4), np.uint8), r"\(10, 12, 4\) uint8; leave out its transparency"),
+        (
+            np.zeros((10, 12, 4), np.uint8),
+            r"\(10, 12, 4\) uint8; leave out its transparency: rgba.*, or of OpenCV.s BGRA bgra",
+        ),
+        (np.ma.array(IMAGE, mask=IMAGE == 0), "a MaskedArray; what it masks out would count"),
         (IMAGE.transpose(2, 0, 1), r"\(3, 10, 12\) uint8; put the channels last"),
         (IMAGE[None], r"\(1, 10, 12, 3\) uint8; give one picture at a time"),
         (IMAGE.astype(np.float32), r"\(10, 12, 3\) float32; round it to levels 0..255"),

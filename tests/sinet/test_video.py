@@ -300,6 +300,94 @@ def test_a_hole_in_a_video_is_told_and_the_rest_is_kept(tmp_path: Path, nobody: 
     assert result.times[-1] == pytest.approx(39 / 12.5, abs=0.1), "what comes after the hole keeps its time"
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "sound", "options", "left"),
+    [
+        ("hole.mkv", "libx264", None, {"cluster_time_limit": "200"}, 1),  # zeros, from 0.6 of it on
+        ("fragments.mp4", "mpeg4", "aac", {"movflags": "frag_keyframe+empty_moov"}, 0.6),
+        ("cut.m2ts", "mpeg2video", "aac", {}, 0.5),
+        ("cut.mpg", "mpeg2video", "mp2", {}, 0.5),
+    ],
+)
+def test_damage_that_only_a_flag_of_a_picture_or_of_sound_tells(
+    name: str,
+    codec: str,
+    sound: str | None,
+    options: dict[str, str],
+    left: float,
+    tmp_path: Path,
+    nobody: Predictor,
+) -> None:
+    path = tmp_path / name
+    film(path, count=50, rate=25, codec=codec, sound=sound, options=options)
+    with opened(path) as whole:
+        list(whole)
+        assert whole.complaint(50, 0) is None
+    content = bytearray(path.read_bytes())[: round(path.stat().st_size * left)]
+    if left == 1:
+        start = int(len(content) * 0.6)
+        content[start : start + 1500] = bytes(1500)
+    path.write_bytes(content)
+    with pytest.raises(VideoError, match=r"the video is damaged, \d+ of its pieces cannot be used"):
+        convert(path, tmp_path / "m.mp4", None, nobody, None)
+    assert 10 < len(watch(tmp_path / "m.mp4")[0]) < 50
+
+
+def shifted(source: Path, path: Path, by: Fraction, options: dict[str, str] | None = None) -> None:
+    """Write the same packets, all of them later."""
+    with av.open(str(source)) as old, av.open(str(path), "w", container_options=options or {}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(old.streams.video[0]):
+            if packet.dts is not None:
+                packet.pts += int(by / packet.time_base)
+                packet.dts += int(by / packet.time_base)
+                packet.stream = stream
+                new.mux(packet)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".webm", ".wmv", ".mp4", ".ts"])
+def test_a_whole_video_that_begins_late_is_whole(suffix: str, tmp_path: Path, nobody: Predictor) -> None:
+    early, late = tmp_path / f"early{suffix}", tmp_path / f"late{suffix}"
+    film(early, count=50, rate=25, codec="wmv2" if suffix == ".wmv" else None)
+    shifted(early, late, Fraction(100))
+    assert convert(late, tmp_path / "m.mp4", None, nobody, None) == 50
+
+
+def test_pictures_that_an_edit_list_leaves_out_are_not_missing(tmp_path: Path, nobody: Predictor) -> None:
+    film(tmp_path / "in.mp4", count=50, rate=25)
+    shifted(tmp_path / "in.mp4", tmp_path / "cut.mp4", Fraction(-1), {"avoid_negative_ts": "disabled"})
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        assert container.streams.video[0].frames == 50 and container.duration == 1_000_000
+    assert convert(tmp_path / "cut.mp4", tmp_path / "m.mp4", None, nobody, None) == 25
+
+
+@pytest.mark.parametrize("sound", ["alac", "flac", "libmp3lame", "ac3"])
+def test_the_last_piece_of_copied_sound_is_heard(sound: str, tmp_path: Path, nobody: Predictor) -> None:
+    film(tmp_path / "in.mkv", count=50, rate=25, sound=sound)
+    convert(tmp_path / "in.mkv", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Blur())
+    for name in ("m.mp4", "c.mp4"):
+        assert samples(tmp_path / name) >= samples(tmp_path / "in.mkv") - 32  # a millisecond is 48
+
+
+def samples(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(frame.samples for frame in container.decode(container.streams.audio[0]))
+
+
+def test_a_full_disk_is_told_where_it_is_written_to_and_not_when_ffmpeg_seeks(tmp_path: Path) -> None:
+    film(tmp_path / "in.mp4", 2)
+    (tmp_path / "out").mkdir()
+    with opened(tmp_path / "in.mp4") as source, full_disk(tmp_path / "out"):
+        one = recording.Recording(tmp_path / "out" / "m.mp4", source.clip, (), "14")
+        try:
+            for data in (bytes(16_000), b"x"):
+                with pytest.raises(OSError, match="No space left"):
+                    one._file.write(data)
+            assert one._file.seek(0) == 0
+        finally:
+            one.remove()
+
+
 def test_times_that_go_back_are_refused(tmp_path: Path, nobody: Predictor) -> None:
     film(tmp_path / "one.ts", count=40)
     (tmp_path / "in.ts").write_bytes(2 * (tmp_path / "one.ts").read_bytes())

@@ -1,6 +1,7 @@
 """Weights files carry what a user must know, are refused without it, and never execute code."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from sinet.convert import convert
 from sinet.model import SINet
+from sinet.onnx_file import OnnxPredictor
 from sinet.preprocess import OFFICIAL
 from sinet.weights import CARD as ENTRY
 from sinet.weights import WeightsCard, WeightsError, load, save
@@ -107,6 +110,19 @@ def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(WeightsError, match="expected a safetensors file"):
         load(tmp_path / "w.pth")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="pipe or device stands there"):
+        load(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="pipe or device stands there"):
+        OnnxPredictor(tmp_path / "pipe")
+    with pytest.raises(WeightsError, match="pipe or device stands there"):
+        convert(tmp_path / "pipe", tmp_path / "w.safetensors")
+    with pytest.raises(OSError, match="pipe or device stands there"):
+        save(tmp_path / "pipe", SINet(), CARD)
+    assert not (tmp_path / "pipe").is_file()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
