@@ -1,4 +1,4 @@
-"""`python docs/draw_people.py` writes docs/people.png: six people of the drawn world, their masks' outlines, their cut-outs.
+"""`python docs/draw_people.py` writes docs/people.png: six people of the drawn world, outlined and cut out.
 
 The people are not those of data/sample, so that its params change nothing here. A test draws them again and compares
 the pixels, not the bytes: another type of CPU rounds a few of them in another way.
