@@ -301,7 +301,7 @@ def test_an_experiment_with_another_value(project: Path) -> None:
 
 
 def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
-    """The README's section: push, tag, add 10 pictures, compare; a clone at the tag gets the old bytes back."""
+    """What docs/versions.md says: push, tag, add 10 pictures, compare; a clone at the tag gets the old bytes."""
     run(project, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
     commit(project, "a remote")
     run(project, "git", "tag", "v1")
