@@ -1,4 +1,4 @@
-# The commands of the README; `make help` lists them.
+# The commands of the README and of docs/; `make help` lists them.
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin

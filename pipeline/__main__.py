@@ -17,7 +17,7 @@ Images = Annotated[int, typer.Option(min=1, help="image steps of each run")]
 Seeds = Annotated[int, typer.Option(min=1, help="runs of each line")]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-benchmarks = typer.Typer(no_args_is_help=True, help="Measure what the README claims, on this machine.")
+benchmarks = typer.Typer(no_args_is_help=True, help="Measure what docs/results.md claims, on this machine.")
 app.add_typer(benchmarks, name="benchmark")
 
 Folder = Annotated[Path | None, typer.Option(help="folder in this source's published layout", metavar="DIR")]

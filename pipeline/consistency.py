@@ -26,7 +26,7 @@ PACKAGES = ("pipeline", "sinet", "annotations")
 # a teacher again for a new line in a docstring of params.py.
 PLUMBING = frozenset(
     f"pipeline.{name}" for name in ("params", "paths", "records", "store", "execute", "stage", "errors")
-) | {"pipeline", "sinet", "annotations", "sinet.recipe", "sinet.atomic"}
+) | {"pipeline", "sinet", "annotations", "sinet.recipe", "sinet.atomic", "annotations.atomic"}
 
 # Modules that run as stages do, but from outside the recipe.
 NO_STAGES = frozenset({"drawn_reviews"})

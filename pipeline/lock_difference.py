@@ -63,8 +63,8 @@ def explain(before: dict[str, Any], after: dict[str, Any], params_changed: bool)
     if set(first) <= set(PREDICTION):
         return (
             f"{text}. It begins with {' and '.join(first)}: the weights are the committed ones, but their prediction "
-            "rounds in another way where it runs in torch, not in C (the README says what that needs), and on another "
-            f"type of CPU.{_why_torch()}"
+            "rounds in another way where it runs in torch, not in C (docs/predict.md says what that needs), and on "
+            f"another type of CPU.{_why_torch()}"
         )
     other = [name for name in first if name not in TRAINING]
     if not other:

@@ -1,1 +1,1 @@
-"""Measurements that the README quotes."""
+"""Measurements that docs/results.md quotes."""

@@ -1,7 +1,7 @@
 """Time and memory of push and pull on a real Label Studio with many tasks, beside the SDK's own import.
 
 `python -m pipeline benchmark review --tasks 5000` (about 2 GB of disk). The server lives in a temporary folder, on a
-free port of loopback, and ends with the run. What is measured are the commands that the README names, from their start
+free port of loopback, and ends with the run. What is measured are the commands of docs/review.md, from their start
 to their end, each in a process of its own: `python -m annotations push` and `pull`.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m sinet benchmark`: measure what the README claims, on this machine."""
+"""`python -m sinet benchmark`: measure what docs/results.md claims, on this machine."""
 
 import os
 from typing import Annotated

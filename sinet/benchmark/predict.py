@@ -48,7 +48,7 @@ def report(size: int, width: int, height: int, rounds: int) -> str:
         works |= _whole(model, preprocessing, portrait(1, width, height)[0])
         times = cpu_times(works, rounds)
     baseline = times[PLAIN]
-    missing = {NATIVE: "not built, see the README", OPENVINO: "not installed"}
+    missing = {NATIVE: "not built, see docs/predict.md", OPENVINO: "not installed"}
     network = [
         Row(name, times.get(name), "" if name in times else missing[name])
         for name in (PLAIN, NATIVE, FUSED, TRACED, ONNX, OPENVINO)
