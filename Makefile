@@ -62,7 +62,7 @@ review-restore: install  ## FILE=review.tar.gz goes on with it on this machine
 # Label Studio pins a Django and an OpenCV of its own, so that it has an environment of its own (996 MB).
 label-studio: .cache/label-studio-venv/.installed
 
-.cache/label-studio-venv/.installed: annotations/server-constraints.txt
+.cache/label-studio-venv/.installed: annotations/server/constraints.txt
 	@echo 'Installing Label Studio into .cache/label-studio-venv (once; 996 MB, about two minutes) ...'
 	@$(PYTHON) -m venv .cache/label-studio-venv
 	@.cache/label-studio-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< label-studio
@@ -94,4 +94,4 @@ check: install  ## ruff, mypy --strict, room rules, dvc.yaml against the code
 	ruff format --check .
 	mypy
 	lint-imports
-	python -m pipeline.consistency
+	python -m pipeline.commands.consistency

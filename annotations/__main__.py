@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command()
 def push(update_config: UpdateConfig = False) -> None:
     """Send the tasks of data/push, of second looks and of the second round, that the server does not have."""
-    from annotations.session import open_session, send
+    from annotations.server.session import open_session, send
 
     session = open_session()
     project, sent = send(session, update_config)
@@ -39,8 +39,8 @@ def pull(
     ] = None,
 ) -> None:
     """Write the server's reviews into the lock (reviews.path in params.yaml)."""
-    from annotations.pull import pull as fetch
-    from annotations.session import open_session
+    from annotations.server.pull import pull as fetch
+    from annotations.server.session import open_session
 
     session = open_session()
     drift = fetch(session, keep, forget or ())
@@ -54,13 +54,13 @@ def status(
     ] = False,
 ) -> None:
     """Say what waits, what was said, how long a review takes and what more of them would bring."""
-    from annotations.exported import read_export
-    from annotations.judgements import judgements
-    from annotations.pull import read_judged, read_locked
-    from annotations.session import open_session, sources, the_project
-    from annotations.settle import settle
-    from annotations.status import describe, describe_quality
-    from annotations.voices import with_voices
+    from annotations.ledger.exported import read_export
+    from annotations.ledger.judgements import judgements
+    from annotations.ledger.settle import settle
+    from annotations.ledger.voices import with_voices
+    from annotations.server.pull import read_judged, read_locked
+    from annotations.server.session import open_session, sources, the_project
+    from annotations.server.status import describe, describe_quality
 
     session = open_session()
     project = the_project(session)
@@ -71,12 +71,12 @@ def status(
     print("\n".join(["at the last pull:", *describe_quality(judgements(judged))]))
     if not check:
         return
-    from annotations.import_files import read_tasks, written
-    from annotations.push import without_masks
-    from annotations.served import look
+    from annotations.server.import_files import read_tasks, written
+    from annotations.server.send import without_masks
+    from annotations.server.served import look
+    from annotations.server.status import damage
     from annotations.settings import PUSH
-    from annotations.status import damage
-    from annotations.tasks import LABEL_CONFIG
+    from annotations.tasks.task import LABEL_CONFIG
 
     pictures = session.installation.pictures if session.own_server else None
     configs = (project.label_config, LABEL_CONFIG.read_text())
@@ -101,8 +101,8 @@ def simulate(
     ] = None,
 ) -> None:
     """Say how many of the bad masks each order of the queue shows early, on masks whose right answer is known."""
-    from annotations.simulate import BAD_BELOW, describe, read_masks
-    from annotations.simulate import simulate as run
+    from annotations.quality.simulate import BAD_BELOW, describe, read_masks
+    from annotations.quality.simulate import simulate as run
 
     limit = BAD_BELOW if bad_below is None else bad_below
     print("\n".join(describe(run(read_masks(masks), limit), limit)))
@@ -116,8 +116,8 @@ def review(
     ] = False,
 ) -> None:
     """Start this machine's Label Studio with the queue in it; Ctrl-C stops it."""
-    from annotations.review import ready as look
-    from annotations.review import review as run
+    from annotations.server.review import ready as look
+    from annotations.server.review import review as run
 
     if ready:
         look()
@@ -128,7 +128,7 @@ def review(
 @app.command()
 def stop() -> None:
     """Stop the Label Studio that `review` started."""
-    from annotations.review import stop as end
+    from annotations.server.review import stop as end
 
     print("Label Studio has stopped." if end() else "No Label Studio runs here.")
 
@@ -136,8 +136,8 @@ def stop() -> None:
 @app.command()
 def backup(file: Path) -> None:
     """Write the review of this machine, half-done or not, into FILE."""
-    from annotations.backup import backup as write
-    from annotations.installation import Installation
+    from annotations.server.backup import backup as write
+    from annotations.server.installation import Installation
     from annotations.settings import REVIEW_DATA
 
     write(Installation(REVIEW_DATA), file)
@@ -147,8 +147,8 @@ def backup(file: Path) -> None:
 @app.command()
 def restore(file: Path) -> None:
     """Make the review of this machine from FILE."""
-    from annotations.backup import restore as read
-    from annotations.installation import Installation
+    from annotations.server.backup import restore as read
+    from annotations.server.installation import Installation
     from annotations.settings import REVIEW_DATA
 
     read(Installation(REVIEW_DATA), file)

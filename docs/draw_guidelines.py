@@ -1,4 +1,4 @@
-"""`python docs/draw_guidelines.py` writes annotations/guidelines.svg: what is person, six cases, each right and wrong.
+"""`python docs/draw_guidelines.py` writes annotations/tasks/guidelines.svg: what is person, six cases, each right and wrong.
 
 A mask is shown as the task page shows it: its outline, and all outside of it pale. A test compares the file.
 """
@@ -135,4 +135,4 @@ def _drawing(left: int, colour: str, outside: str, inside: str, words: str) -> s
 
 
 if __name__ == "__main__":
-    Path("annotations/guidelines.svg").write_text(draw())
+    Path("annotations/tasks/guidelines.svg").write_text(draw())

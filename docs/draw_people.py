@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.drawing.camera import Pixels
 from pipeline.drawing.picture import Drawn, generator, portrait
-from pipeline.thumbnails import outlined
+from pipeline.reporting.thumbnails import outlined
 
 SEED, CHOSEN = 1911, (5, 2, 4, 14, 16, 8)  # chosen by eye, for people of many kinds
 HEIGHT, GAP, COLOURS = 188, 6, 256  # pixels of one picture and between two; colours keep the file small

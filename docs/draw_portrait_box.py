@@ -1,13 +1,13 @@
 """`python docs/draw_portrait_box.py` writes docs/portrait_box.svg: the crop stage's boxes on a drawn figure.
 
-The boxes come from `pipeline.portrait`, the numbers from params.yaml; a test compares the file.
+The boxes come from `pipeline.faces.portrait`, the numbers from params.yaml; a test compares the file.
 """
 
 from pathlib import Path
 
-from pipeline.boxes import Box
-from pipeline.params import GeometryParams, load_params
-from pipeline.portrait import portrait_box
+from pipeline.core.boxes import Box
+from pipeline.core.params import GeometryParams, load_params
+from pipeline.faces.portrait import portrait_box
 
 FACE, PORTRAIT, DIM = "#d1242f", "#0969da", "#59636e"
 PHOTO = (240, 400)  # width and height of each drawn photograph, pixels

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from pipeline import configure as configuring
-from pipeline.errors import PipelineError, sentence_of
-from pipeline.paths import SINET
-from pipeline.stage import heed_interrupts
+from pipeline.commands import configure as configuring
+from pipeline.core.errors import PipelineError, sentence_of
+from pipeline.core.paths import SINET
+from pipeline.core.stage import heed_interrupts
 from sinet.benchmark.command import Size
-from sinet.terminal import always_printable
+from sinet.core.terminal import always_printable
 
 Images = Annotated[int, typer.Option(min=1, help="image steps of each run")]
 Seeds = Annotated[int, typer.Option(min=1, help="runs of each line")]
@@ -38,7 +38,7 @@ def configure(
 @app.command()
 def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> None:
     """Look at folders of pictures before a run: layout, counts, rejects, duplicates, faces, likely mistakes."""
-    from pipeline import check as checking
+    from pipeline.commands import check as checking
 
     raise typer.Exit(checking.main(folders))
 
@@ -46,7 +46,7 @@ def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> N
 @app.command()
 def look() -> None:
     """Stop where a run would clear away files that a person put into a stage's folder, or dvc.lock is damaged."""
-    from pipeline import look as looking
+    from pipeline.commands import look as looking
 
     looking.main()
 
@@ -54,7 +54,7 @@ def look() -> None:
 @app.command()
 def explain() -> None:
     """Say which stages of dvc.lock differ from the committed one, and why that may be."""
-    from pipeline import lock_difference
+    from pipeline.commands import explain as lock_difference
 
     lock_difference.main()
 
@@ -62,7 +62,7 @@ def explain() -> None:
 @benchmarks.command("crop")
 def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None) -> None:
     """CPU time and faces found of our face search against MTCNN's default settings, in the same run."""
-    from pipeline.benchmark import crop
+    from pipeline.experiments import crop
 
     crop.main(folder)
 
@@ -72,7 +72,7 @@ def benchmark_ingest(
     pictures: Annotated[int, typer.Option(min=1, help="of 2 megapixels")] = 20_000,
 ) -> None:
     """Peak memory of ingest over many 2-megapixel pictures against 200 of them."""
-    from pipeline.benchmark import ingest
+    from pipeline.experiments import ingest
 
     ingest.main(pictures)
 
@@ -84,7 +84,7 @@ def benchmark_mixes(
     seeds: Seeds = 3,
 ) -> None:
     """SINet on growing mixes of human, crop, reviewed and pseudo masks of data/dataset, at an equal budget."""
-    from pipeline.benchmark import mixes
+    from pipeline.experiments import mixes
 
     mixes.main(images, size, seeds)
 
@@ -96,7 +96,7 @@ def benchmark_ablations(
     seeds: Seeds = 3,
 ) -> None:
     """SINet without its gate, its low-level branch, its boundary loss: what each is worth, at an equal budget."""
-    from pipeline.benchmark import ablations
+    from pipeline.experiments import ablations
 
     ablations.main(images, size, seeds)
 
@@ -109,7 +109,7 @@ def benchmark_limits(
     ] = None,
 ) -> None:
     """What limits a trained SINet: figures by side and kind of mask, and where its wrong pixels on dev lie."""
-    from pipeline.benchmark import limits
+    from pipeline.experiments import limits
 
     limits.main(weights, out)
 
@@ -119,8 +119,8 @@ def benchmark_precision(
     out: Annotated[Path | None, typer.Option(help="folder for precision.csv and precision.svg")] = None,
 ) -> None:
     """The recipe of params.yaml in float32 and in bfloat16: loss curves, figures on dev, and time."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as stage train; see `sinet.device.use_all_cores`
-    from pipeline.benchmark import precision
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as stage train; see `sinet.core.device.use_all_cores`
+    from pipeline.experiments import precision
 
     precision.main(out)
 
@@ -135,7 +135,7 @@ def benchmark_queue(
     size: Size = 96,
 ) -> None:
     """How many bad masks the queue's order shows early: masks of teachers that never saw the picture."""
-    from pipeline.benchmark import queue
+    from pipeline.experiments import queue
 
     queue.main(out, folds, epochs, size)
 
@@ -147,7 +147,7 @@ def benchmark_review(
     sample: Annotated[int, typer.Option(min=1, help="tasks that the SDK imports")] = 200,
 ) -> None:
     """Time and memory of push and pull on a real Label Studio, beside the SDK's own import."""
-    from pipeline.benchmark import review
+    from pipeline.experiments import review
 
     review.main(tasks, reviews, sample)
 

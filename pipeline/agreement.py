@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from annotations.judgements import judgements, read_judgements
-from annotations.lock import LockError
-from annotations.quality import Decile, Judgement, bias_maps, deciles, summarise
-from pipeline.errors import PipelineError
-from pipeline.figures import bias_grids
-from pipeline.params import load_params
-from pipeline.paths import PLOTS
-from pipeline.stage import run, write_metrics, write_text
+from annotations.ledger.judgements import judgements, read_judgements
+from annotations.ledger.lock import LockError
+from annotations.quality.reviewers import Decile, Judgement, bias_maps, deciles, summarise
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import load_params
+from pipeline.core.paths import PLOTS
+from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.reporting.figures import bias_grids
 
 log = logging.getLogger("pipeline")
 

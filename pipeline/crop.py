@@ -16,20 +16,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.boxes import Box
-from pipeline.errors import PipelineError
-from pipeline.execute import map_images
-from pipeline.params import CropParams, load_params
-from pipeline.paths import CACHE, CROP, INGEST
-from pipeline.portrait import cut, is_confident, is_large, portrait_box
-from pipeline.records import Rejected, account, make_records, read_records, write_records, write_rejected
-from pipeline.stage import run, write_metrics
-from pipeline.store import Result, Store, key_of
-from sinet import atomic
-from sinet.images import encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
+from pipeline.core.boxes import Box
+from pipeline.core.errors import PipelineError
+from pipeline.core.execute import map_images
+from pipeline.core.params import CropParams, load_params
+from pipeline.core.paths import CACHE, CROP, INGEST
+from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
+from pipeline.core.stage import run, write_metrics
+from pipeline.core.store import Result, Store, key_of
+from pipeline.faces.portrait import cut, is_confident, is_large, portrait_box
+from sinet.core import atomic
+from sinet.images.decode import encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
 
 if TYPE_CHECKING:
-    from pipeline.faces import Face, FaceFinder
+    from pipeline.faces.detector import Face, FaceFinder
 
 Array = NDArray[np.uint8]
 
@@ -213,7 +213,7 @@ def _inherited(parent: dict[Hashable, Any]) -> dict[str, Any]:
 
 def crop_key(id_: str, mask_file: bytes, params: CropParams) -> str:
     """The store's key of a photograph's crop: a hash of all that it depends on."""
-    from pipeline.faces import weights_hash
+    from pipeline.faces.detector import weights_hash
 
     settings = params.model_dump(exclude={"max_reject_rate"})
     return key_of(_VERSION, id_, hashlib.sha256(mask_file).hexdigest(), settings, weights_hash())
@@ -256,7 +256,7 @@ def _finder(params: CropParams) -> "FaceFinder":
     """The networks, loaded once a worker, and only where a photograph was not cut before."""
     import torch
 
-    from pipeline.faces import FaceFinder
+    from pipeline.faces.detector import FaceFinder
 
     torch.set_num_threads(1)
     return FaceFinder(params)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import PipelineError
-from pipeline.params import load_params
-from pipeline.paths import DATASET, GALLERY, PLOTS, SINET
-from pipeline.records import read_records
-from pipeline.stage import run, write_metrics, write_text
-from sinet.recipe import EvaluateRecipe
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import load_params
+from pipeline.core.paths import DATASET, GALLERY, PLOTS, SINET
+from pipeline.core.records import read_records
+from pipeline.core.stage import run, write_metrics, write_text
+from sinet.core.recipe import EvaluateRecipe
 
 log = logging.getLogger("pipeline")
 
@@ -29,12 +29,12 @@ def evaluate(
     """
     # Imported here, since torch takes seconds and a wrong params.yaml should be told at once.
     from sinet import native
-    from sinet.data import Sample
-    from sinet.evaluate import EvaluateError
-    from sinet.evaluate import evaluate as measure
-    from sinet.gallery import write_gallery
-    from sinet.predict import Predictor
-    from sinet.weights import WeightsError, load
+    from sinet.evaluation.gallery import write_gallery
+    from sinet.evaluation.protocol import EvaluateError
+    from sinet.evaluation.protocol import evaluate as measure
+    from sinet.inference.predictor import Predictor
+    from sinet.network.weights import WeightsError, load
+    from sinet.training.data import Sample
 
     test = records[records["side"] == "test"].reset_index(drop=True)
     if test.empty:

@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import PipelineError
-from pipeline.params import ExportParams, load_params
-from pipeline.paths import DATASET, SINET, SINET_ONNX
-from pipeline.records import read_records
-from pipeline.stage import run, write_metrics
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import ExportParams, load_params
+from pipeline.core.paths import DATASET, SINET, SINET_ONNX
+from pipeline.core.records import read_records
+from pipeline.core.stage import run, write_metrics
 
 
 def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams) -> dict[str, Any]:
@@ -18,10 +18,10 @@ def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams
     A file that differs from torch by more than `params.tolerance` is not kept.
     """
     # Imported here, since torch takes seconds and a wrong params.yaml should be told at once.
-    from sinet.export import ExportError, check_parity, difference, export_onnx, until_compared
-    from sinet.images import read_image
-    from sinet.predict import Predictor
-    from sinet.weights import WeightsError, load
+    from sinet.exporting.to_onnx import ExportError, check_parity, difference, export_onnx, until_compared
+    from sinet.images.decode import read_image
+    from sinet.inference.predictor import Predictor
+    from sinet.network.weights import WeightsError, load
 
     # The records are sorted by id, a hash: the first few are as good as any, and stay when others come.
     pictures = records[records["side"] == "dev"]["image"].head(params.parity_pictures)

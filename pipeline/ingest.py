@@ -21,20 +21,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.errors import PipelineError
-from pipeline.execute import map_images
-from pipeline.inspection import VERSION, inspect
-from pipeline.layouts import LABELLED, read_layout
-from pipeline.layouts.listing import MATLAB, Item, Listing
-from pipeline.params import IngestParams, Source, Sources, load_params
-from pipeline.paths import INGEST
-from pipeline.pixel_duplicates import Candidate, Settled, settle
-from pipeline.records import Rejected, account, make_records, write_records, write_rejected
-from pipeline.stage import run, write_metrics
-from pipeline.store import Result, Store, key_of
-from sinet import atomic
-from sinet.images import ImageError, ReadError, encode_mask, read_bytes, read_mask
-from sinet.recipe import MaskClasses
+from pipeline.core.errors import PipelineError
+from pipeline.core.execute import map_images
+from pipeline.core.params import IngestParams, Source, Sources, load_params
+from pipeline.core.paths import INGEST
+from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
+from pipeline.core.stage import run, write_metrics
+from pipeline.core.store import Result, Store, key_of
+from pipeline.sources.inspection import VERSION, inspect
+from pipeline.sources.layouts import LABELLED, read_layout
+from pipeline.sources.layouts.listing import MATLAB, Item, Listing
+from pipeline.sources.pixel_duplicates import Candidate, Settled, settle
+from sinet.core import atomic
+from sinet.core.recipe import MaskClasses
+from sinet.images.decode import ImageError, ReadError, encode_mask, read_bytes, read_mask
 
 log = logging.getLogger("pipeline")
 

@@ -11,15 +11,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from annotations.judgements import read_judgements
-from annotations.lock import VERDICTS, LockEntry, LockError, review_key
-from pipeline.errors import PipelineError
-from pipeline.judged import read_reviews, review_of, reviews_by_picture
-from pipeline.labelled import licence_fault, of_these, one_of_each, pictures_to_hash, with_sides
-from pipeline.near_duplicates import Hashes, clusters, hash_pictures
-from pipeline.params import MergeParams, SidesParams, load_params
-from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
-from pipeline.records import (
+from annotations.ledger.judgements import read_judgements
+from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import MergeParams, SidesParams, load_params
+from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO
+from pipeline.core.records import (
     Rejected,
     account,
     check_records,
@@ -29,10 +26,13 @@ from pipeline.records import (
     write_records,
     write_rejected,
 )
-from pipeline.reviewed import check_orphans, cut_reviewed
-from pipeline.sides import check_sides, first_ids, join, publishes_test
-from pipeline.stage import run, write_metrics
-from pipeline.store import Store
+from pipeline.core.stage import run, write_metrics
+from pipeline.core.store import Store
+from pipeline.dataset.labelled import licence_fault, of_these, one_of_each, pictures_to_hash, with_sides
+from pipeline.dataset.near_duplicates import Hashes, clusters, hash_pictures
+from pipeline.dataset.sides import check_sides, first_ids, join, publishes_test
+from pipeline.review.judged import read_reviews, review_of, reviews_by_picture
+from pipeline.review.reviewed import check_orphans, cut_reviewed
 
 
 def merge(

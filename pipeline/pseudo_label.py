@@ -15,22 +15,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline import deeplab, faces
-from pipeline.boxes import Box
-from pipeline.errors import PipelineError
-from pipeline.execute import map_images
-from pipeline.params import CropParams, PseudoLabelParams, load_params
-from pipeline.paths import CACHE, INGEST, PSEUDO, TEACHER
-from pipeline.portrait import choose_portrait, cut, is_confident
-from pipeline.records import Rejected, account, make_records, read_records, write_records, write_rejected
-from pipeline.stage import run, write_metrics, write_text
-from pipeline.store import Result, Store, key_of
-from pipeline.uncertainty import combine, doubt, quality_flags
-from sinet import atomic
-from sinet.images import encode_mask, encode_png, pixel_id, read_image
+from pipeline.core.boxes import Box
+from pipeline.core.errors import PipelineError
+from pipeline.core.execute import map_images
+from pipeline.core.params import CropParams, PseudoLabelParams, load_params
+from pipeline.core.paths import CACHE, INGEST, PSEUDO, TEACHER
+from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
+from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.core.store import Result, Store, key_of
+from pipeline.deeplab import network as deeplab
+from pipeline.deeplab.uncertainty import combine, doubt, quality_flags
+from pipeline.faces import detector as faces
+from pipeline.faces.portrait import choose_portrait, cut, is_confident
+from sinet.core import atomic
+from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image
 
 if TYPE_CHECKING:
-    from pipeline.faces import Face, FaceFinder
+    from pipeline.faces.detector import Face, FaceFinder
 
 Array = NDArray[np.uint8]
 Opinion = NDArray[np.float32]  # (size, size) in 0..1

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from annotations import guidelines
-from annotations.gold import damaged
-from annotations.lock import review_key
-from annotations.purpose import TooRoughError
-from annotations.quality import Purpose
+from annotations.ledger.lock import review_key
+from annotations.masks.gold import damaged
+from annotations.quality.reviewers import Purpose
 from annotations.settings import brings_pictures
-from annotations.tasks import (
+from annotations.tasks import guidelines
+from annotations.tasks.purpose import TooRoughError
+from annotations.tasks.task import (
     LABEL_CONFIG,
     Candidate,
     Pictures,
@@ -36,17 +36,17 @@ from annotations.tasks import (
     outline,
     task_version,
 )
-from pipeline.disguise import fitted, guise
-from pipeline.errors import PipelineError
-from pipeline.execute import map_images
-from pipeline.params import LabelStudioParams, load_params
-from pipeline.paths import DATASET, PSEUDO, PUSH, QUEUE
-from pipeline.records import make_records, read_records
-from pipeline.review_mix import origin
-from pipeline.stage import run, write_json
-from pipeline.store import Result, Store, key_of
-from sinet import atomic
-from sinet.images import Array, ImageError, read_image, read_mask
+from pipeline.core.errors import PipelineError
+from pipeline.core.execute import map_images
+from pipeline.core.params import LabelStudioParams, load_params
+from pipeline.core.paths import DATASET, PSEUDO, PUSH, QUEUE
+from pipeline.core.records import make_records, read_records
+from pipeline.core.stage import run, write_json
+from pipeline.core.store import Result, Store, key_of
+from pipeline.review.disguise import fitted, guise
+from pipeline.review.mix import origin
+from sinet.core import atomic
+from sinet.images.decode import Array, ImageError, read_image, read_mask
 
 log = logging.getLogger("pipeline")
 

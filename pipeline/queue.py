@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from annotations.lock import review_key
-from annotations.priority import priority
-from annotations.random_slice import draw
-from pipeline.errors import PipelineError
-from pipeline.judged import judged_keys, read_reviews, reviews_by_picture
-from pipeline.labelled import pictures_to_hash
-from pipeline.near_duplicates import clusters, hash_pictures
-from pipeline.params import QueueParams, load_params
-from pipeline.paths import DATASET, INGEST, PSEUDO, QUEUE
-from pipeline.records import make_records, read_records
-from pipeline.review_mix import mix
-from pipeline.stage import run, write_metrics, write_text
-from pipeline.store import Store
+from annotations.ledger.lock import review_key
+from annotations.quality.priority import priority
+from annotations.quality.random_slice import draw
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import QueueParams, load_params
+from pipeline.core.paths import DATASET, INGEST, PSEUDO, QUEUE
+from pipeline.core.records import make_records, read_records
+from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.core.store import Store
+from pipeline.dataset.labelled import pictures_to_hash
+from pipeline.dataset.near_duplicates import clusters, hash_pictures
+from pipeline.review.judged import judged_keys, read_reviews, reviews_by_picture
+from pipeline.review.mix import mix
 
 COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "priority", "flags", "score")
 
@@ -37,7 +37,7 @@ def rank(
     """The first `params.size` unreviewed pseudo labels: COLUMNS, rank 1 first. `reviewed`: lock keys.
 
     `look_alikes` names the cluster of each id; without it every picture is one of its own. `priority` is the
-    uncertainty shared within a cluster (annotations.priority).
+    uncertainty shared within a cluster (annotations.quality.priority).
 
     A picture is in the random slice by a hash of its id, and the slice is ordered by that hash: whatever
     part of it was reviewed is an unbiased sample, and new pictures do not change what was chosen before. Both

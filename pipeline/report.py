@@ -14,13 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.errors import PipelineError
-from pipeline.figures import iou_histogram, teacher_curves, train_curves
-from pipeline.flow import KINDS
-from pipeline.params import Params, ReportParams, load_params
-from pipeline.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
-from pipeline.records import read_records, read_rejected
-from pipeline.report_page import (
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import Params, ReportParams, load_params
+from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.core.records import read_records, read_rejected
+from pipeline.core.stage import run, write_text
+from pipeline.reporting.figures import iou_histogram, teacher_curves, train_curves
+from pipeline.reporting.flow import KINDS
+from pipeline.reporting.page import (
     Page,
     Picture,
     Pictures,
@@ -30,9 +31,8 @@ from pipeline.report_page import (
     page_html,
     page_markdown,
 )
-from pipeline.stage import run, write_text
-from pipeline.thumbnails import data_uri, outlined
-from sinet.images import read_image, read_mask
+from pipeline.reporting.thumbnails import data_uri, outlined
+from sinet.images.decode import read_image, read_mask
 
 PACKAGES = (
     "torch",

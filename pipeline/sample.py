@@ -14,13 +14,13 @@ from pathlib import Path
 
 import cv2
 
+from pipeline.core.errors import PipelineError
+from pipeline.core.execute import map_images
+from pipeline.core.params import SampleParams, Sources, load_params
+from pipeline.core.paths import SAMPLE
+from pipeline.core.stage import run, write_text
 from pipeline.drawing.broken import Extras, write_broken
 from pipeline.drawing.layouts import Task, eg1800_id, make_folders, source_row, sources_csv, write
-from pipeline.errors import PipelineError
-from pipeline.execute import map_images
-from pipeline.params import SampleParams, Sources, load_params
-from pipeline.paths import SAMPLE
-from pipeline.stage import run, write_text
 
 log = logging.getLogger("pipeline")
 

@@ -13,21 +13,21 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from annotations.agreement import mask_iou
-from annotations.judgements import read_judgements
-from annotations.lock import LockError, review_key
-from annotations.tasks import Candidate
-from pipeline.errors import PipelineError
-from pipeline.params import SecondLookParams, load_params
-from pipeline.paths import DATASET, SECOND_LOOK, SINET
+from annotations.ledger.judgements import read_judgements
+from annotations.ledger.lock import LockError, review_key
+from annotations.masks.overlap import mask_iou
+from annotations.tasks.task import Candidate
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import SecondLookParams, load_params
+from pipeline.core.paths import DATASET, SECOND_LOOK, SINET
+from pipeline.core.records import read_records
+from pipeline.core.stage import run, write_metrics
+from pipeline.core.store import Store
 from pipeline.push import Item, write_push
-from pipeline.records import read_records
-from pipeline.stage import run, write_metrics
-from pipeline.store import Store
 from sinet import native
-from sinet.images import read_image, read_mask
-from sinet.predict import Predictor
-from sinet.weights import WeightsError
+from sinet.images.decode import read_image, read_mask
+from sinet.inference.predictor import Predictor
+from sinet.network.weights import WeightsError
 
 log = logging.getLogger("pipeline")
 

@@ -24,24 +24,24 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from pipeline import deeplab
-from pipeline.errors import PipelineError
-from pipeline.labelled import pictures_to_hash, with_sides
-from pipeline.near_duplicates import Hashes, hash_pictures
-from pipeline.params import SidesParams, TeacherParams, load_params
-from pipeline.paths import CACHE, CROP, INGEST, PLOTS, TEACHER
-from pipeline.records import dataset_hash, read_records
-from pipeline.stage import run, write_metrics, write_text
-from pipeline.store import Store
-from sinet import metrics
-from sinet.average import RunningMean
-from sinet.checkpoint import State, load_state, remove_state, run_hash, save_state
-from sinet.data import PortraitDataset, Sample
-from sinet.device import DeviceError, choose_device, loader_workers, use_all_cores
-from sinet.images import read_image, read_mask
-from sinet.preprocess import Preprocessing, squash_mask
-from sinet.progress import bar_interval
-from sinet.schedule import rate_factor
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import SidesParams, TeacherParams, load_params
+from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, TEACHER
+from pipeline.core.records import dataset_hash, read_records
+from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.core.store import Store
+from pipeline.dataset.labelled import pictures_to_hash, with_sides
+from pipeline.dataset.near_duplicates import Hashes, hash_pictures
+from pipeline.deeplab import network as deeplab
+from sinet.core.device import DeviceError, choose_device, loader_workers, use_all_cores
+from sinet.core.progress import bar_interval
+from sinet.evaluation import metrics
+from sinet.images.decode import read_image, read_mask
+from sinet.network.preprocess import Preprocessing, squash_mask
+from sinet.training.average import RunningMean
+from sinet.training.checkpoint import State, load_state, remove_state, run_hash, save_state
+from sinet.training.data import PortraitDataset, Sample
+from sinet.training.schedule import rate_factor
 
 log = logging.getLogger("pipeline")
 

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from pipeline.errors import PipelineError
-from pipeline.params import load_params
-from pipeline.paths import CACHE, DATASET, PLOTS, SINET
-from pipeline.records import dataset_hash, read_records
-from pipeline.stage import run, write_metrics, write_text
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import load_params
+from pipeline.core.paths import CACHE, DATASET, PLOTS, SINET
+from pipeline.core.records import dataset_hash, read_records
+from pipeline.core.stage import run, write_metrics, write_text
 
 if TYPE_CHECKING:
-    from sinet.data import Sample
-    from sinet.model import SINet
-    from sinet.recipe import TrainRecipe
-    from sinet.start import Start
-    from sinet.train import Trained
-    from sinet.weights import WeightsCard
+    from sinet.core.recipe import TrainRecipe
+    from sinet.network.model import SINet
+    from sinet.network.weights import WeightsCard
+    from sinet.training.data import Sample
+    from sinet.training.loop import Trained
+    from sinet.training.start import Start
 
 log = logging.getLogger("pipeline")
 
@@ -44,11 +44,11 @@ def train(
     `checkpoints` is the run's own folder, `checkpoint_folder` where none is named; `architecture` is SINet or a
     variant of it; `start` are the first weights, random where there are none.
     """
-    from sinet.device import DeviceError, choose_devices, use_all_cores
-    from sinet.epoch import TrainingError
-    from sinet.images import ImageError
-    from sinet.model import SINet
-    from sinet.train import train as train_sinet
+    from sinet.core.device import DeviceError, choose_devices, use_all_cores
+    from sinet.images.decode import ImageError
+    from sinet.network.model import SINet
+    from sinet.training.epoch import TrainingError
+    from sinet.training.loop import train as train_sinet
 
     use_all_cores()
     try:
@@ -75,7 +75,7 @@ def train(
 
 def samples_of(records: pd.DataFrame, side: str) -> list[Sample]:
     """The records of one side as samples, sorted by id; PipelineError where one has no mask."""
-    from sinet.data import Sample
+    from sinet.training.data import Sample
 
     chosen = records[records["side"] == side].sort_values("id")
     without = chosen[chosen["mask"].isna()]["id"].tolist()
@@ -94,7 +94,7 @@ def seen(records: pd.DataFrame) -> pd.DataFrame:
 
 def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe, start: Start | None = None) -> Path:
     """Where this recipe on this dataset, with these first weights, keeps its state, and no other run."""
-    from sinet.checkpoint import run_hash
+    from sinet.training.checkpoint import run_hash
 
     values = {**recipe.model_dump(mode="json"), "first weights": start.digest if start else None}
     return CACHE / "train" / run_hash(values, dataset_hash(seen(records)))
@@ -108,7 +108,7 @@ def unreviewed(records: pd.DataFrame, start: Start | None = None) -> int:
 
 def card_of(records: pd.DataFrame, trained: Trained, start: Start | None) -> WeightsCard:
     """What goes into the weights file; of a start that no epoch made better, what its own card says."""
-    from sinet.weights import WeightsCard
+    from sinet.network.weights import WeightsCard
 
     metrics = {"dev_foreground_iou": round(trained.dev_foreground_iou, 6)}
     if start is not None and trained.best_epoch == 0:
@@ -148,9 +148,9 @@ def main() -> None:
     # Read when torch is loaded: a thread without work waits awake for about 0.1 ms and then sleeps. Awake
     # without a limit, a busy machine crawls; asleep at once, an idle one takes 1.7 times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    from sinet.checkpoint import remove_state
-    from sinet.start import StartError, read_start
-    from sinet.weights import WeightsError, save
+    from sinet.network.weights import WeightsError, save
+    from sinet.training.checkpoint import remove_state
+    from sinet.training.start import StartError, read_start
 
     recipe = load_params().train
     try:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sinet.predict import Predictor
+    from sinet.inference.predictor import Predictor
 
 SHIPPED = Path(__file__).parent / "weights" / "sinet.safetensors"
 
@@ -14,11 +14,11 @@ def load(weights: str | Path | None = None) -> "Predictor":
 
     Its `mask(picture)` and `probability(picture)` take arrays (H, W, 3) uint8 RGB, Pillow's pictures and paths; its
     `model` is the plain SINet in eval mode on the CPU, N x 3 x H x W float32 to logits N x 2 x H x W, in the scale and
-    channel order that its `preprocessing` names. sinet.weights.WeightsError where the file cannot be used.
+    channel order that its `preprocessing` names. sinet.network.weights.WeightsError where the file cannot be used.
     """
     # Imported here: torch takes seconds, and `import sinet` should not.
-    from sinet.predict import Predictor
-    from sinet.weights import WeightsError
+    from sinet.inference.predictor import Predictor
+    from sinet.network.weights import WeightsError
 
     if weights is None and not SHIPPED.is_file():
         raise WeightsError(

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sinet import atomic
 from sinet.benchmark.command import app as benchmark
-from sinet.files import Existing
-from sinet.recipe import EvaluateRecipe, MaskClasses
-from sinet.terminal import always_printable, reason
+from sinet.core import atomic
+from sinet.core.recipe import EvaluateRecipe, MaskClasses
+from sinet.core.terminal import always_printable, reason
+from sinet.inference.files import Existing
 
 if TYPE_CHECKING:
-    from sinet.onnx_file import OnnxPredictor
-    from sinet.predict import Predictor
+    from sinet.exporting.onnx_file import OnnxPredictor
+    from sinet.inference.predictor import Predictor
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(benchmark, name="benchmark")
@@ -67,12 +67,12 @@ def predict(
     A file that is there already is not touched, unless --existing says so: skip does what an earlier run left undone,
     by the files' names alone.
     """
-    from sinet import apply, files
-    from sinet.compose import BackgroundError, Picture, Transparent, parse_background
-    from sinet.device import DeviceError
-    from sinet.footage import VideoError
-    from sinet.video import record
-    from sinet.weights import WeightsError
+    from sinet.core.device import DeviceError
+    from sinet.inference import apply, files
+    from sinet.inference.compose import BackgroundError, Picture, Transparent, parse_background
+    from sinet.inference.footage import VideoError
+    from sinet.inference.video import record
+    from sinet.network.weights import WeightsError
 
     with _told("predict", files.InputError, BackgroundError, DeviceError, VideoError, WeightsError):
         if bool(named) == (camera is not None):
@@ -150,8 +150,8 @@ def evaluate(
 
     With --predicted in place of --images: measure masks that another tool made, by the same protocol.
     """
-    from sinet import evaluate as evaluating
-    from sinet.weights import WeightsError
+    from sinet.evaluation import protocol as evaluating
+    from sinet.network.weights import WeightsError
 
     with _told("evaluate", evaluating.EvaluateError, WeightsError):
         lines = None if listed is None else _lines(listed)
@@ -191,8 +191,8 @@ def convert(
 
     The official preprocessing goes into the file: BGR, the published mean and std, and the second division by 255.
     """
-    from sinet.convert import convert as convert_checkpoint
-    from sinet.weights import WeightsError
+    from sinet.network.convert import convert as convert_checkpoint
+    from sinet.network.weights import WeightsError
 
     with _told("convert", WeightsError):
         card = convert_checkpoint(checkpoint, out)
@@ -232,13 +232,14 @@ def export(
 
     --int8 is for processors that multiply bytes fast; measure it: python -m sinet evaluate --weights OUT8.onnx ...
     """
-    from sinet import export as exporting
-    from sinet import export_int8, export_openvino
-    from sinet.comparison import MOST, comparison_pictures
-    from sinet.files import InputError
-    from sinet.images import ImageError
-    from sinet.predict import Predictor
-    from sinet.weights import WeightsError, load
+    from sinet.exporting import to_int8 as export_int8
+    from sinet.exporting import to_onnx as exporting
+    from sinet.exporting import to_openvino as export_openvino
+    from sinet.exporting.comparison import MOST, comparison_pictures
+    from sinet.images.decode import ImageError
+    from sinet.inference.files import InputError
+    from sinet.inference.predictor import Predictor
+    from sinet.network.weights import WeightsError, load
 
     with _told("export", exporting.ExportError, InputError, ImageError, WeightsError):
         if int8 is not None and (pictures is None or with_preprocessing):
@@ -274,7 +275,7 @@ def export(
 
 def _check_apart(weights: Path, pictures: Path | None, *outs: Path | None) -> None:
     """InputError where a file to write is the weights, a picture to compare on or another one to write."""
-    from sinet.files import InputError, real
+    from sinet.inference.files import InputError, real
 
     inside = [] if pictures is None else list(pictures.iterdir()) if pictures.is_dir() else [pictures]
     taken = {real(weights): "the weights file", **{real(one): "a picture to compare on" for one in inside}}
@@ -292,7 +293,7 @@ def _tell_parity(path: Path, apart: float, pictures: int) -> None:
 @contextmanager
 def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
     """Errors that are the user's to mend become one line on stderr and exit code 1; failing to write is one."""
-    from sinet.images import ReadError
+    from sinet.images.decode import ReadError
 
     expected: tuple[type[Exception], ...] = (*errors, OSError)
     try:
@@ -308,7 +309,7 @@ def _told(command: str, *errors: type[Exception]) -> Iterator[None]:
 
 def _predictor(weights: Path | None) -> "Predictor":
     import sinet
-    from sinet.device import choose_device
+    from sinet.core.device import choose_device
 
     predictor = sinet.load(weights)
     predictor.model.to(choose_device())
@@ -317,7 +318,7 @@ def _predictor(weights: Path | None) -> "Predictor":
 
 def _measured(weights: Path | None) -> "Predictor | OnnxPredictor":
     import sinet
-    from sinet.onnx_file import OnnxPredictor
+    from sinet.exporting.onnx_file import OnnxPredictor
 
     if weights is not None and weights.suffix == ".onnx":
         return OnnxPredictor(weights)
@@ -328,7 +329,7 @@ def _classes(person: str | None, background: str | None) -> MaskClasses | None:
     """The levels that two options name; EvaluateError where only one is given, or one cannot be read."""
     from pydantic import ValidationError
 
-    from sinet.evaluate import EvaluateError
+    from sinet.evaluation.protocol import EvaluateError
 
     if person is None and background is None:
         return None
@@ -366,8 +367,8 @@ def _check_writable(out: Path) -> None:
 
 
 def _lines(path: Path) -> list[str]:
-    from sinet.evaluate import EvaluateError
-    from sinet.listed import ListError, decoded
+    from sinet.evaluation.protocol import EvaluateError
+    from sinet.images.listed import ListError, decoded
 
     try:
         atomic.check_no_pipe(path)

@@ -10,7 +10,11 @@ import pytest
 
 @pytest.mark.parametrize(
     ("line", "code"),
-    [("from sinet.images import read_mask", 0), ("from sinet.model import SINet", 1), ("import sinet", 1)],
+    [
+        ("from sinet.images.decode import read_mask", 0),
+        ("from sinet.network.model import SINet", 1),
+        ("import sinet", 1),
+    ],
 )
 def test_annotations_sees_nothing_of_sinet_but_its_pictures(
     root: Path, tmp_path: Path, line: str, code: int

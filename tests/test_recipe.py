@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.records import read_records
+from pipeline.core.records import read_records
 from tests.project import TINY, commit, copy_tree, digest, environment, run, set_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "annotations/reviews/tiny").mkdir()
     set_params(folder, TINY)
     run(folder, "dvc", "repro", "pseudo_label")
-    run(folder, sys.executable, "-m", "pipeline.drawn_reviews")
+    run(folder, sys.executable, "-m", "pipeline.commands.draw_reviews")
     run(folder, "dvc", "repro")
     commit(folder, "the tiny world")
     return folder
@@ -146,7 +146,7 @@ def test_stages_open_only_what_dvc_yaml_names(project: Path, tmp_path: Path) -> 
                 continue
             if how == "r" and not (project / inside).is_file():
                 continue  # a folder, opened to clear it: what lies below comes by its name alone
-            if inside.endswith(".py") or inside.startswith("pipeline/profiles"):
+            if inside.endswith(".py") or inside.startswith("pipeline/commands/profiles"):
                 continue
             allowed = outs if how == "w" else deps + outs
             assert any(inside == one or inside.startswith(f"{one}/") for one in allowed), f"{name}: {line}"

@@ -42,7 +42,7 @@ from pipeline.drawing.layouts import (
     profile_bytes,
 )
 from pipeline.drawing.picture import Drawn, body, generator, portrait
-from sinet import atomic
+from sinet.core import atomic
 
 _TEXT = b"this was a picture once\n"
 _PAGE = b"<!doctype html><title>404</title><p>The photograph has moved.\n"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.boxes import Box
+from pipeline.core.boxes import Box
 from pipeline.drawing import hair
 from pipeline.drawing.cloth import weave
 from pipeline.drawing.head import draw_head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.boxes import Box
+from pipeline.core.boxes import Box
 from pipeline.drawing.face import turned
 from pipeline.drawing.paint import (
     Floats,

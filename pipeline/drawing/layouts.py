@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.drawing import camera
 from pipeline.drawing.person import pick
 from pipeline.drawing.picture import Drawn, again, body, generator, nobody, portrait, wide
-from sinet import atomic
+from sinet.core import atomic
 
 EG1800_IMAGES, EG1800_MASKS = Path("eg1800/images_data_crop"), Path("eg1800/GT_png")
 BAIDU_IMAGES, BAIDU_MASKS = Path("baidu/clean_images/images"), Path("baidu/clean_images/profiles")

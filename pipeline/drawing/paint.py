@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.boxes import Box
+from pipeline.core.boxes import Box
 
 Floats = NDArray[np.float32]
 Points = NDArray[np.float64]

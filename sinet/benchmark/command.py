@@ -74,8 +74,8 @@ def epochs(
     """Whole epochs of training on this machine's GPU or CPU (SINET_DEVICE), and what the article's 600 would take."""
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as stage train; see `use_all_cores`
     from sinet.benchmark import epochs as benchmark
-    from sinet.device import DeviceError, choose_devices, use_all_cores
-    from sinet.epoch import TrainingError
+    from sinet.core.device import DeviceError, choose_devices, use_all_cores
+    from sinet.training.epoch import TrainingError
 
     use_all_cores()
     try:

@@ -8,9 +8,9 @@ import torch
 
 from sinet.benchmark.drawn import write_samples
 from sinet.benchmark.timing import Row, Work, cpu_times, table
-from sinet.data import PortraitDataset
-from sinet.model import SINet
-from sinet.recipe import AugmentRecipe, BlurKinds
+from sinet.core.recipe import AugmentRecipe, BlurKinds
+from sinet.network.model import SINet
+from sinet.training.data import PortraitDataset
 
 PLAIN, HALF, ALL, NONE = "plain eager SINet", "the official recipe", "every step drawn", "squash alone"
 

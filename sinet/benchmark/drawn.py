@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from sinet.data import Sample
-from sinet.images import Array, encode_mask, encode_png
+from sinet.images.decode import Array, encode_mask, encode_png
+from sinet.training.data import Sample
 
 
 def portrait(seed: int, width: int, height: int) -> tuple[Array, Array]:

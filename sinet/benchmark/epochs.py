@@ -13,9 +13,9 @@ import torch
 from sinet.benchmark.data import EVERY_STEP
 from sinet.benchmark.drawn import write_samples
 from sinet.benchmark.timing import processor
-from sinet.data import CACHE_SIDE, Sample
-from sinet.recipe import NONE, InputScale, Phase, Phases, Poly, TrainRecipe, WeightDecay
-from sinet.train import train
+from sinet.core.recipe import NONE, InputScale, Phase, Phases, Poly, TrainRecipe, WeightDecay
+from sinet.training.data import CACHE_SIDE, Sample
+from sinet.training.loop import train
 
 WHOLE = 300  # epochs of each phase in the article
 DEV = 100  # pictures

@@ -12,14 +12,14 @@ from torch import Tensor
 from sinet import native
 from sinet.benchmark.drawn import portrait
 from sinet.benchmark.timing import Row, Work, cpu_times, table
-from sinet.export import export_onnx
-from sinet.fused import FusedSINet
-from sinet.model import SINet
+from sinet.exporting.onnx_file import INPUT, OUTPUT
+from sinet.exporting.to_onnx import export_onnx
+from sinet.inference.fused import FusedSINet
+from sinet.inference.predictor import Image, Predictor, Probability
 from sinet.native import NativeSINet
-from sinet.onnx_file import INPUT, OUTPUT
-from sinet.predict import Image, Predictor, Probability
-from sinet.preprocess import STANDARD, Preprocessing
-from sinet.weights import WeightsCard
+from sinet.network.model import SINet
+from sinet.network.preprocess import STANDARD, Preprocessing
+from sinet.network.weights import WeightsCard
 
 PLAIN, NATIVE, FUSED, TRACED = "plain eager SINet", "native", "fused", "fused, traced"
 ONNX, OPENVINO = "ONNX Runtime", "OpenVINO f32"

@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from sinet.benchmark.timing import Row, Work, cpu_times, table
-from sinet.fused_training import plain_modules
-from sinet.loss import portrait_loss
-from sinet.model import SINet
-from sinet.recipe import WeightDecay
-from sinet.train import parameter_groups
+from sinet.core.recipe import WeightDecay
+from sinet.network.loss import portrait_loss
+from sinet.network.model import SINet
+from sinet.training.fused import plain_modules
+from sinet.training.loop import parameter_groups
 
 PLAIN, OURS, HALF, COMPILED = "plain eager SINet", "ours", "ours, bfloat16", "ours, torch.compile"
 BOUNDARY_WEIGHT, KERNEL, RATE = 0.5, 15, 5e-4
@@ -60,7 +60,7 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
 
 
 def our_step(x: Tensor, target: Tensor, *, compiled: bool = False, half: bool = False) -> Work:
-    """The step of `sinet.train`: its fused modules, band and three groups, a fused Adam, channels last."""
+    """The step of `sinet.training.loop`: its fused modules, band and three groups, a fused Adam, channels last."""
     model = SINet().train()
     optimizer = torch.optim.Adam(parameter_groups(model, DECAY), lr=RATE, fused=True)
     network: Any = torch.compile(model) if compiled else model

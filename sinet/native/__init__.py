@@ -2,7 +2,7 @@
 
 `kernel` is the extension module of the C files beside this one, built at installation where there is a C compiler; in a
 second checkout it is what the installation has built of the same files (`installed`). Where it is missing or was built
-of older files, or the processor is none with AVX2 and FMA, `runs` is false and prediction takes `sinet.fused`.
+of older files, or the processor is none with AVX2 and FMA, `runs` is false and prediction takes `sinet.inference.fused`.
 """
 
 import warnings
@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sinet.fused import Copied
-from sinet.model import SINet, check_size
+from sinet.inference.fused import Copied
 from sinet.native.installed import installed_kernel
 from sinet.native.weights import CLASSES, LAYOUT, pack
-from sinet.preprocess import Preprocessing
+from sinet.network.model import SINet, check_size
+from sinet.network.preprocess import Preprocessing
 
 try:
     from sinet.native import kernel

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sinet.fused_tail import affine, folded
-from sinet.model import GROUPS, ChannelAttention, S2Block, S2Module, SINet, SqueezeDownsample
+from sinet.inference.fused_tail import affine, folded
+from sinet.network.model import GROUPS, ChannelAttention, S2Block, S2Module, SINet, SqueezeDownsample
 
 LAYOUT = 1  # of `network.h`, which says when it changes
 CLASSES = 2

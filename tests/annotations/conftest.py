@@ -13,10 +13,10 @@ import httpx
 import pytest
 import yaml
 
-from annotations.client import Client
-from annotations.installation import Installation, free_port
+from annotations.server.client import Client
+from annotations.server.installation import Installation, free_port
 from annotations.settings import server_python
-from pipeline.records import make_records, write_records
+from pipeline.core.records import make_records, write_records
 from tests.annotations.drawn import write_pseudo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,7 @@ def python(root: Path) -> Path:
 @pytest.fixture(scope="session")
 def template(root: Path, python: Path) -> Path:
     """An installation that has been started once: making the database takes a minute."""
-    pins = (root / "annotations/server-constraints.txt").read_bytes()
+    pins = (root / "annotations/server/constraints.txt").read_bytes()
     folder = root / ".cache" / f"label-studio-{hashlib.sha256(pins).hexdigest()[:12]}"
     if not folder.is_dir():
         making = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")

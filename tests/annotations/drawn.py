@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from pipeline.records import make_records, write_records
-from sinet.images import encode_mask, encode_png, pixel_id
+from pipeline.core.records import make_records, write_records
+from sinet.images.decode import encode_mask, encode_png, pixel_id
 
 TEACHER = "5ec0de" + "0" * 10
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from annotations.brush import Array, fingerprint, mask_to_rle
-from annotations.lock import review_key
-from annotations.purpose import seal
+from annotations.ledger.lock import review_key
+from annotations.masks.brush import Array, fingerprint, mask_to_rle
+from annotations.tasks.purpose import seal
 from tests.annotations.drawn import TEACHER, person
 
 BOX = "0,0,120,160"

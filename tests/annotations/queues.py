@@ -7,12 +7,12 @@ import yaml
 
 from annotations.settings import SECOND_LOOK
 from pipeline import push, queue
-from pipeline.params import SecondLookParams, load_params
-from pipeline.paths import DATASET
-from pipeline.records import make_records, read_records, write_records
+from pipeline.core.params import SecondLookParams, load_params
+from pipeline.core.paths import DATASET
+from pipeline.core.records import make_records, read_records, write_records
+from pipeline.core.store import Store
 from pipeline.second_look import choose, items, reviewed_records
-from pipeline.store import Store
-from sinet.images import encode_mask, read_mask
+from sinet.images.decode import encode_mask, read_mask
 from tests.annotations.conftest import HEIGHT, WIDTH
 from tests.annotations.drawn import write_pseudo
 

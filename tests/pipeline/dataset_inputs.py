@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from annotations.lock import LockEntry
-from pipeline.boxes import Box
-from pipeline.paths import DATASET
-from pipeline.portrait import cut
-from pipeline.records import make_records, write_records
-from sinet.images import Array, encode_mask, encode_png, pixel_id
-from tests.sinet.training import tiny_recipe, write_portraits
+from annotations.ledger.lock import LockEntry
+from pipeline.core.boxes import Box
+from pipeline.core.paths import DATASET
+from pipeline.core.records import make_records, write_records
+from pipeline.faces.portrait import cut
+from sinet.images.decode import Array, encode_mask, encode_png, pixel_id
+from tests.sinet.tiny_training import tiny_recipe, write_portraits
 
 SIZE = (96, 120)  # width, height
 

@@ -3,7 +3,7 @@
 from copy import deepcopy
 from typing import Any
 
-from pipeline.report_page import Page
+from pipeline.reporting.page import Page
 
 FIGURES = {
     "foreground_iou": 0.9512,

@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from annotations.judgements import FOLDER, JudgedTask, Opinion, edit_of, write_judgements
-from annotations.lock import pack_mask, review_key
-from annotations.quality import NOT_MEASURED
+from annotations.ledger.judgements import FOLDER, JudgedTask, Opinion, edit_of, write_judgements
+from annotations.ledger.lock import pack_mask, review_key
+from annotations.quality.reviewers import NOT_MEASURED
 from pipeline.agreement import COLUMNS, main, read_reviews
-from pipeline.errors import PipelineError
-from pipeline.figures import bias_grids
-from pipeline.params import load_params
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import load_params
+from pipeline.reporting.figures import bias_grids
 from tests.annotations.drawn import person
-from tests.annotations.test_quality import grown
+from tests.annotations.quality.test_quality import grown
 
 
 @pytest.fixture

@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.boxes import Box
+from pipeline.core.boxes import Box
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import CropParams, load_params
+from pipeline.core.paths import CROP, INGEST
+from pipeline.core.records import make_records, read_records, read_rejected, write_records
 from pipeline.crop import (
     NoPortraitError,
     crop,
@@ -22,13 +26,9 @@ from pipeline.crop import (
     upper_body,
 )
 from pipeline.drawing.picture import body, generator
-from pipeline.errors import PipelineError
-from pipeline.faces import Face
-from pipeline.params import CropParams, load_params
-from pipeline.paths import CROP, INGEST
-from pipeline.portrait import cut
-from pipeline.records import make_records, read_records, read_rejected, write_records
-from sinet.images import Array, encode_mask, encode_png, pixel_id, read_image, read_mask
+from pipeline.faces.detector import Face
+from pipeline.faces.portrait import cut
+from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image, read_mask
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml").crop
@@ -253,7 +253,7 @@ def test_the_cache_knows_picture_mask_and_detector_apart(monkeypatch: pytest.Mon
     known = crop_key("a" * 16, b"mask", PARAMS)
     assert known == crop_key("a" * 16, b"mask", PARAMS.model_copy(update={"max_reject_rate": 1.0}))
     others = {crop_key("b" * 16, b"mask", PARAMS), crop_key("a" * 16, b"other", PARAMS)}
-    monkeypatch.setattr("pipeline.faces.weights_hash", lambda: "of other networks")
+    monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")
     assert len({known, *others, crop_key("a" * 16, b"mask", PARAMS)}) == 4
 
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from pipeline import evaluate as stage
-from pipeline.errors import PipelineError
-from pipeline.paths import DATASET, SINET
-from pipeline.records import make_records, write_records
-from sinet.data import Sample
-from sinet.recipe import EvaluateRecipe
+from pipeline.core.errors import PipelineError
+from pipeline.core.paths import DATASET, SINET
+from pipeline.core.records import make_records, write_records
+from sinet.core.recipe import EvaluateRecipe
+from sinet.training.data import Sample
 from tests.sinet.portraits import taught_model, write_portraits, write_weights
 
 RECIPE = EvaluateRecipe(size=224, boundary_kernel=15, gallery=2)

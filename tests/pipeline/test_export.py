@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from pipeline import export as stage
-from pipeline.errors import PipelineError
-from pipeline.params import ExportParams
-from pipeline.paths import DATASET, SINET, SINET_ONNX
-from pipeline.records import make_records, write_records
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import ExportParams
+from pipeline.core.paths import DATASET, SINET, SINET_ONNX
+from pipeline.core.records import make_records, write_records
 from tests.pipeline.test_evaluate import row
 from tests.sinet.portraits import taught_model, write_portraits, write_weights
 

@@ -20,16 +20,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline import ingest as stage
-from pipeline.errors import PipelineError
-from pipeline.execute import map_images
+from pipeline.core.errors import PipelineError
+from pipeline.core.execute import map_images
+from pipeline.core.params import IngestParams, Source
+from pipeline.core.paths import REJECTED
+from pipeline.core.records import account, read_records, read_rejected, write_records, write_rejected
 from pipeline.ingest import ingest, summarise
-from pipeline.inspection import inspect
-from pipeline.layouts.listing import Item
-from pipeline.params import IngestParams, Source
-from pipeline.paths import REJECTED
-from pipeline.pixel_duplicates import Candidate, settle
-from pipeline.records import account, read_records, read_rejected, write_records, write_rejected
-from sinet.images import (
+from pipeline.sources.inspection import inspect
+from pipeline.sources.layouts.listing import Item
+from pipeline.sources.pixel_duplicates import Candidate, settle
+from sinet.images.decode import (
     ImageError,
     ReadError,
     encode_mask,
@@ -38,7 +38,7 @@ from sinet.images import (
     read_image,
     read_mask,
 )
-from sinet.mask_file import decode_mask
+from sinet.images.mask_file import decode_mask
 
 PARAMS = IngestParams(
     max_pixels=1_000_000,
@@ -554,7 +554,7 @@ def test_workers_order_and_store_make_no_difference(project, monkeypatch):
         def __iter__(self):
             return iter(self.entries)
 
-    monkeypatch.setattr("pipeline.layouts.listing.os.scandir", Backwards)
+    monkeypatch.setattr("pipeline.sources.layouts.listing.os.scandir", Backwards)
     assert write(run(workers=1)) == expected
 
 

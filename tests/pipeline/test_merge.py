@@ -12,19 +12,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from annotations.judgements import JudgedTask, write_judgements
-from annotations.lock import LockEntry, pack_mask, review_key, write_lock
+from annotations.ledger.judgements import JudgedTask, write_judgements
+from annotations.ledger.lock import LockEntry, pack_mask, review_key, write_lock
 from pipeline import merge as stage
-from pipeline.boxes import Box
-from pipeline.errors import PipelineError
-from pipeline.labelled import licence_fault, one_of_each, pictures_to_hash, with_sides
-from pipeline.near_duplicates import perceptual_hash
-from pipeline.params import MergeParams, SidesParams, load_params, parse_params
-from pipeline.paths import CROP, DATASET, INGEST, PSEUDO
-from pipeline.records import Rejected, dataset_hash, make_records, read_records, read_rejected, reject_rows
-from pipeline.sides import share_of
+from pipeline.core.boxes import Box
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import MergeParams, SidesParams, load_params, parse_params
+from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO
+from pipeline.core.records import (
+    Rejected,
+    dataset_hash,
+    make_records,
+    read_records,
+    read_rejected,
+    reject_rows,
+)
+from pipeline.dataset.labelled import licence_fault, one_of_each, pictures_to_hash, with_sides
+from pipeline.dataset.near_duplicates import perceptual_hash
+from pipeline.dataset.sides import share_of
 from pipeline.teacher import read_labelled
-from sinet.images import read_image, read_mask
+from sinet.images.decode import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,18 +17,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import deeplab
 from pipeline import pseudo_label as stage
-from pipeline.boxes import Box
+from pipeline.core.boxes import Box
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import load_params
+from pipeline.core.paths import CACHE, INGEST, PSEUDO, TEACHER
+from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
+from pipeline.deeplab import network as deeplab
 from pipeline.drawing.picture import body, generator, nobody, portrait, wide
-from pipeline.errors import PipelineError
-from pipeline.faces import Face, FaceFinder
-from pipeline.params import load_params
-from pipeline.paths import CACHE, INGEST, PSEUDO, TEACHER
-from pipeline.portrait import choose_portrait, cut
+from pipeline.faces.detector import Face, FaceFinder
+from pipeline.faces.portrait import choose_portrait, cut
 from pipeline.pseudo_label import Settings, label_portrait, main, pseudo_label, summarise
-from pipeline.records import Rejected, make_records, read_records, read_rejected, write_records
-from sinet.images import Array, encode_png, pixel_id, read_image, read_mask
+from sinet.images.decode import Array, encode_png, pixel_id, read_image, read_mask
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml")
@@ -554,7 +554,7 @@ def test_another_face_detector_finds_faces_again(monkeypatch: pytest.MonkeyPatch
     settings = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
     known = settings.face_key("a" * 16), settings.label_key("a" * 16)
     assert settings.face_key("b" * 16) != known[0] and settings.label_key("b" * 16) != known[1]
-    monkeypatch.setattr("pipeline.faces.weights_hash", lambda: "of other networks")
+    monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")
     assert settings.face_key("a" * 16) != known[0] and settings.label_key("a" * 16) != known[1]
 
 

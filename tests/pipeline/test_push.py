@@ -12,18 +12,18 @@ import pandas as pd
 import pytest
 import yaml
 
-from annotations.agreement import mask_iou
-from annotations.brush import regions_to_mask
-from annotations.lock import review_key, unpack_mask
-from annotations.purpose import unseal
-from pipeline.errors import PipelineError
-from pipeline.params import LabelStudioParams, QueueParams
+from annotations.ledger.lock import review_key, unpack_mask
+from annotations.masks.brush import regions_to_mask
+from annotations.masks.overlap import mask_iou
+from annotations.tasks.purpose import unseal
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import LabelStudioParams, QueueParams
+from pipeline.core.records import make_records
+from pipeline.core.store import Store
 from pipeline.push import queued_items, read_queue, write_push
 from pipeline.queue import rank, write_queue
-from pipeline.records import make_records
-from pipeline.review_mix import mix
-from pipeline.store import Store
-from sinet.images import encode_mask, encode_png, pixel_id, read_image, read_mask
+from pipeline.review.mix import mix
+from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image, read_mask
 from tests.annotations.drawn import person, write_pseudo
 
 ROOT_ADDRESS = "/data/local-files/?d=data/push/images"

@@ -13,14 +13,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.lock import LockEntry, review_key, write_lock
-from annotations.random_slice import in_random_slice
-from pipeline.errors import PipelineError
-from pipeline.params import QueueParams
+from annotations.ledger.lock import LockEntry, review_key, write_lock
+from annotations.quality.random_slice import in_random_slice
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import QueueParams
+from pipeline.core.records import make_records, write_records
 from pipeline.queue import rank, summarise
-from pipeline.records import make_records, write_records
-from pipeline.review_mix import mix
-from sinet.images import encode_png
+from pipeline.review.mix import mix
+from sinet.images.decode import encode_png
 
 BOX = "0,0,60,80"
 NO_DATASET = make_records([])

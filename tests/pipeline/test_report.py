@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 from pipeline import report as stage
-from pipeline.errors import PipelineError
-from pipeline.params import ReportParams
-from pipeline.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
-from pipeline.records import Rejected, make_records, write_records, write_rejected
-from sinet.images import encode_png, read_image
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import ReportParams
+from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.core.records import Rejected, make_records, write_records, write_rejected
+from sinet.images.decode import encode_png, read_image
 from tests.pipeline import dataset_inputs as inputs
 from tests.pipeline.report_metrics import FIGURES, FILES, metrics
-from tests.pipeline.test_figures import TEACHER, TRAIN
+from tests.pipeline.reporting.test_figures import TEACHER, TRAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {  # the file of a stage's rejects, and its name as the user knows it

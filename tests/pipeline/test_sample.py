@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotations.lock import read_lock, review_key, write_lock
-from pipeline.boxes import Box
+from annotations.ledger.lock import read_lock, review_key, write_lock
+from pipeline.commands.draw_reviews import REVIEWS, Pseudo, chosen, review, review_all, summarise
+from pipeline.core.boxes import Box
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import SampleParams, load_params
 from pipeline.drawing import layouts
 from pipeline.drawing.camera import Camera, take
 from pipeline.drawing.layouts import Task, crawl_index, crawl_name, draw, eg1800_id
 from pipeline.drawing.paint import Frame, Layer, bell, fill, ripple
 from pipeline.drawing.picture import body, generator, nobody, portrait
-from pipeline.drawn_reviews import REVIEWS, Pseudo, chosen, review, review_all, summarise
-from pipeline.errors import PipelineError
-from pipeline.params import SampleParams, load_params
 from pipeline.sample import draw_world, publish, tasks
-from sinet.images import ImageError, decode_image, read_image, read_mask
+from sinet.images.decode import ImageError, decode_image, read_image, read_mask
 
 SMALL = SampleParams(seed=3, portraits=9, portraits_test=3, bodies=3, crawl=8)
 DEFAULT = load_params(Path(__file__).parents[2] / "params.yaml").sample  # the committed world
@@ -349,7 +349,7 @@ def test_a_constant_mean_mask_does_not_win() -> None:
 @pytest.mark.parametrize(("kind", "count"), [("eg1800_train", 40), ("baidu", 30), ("crawl", 40)])
 def test_mtcnn_finds_nine_of_ten_faces(kind: str, count: int) -> None:
     """The largest part of the recipe hangs on it: portraits are cut out of bodies and the crawl by their faces."""
-    from pipeline.torchvision_guard import install_torchvision_guard
+    from pipeline.core.torchvision_guard import install_torchvision_guard
 
     install_torchvision_guard()
     import torch
@@ -391,8 +391,8 @@ def pseudo(exact: np.ndarray, box: Box, shrink: int, index: int = 0, sha: str = 
 
 def sha_with_lot(box: Box, accepted: bool = True) -> str:
     """A parent hash whose review is not left to the lots for unsure and reject."""
-    from annotations.random_slice import draw as draw_share
-    from pipeline.drawn_reviews import REJECT_SHARE, UNSURE_SHARE
+    from annotations.quality.random_slice import draw as draw_share
+    from pipeline.commands.draw_reviews import REJECT_SHARE, UNSURE_SHARE
 
     shas = (sha256(str(i).encode()).hexdigest() for i in range(1000))
     return next(

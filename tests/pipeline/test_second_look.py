@@ -13,20 +13,20 @@ import pytest
 import torch
 import yaml
 
-from annotations.brush import regions_to_mask
-from annotations.import_files import read_tasks
-from annotations.judgements import JudgedTask, Opinion, write_judgements
-from annotations.lock import pack_mask, review_key
-from annotations.purpose import unseal
-from pipeline.params import SecondLookParams
-from pipeline.paths import DATASET, SINET
-from pipeline.records import make_records, write_records
+from annotations.ledger.judgements import JudgedTask, Opinion, write_judgements
+from annotations.ledger.lock import pack_mask, review_key
+from annotations.masks.brush import regions_to_mask
+from annotations.server.import_files import read_tasks
+from annotations.tasks.purpose import unseal
+from pipeline.core.params import SecondLookParams
+from pipeline.core.paths import DATASET, SINET
+from pipeline.core.records import make_records, write_records
 from pipeline.second_look import asked_before, choose, disagreement, items, reviewed_records, summarise
-from sinet.images import Array, encode_mask, encode_png, pixel_id
-from sinet.model import SINet
-from sinet.predict import Predictor
-from sinet.preprocess import Preprocessing
-from sinet.weights import WeightsCard, save
+from sinet.images.decode import Array, encode_mask, encode_png, pixel_id
+from sinet.inference.predictor import Predictor
+from sinet.network.model import SINet
+from sinet.network.preprocess import Preprocessing
+from sinet.network.weights import WeightsCard, save
 
 SIZE = (90, 120)  # width, height
 BOX = "0,0,90,120"

@@ -17,12 +17,12 @@ import pytest
 import torch
 import yaml
 
-from pipeline import deeplab
-from pipeline.errors import PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import SidesParams, TeacherParams, load_params
+from pipeline.core.records import make_records, write_records
+from pipeline.dataset.near_duplicates import Hashes, perceptual_hash
+from pipeline.deeplab import network as deeplab
 from pipeline.merge import merge
-from pipeline.near_duplicates import Hashes, perceptual_hash
-from pipeline.params import SidesParams, TeacherParams, load_params
-from pipeline.records import make_records, write_records
 from pipeline.teacher import (
     Trained,
     checkpoint_folder,
@@ -34,9 +34,9 @@ from pipeline.teacher import (
     train_teacher,
     write_curves,
 )
-from sinet.checkpoint import load_state
-from sinet.data import Sample
-from sinet.images import encode_mask, encode_png
+from sinet.images.decode import encode_mask, encode_png
+from sinet.training.checkpoint import load_state
+from sinet.training.data import Sample
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -16,19 +16,19 @@ from safetensors.torch import load_file, save_file
 
 import sinet
 from pipeline import train as stage
-from pipeline.configure import render
-from pipeline.errors import PipelineError
-from pipeline.params import load_params, parse_params
-from pipeline.paths import CACHE, DATASET, PLOTS, SINET
-from pipeline.records import dataset_hash, read_records
-from sinet.checkpoint import load_state
-from sinet.epoch import TrainingError
-from sinet.model import SINet
-from sinet.preprocess import Preprocessing
-from sinet.start import check_start, read_start
-from sinet.weights import WeightsCard, load, save
+from pipeline.commands.configure import render
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import load_params, parse_params
+from pipeline.core.paths import CACHE, DATASET, PLOTS, SINET
+from pipeline.core.records import dataset_hash, read_records
+from sinet.network.model import SINet
+from sinet.network.preprocess import Preprocessing
+from sinet.network.weights import WeightsCard, load, save
+from sinet.training.checkpoint import load_state
+from sinet.training.epoch import TrainingError
+from sinet.training.start import check_start, read_start
 from tests.pipeline.dataset_inputs import enter_project
-from tests.sinet.training import tiny_recipe
+from tests.sinet.tiny_training import tiny_recipe
 
 SIDES = ["train"] * 8 + ["dev"] * 2 + ["test"] * 2
 LABELS = ["human", "human", "crop", "crop", "reviewed", "reviewed", "pseudo", "pseudo", *["human"] * 4]
@@ -88,7 +88,7 @@ def test_a_test_side_file_may_even_be_missing(project: Path) -> None:
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
     """Stop training (as a kill would) after so many checkpoints."""
-    import sinet.train as training
+    import sinet.training.loop as training
 
     saved = []
     save_state = training.save_state
@@ -183,7 +183,7 @@ def test_a_damaged_picture_is_a_sentence(project: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_is_a_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sinet.train as training
+    import sinet.training.loop as training
 
     def diverge(*_: object) -> None:
         raise TrainingError("the loss is not a number any more in phase full")
@@ -233,7 +233,7 @@ def first_weights(dataset: str = "abc123") -> SINet:
 
 def rising(monkeypatch: pytest.MonkeyPatch, *judged: float) -> None:
     """Dev is judged so: the first weights, then each epoch; the loss is a tenth of that."""
-    import sinet.train as training
+    import sinet.training.loop as training
 
     scores = iter(judged)
     monkeypatch.setattr(training, "evaluate_dev", lambda *_: ((iou := next(scores)), iou / 10))

@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sinet.__main__ import app
-from sinet.export import export_onnx
-from sinet.predict import Predictor
+from sinet.exporting.to_onnx import export_onnx
+from sinet.inference.predictor import Predictor
 from tests.sinet.portraits import CARD, SMALL, UNEQUAL, taught_model, write_weights
 
 

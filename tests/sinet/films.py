@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from sinet.images import Array
+from sinet.images.decode import Array
 from tests.sinet.portraits import portrait
 
 SIZE = (96, 128)  # width, height

@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import torch
 
-from sinet.data import Sample
-from sinet.images import Array, encode_mask, encode_png
-from sinet.loss import portrait_loss
-from sinet.model import SINet
-from sinet.preprocess import Preprocessing, squash_image, squash_mask
-from sinet.weights import WeightsCard, save
+from sinet.images.decode import Array, encode_mask, encode_png
+from sinet.network.loss import portrait_loss
+from sinet.network.model import SINet
+from sinet.network.preprocess import Preprocessing, squash_image, squash_mask
+from sinet.network.weights import WeightsCard, save
+from sinet.training.data import Sample
 
 SMALL = Preprocessing(size=64, order="rgb", mean=(128.0,) * 3, std=(64.0,) * 3, scale=1.0)
 CARD = WeightsCard(

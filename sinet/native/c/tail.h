@@ -1,4 +1,4 @@
-/* The last steps of SINet as one linear map, see `sinet/fused_tail.py`: twice bilinear x2, then a 3x3 convolution. */
+/* The last steps of SINet as one linear map, see `sinet/inference/fused_tail.py`: twice bilinear x2, then a 3x3 convolution. */
 
 #ifndef SINET_TAIL_H
 #define SINET_TAIL_H

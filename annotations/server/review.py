@@ -1,0 +1,144 @@
+"""`make review`: this machine's Label Studio with the queue in it, until Ctrl-C."""
+
+import fcntl
+import logging
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import IO
+from urllib.parse import urlsplit
+
+from annotations.errors import ReviewError
+from annotations.server.client import on_this_machine
+from annotations.server.import_files import written
+from annotations.server.installation import Installation, free_port
+from annotations.server.session import open_session, send, show_pictures, the_project
+from annotations.server.status import lost_pictures
+from annotations.settings import PUSH, REVIEW_DATA, read_settings, server_python
+
+log = logging.getLogger("annotations")
+
+_PORT = 8080
+
+
+def review(
+    folder: Path = REVIEW_DATA, show: Callable[[str], None] = print, update_config: bool = False
+) -> None:
+    """Start the server, or find it running; push; print address and log-in; wait, and stop what was started.
+
+    With `update_config` this checkout's labelling interface replaces that of a review begun with another one.
+    """
+    address = ready(folder)
+    installation = Installation(folder)
+    installation.prepare()
+    with (folder / "review.lock").open("w") as lock:
+        if not _locked(lock) or installation.running() is not None:
+            _wait_for_start(installation, lock)
+            _push_and_show(installation, show, update_config)
+            show("It was running already; Ctrl-C there or `make review-stop` stops it.")
+            return
+        _run(installation, urlsplit(address).port or _PORT, show, update_config)
+
+
+def ready(folder: Path = REVIEW_DATA) -> str:
+    """The address of the review here; ReviewError where the server is another machine's, or nothing is to review."""
+    address = read_settings().url
+    if not on_this_machine(address):
+        raise ReviewError(
+            f"label_studio.url is {address}, which is not this machine: `python -m annotations push` sends the "
+            "queue there, and curators log in there"
+        )
+    if not written(PUSH) and not any(Installation(folder).database.glob("*.sqlite3")):
+        raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
+    return address
+
+
+def stop(folder: Path = REVIEW_DATA) -> bool:
+    """Stop the server of `review`; False where none runs."""
+    return Installation(folder).stop()
+
+
+def _run(installation: Installation, port: int, show: Callable[[str], None], update_config: bool) -> None:
+    python = server_python()
+    if python is None:
+        raise ReviewError(
+            "expected Label Studio in an environment of its own, found none; `make label-studio` installs it (996 MB), "
+            "or LABEL_STUDIO_PYTHON names the python of another one"
+        )
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with SIGINT ignored
+        signal.signal(number, _interrupt)
+    try:
+        show("Starting Label Studio (the first time it makes its database: about a minute) ...")
+        running = installation.start(python, free_port(port))
+        _push_and_show(installation, show, update_config)
+        show("Ctrl-C stops it; nothing that was submitted is lost. `make pull` brings the reviews home.")
+        while installation.running() == running:
+            time.sleep(1)
+        _say_why_it_ended(installation)
+        show("Label Studio has stopped.")
+    except ReviewError:
+        _say_why_it_ended(installation)
+        raise
+    except KeyboardInterrupt:
+        show("\nStopping Label Studio ...")
+    finally:
+        installation.stop()
+
+
+def _say_why_it_ended(installation: Installation) -> None:
+    """ReviewError where nobody stopped the server that is gone."""
+    if installation.ended_by_itself():
+        raise ReviewError(
+            f"Label Studio ended by itself. The last lines of its log {installation.log} (later starts keep it as "
+            f"server.1.log):\n{installation.last_words()}\nNothing that was submitted is lost; `make review` starts it "
+            "again"
+        ) from None
+
+
+def _push_and_show(installation: Installation, show: Callable[[str], None], update_config: bool) -> None:
+    session = open_session(installation.folder)
+    if written(PUSH):
+        project, sent = send(session, update_config)
+        show(
+            f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed."
+        )
+    else:  # restored on a machine where the recipe has not run
+        project = the_project(session)
+        show_pictures(session, project)
+        show(f"Nothing new is sent, as {PUSH} holds no import files.")
+    heads = session.client.heads(project)
+    show(f"The project has {len(heads)} tasks.")
+    for sentence in lost_pictures(heads, installation.pictures):
+        show(f"Look: {sentence}.")
+    made = installation.secrets()
+    show(
+        f"\n  Review at   {session.client.url}/projects/{project.id}/data\n"
+        f"  E-mail      {made.email}\n  Password    {made.password}\n"
+        "\nThere, `Label All Tasks` shows one after the other, what matters most first.\n"
+        "A accepts, F fixes, R rejects, U is unsure, Ctrl+Enter submits.\n"
+        "To fix: B adds with the brush, E takes away, Ctrl+Z undoes, Ctrl+wheel zooms.\n"
+    )
+
+
+def _wait_for_start(installation: Installation, lock: IO[str]) -> None:
+    """Wait for the server that the other `make review` is starting."""
+    while installation.answering() is None:
+        if _locked(lock):
+            raise ReviewError(
+                "the other `make review` has ended before its Label Studio answered; start it again"
+            )
+        time.sleep(1)
+
+
+def _locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,178 @@
+"""One review on one server: which address, which key, which project; sending and fetching for the command line."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotations.errors import ReviewError
+from annotations.server.bucket import open_bucket, show
+from annotations.server.client import KEY_NAME, Client, Project, on_this_machine
+from annotations.server.import_files import Task, parse_task, publish, read_tasks, served, with_addresses
+from annotations.server.installation import Installation
+from annotations.server.send import Sent, find_project, missing, push, without_masks
+from annotations.server.upload import SHELF_CONFIG, Shelf, upload
+from annotations.settings import (
+    BUCKET,
+    PROJECT,
+    PUSH,
+    REVIEW_DATA,
+    SECOND_LOOK,
+    SHELF,
+    UPLOAD,
+    Settings,
+    read_settings,
+)
+from annotations.tasks.task import LABEL_CONFIG
+
+PICTURES = "pictures"  # title of the storage with the pictures of this machine's server
+
+
+@dataclass(frozen=True)
+class Session:
+    """A server and what belongs to it here."""
+
+    settings: Settings
+    installation: Installation
+    client: Client
+    own_server: bool  # the one of `make review`, which shows pictures from the installation's folder
+
+
+Addresses = Callable[[Task], Mapping[str, str]]  # of what a task shows, where they are not as written
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """The tasks that are to be on the server. Each time through, the import files are read anew, one at a time."""
+
+    folders: Mapping[Path, Addresses]
+    second_round: Sequence[Task]
+
+    def __iter__(self) -> Iterator[Task]:
+        for folder, addresses in self.folders.items():
+            for task in read_tasks(folder):
+                yield with_addresses(task, addresses(task))
+        yield from self.second_round
+
+
+def open_session(folder: Path = REVIEW_DATA) -> Session:
+    """The running server of this machine where label_studio.url is loopback, else the server at that address.
+
+    The key comes from LABEL_STUDIO_API_KEY, or from the installation's own secrets. A server that is still starting is
+    waited for.
+    """
+    settings = read_settings()
+    installation = Installation(folder)
+    running = installation.answering() if on_this_machine(settings.url) else None
+    named = os.environ.get(KEY_NAME)
+    if running is not None:
+        client = Client(running.url, installation.secrets().api_key, key_from=str(folder / "secrets.json"))
+        return Session(settings, installation, client, True)
+    if named:
+        return Session(settings, installation, Client(settings.url, named), False)
+    if on_this_machine(settings.url):
+        raise ReviewError(
+            f"no Label Studio runs on {folder}; start it with `make review`, or set {KEY_NAME} for another one at "
+            f"{settings.url}"
+        )
+    raise ReviewError(
+        f"expected an API key for {settings.url} in {KEY_NAME}, found none; make one in Label Studio under Account "
+        "& Settings, Personal Access Token"
+    )
+
+
+def send(session: Session, update_config: bool = False, source: Path = PUSH) -> tuple[Project, Sent]:
+    """Send what stage push wrote, second looks and the second round to the project; make it if there is none."""
+    with alone(session.installation.folder):
+        written = {folder: without_masks(read_tasks(folder)) for folder in sources(source)}
+        client = session.client
+        project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
+        folders = {
+            folder: _shown(session, project, tasks, folder / "images") for folder, tasks in written.items()
+        }
+        outgoing = Outgoing(folders, second_round(session.installation))
+        show_pictures(session, project)
+        return project, push(client, project, outgoing)
+
+
+def show_pictures(session: Session, project: Project) -> None:
+    """Let this machine's server show the installation's pictures; what others set up to be shown is left alone.
+
+    A storage names an absolute folder: that of a review which was moved or restored is another one.
+    """
+    if not session.own_server:
+        return
+    folder = session.installation.pictures.resolve()
+    there = session.client.folders(project)
+    if any(one.path == str(folder) for one in there):
+        return
+    ours = [
+        one.id for one in there if one.title == PICTURES and Path(one.path).parts[-2:] == folder.parts[-2:]
+    ]
+    session.client.write_folder(project, PICTURES, str(folder), ours[0] if ours else None)
+
+
+def the_project(session: Session) -> Project:
+    """The project that was pushed to; ReviewError where there is none yet, or several."""
+    found = session.client.projects(PROJECT)
+    if len(found) != 1:
+        raise ReviewError(
+            f"expected one project '{PROJECT}' at {session.client.url}, found {len(found)}; "
+            + (
+                f"push first ({_how_to_push(session)})"
+                if not found
+                else "rename those that are not this review's"
+            )
+        )
+    return found[0]
+
+
+def sources(push: Path = PUSH) -> list[Path]:
+    """The folders with import files: that of stage push, and that of stage second_look where it has run."""
+    return [push, *([SECOND_LOOK] if SECOND_LOOK.is_dir() else [])]
+
+
+def second_round(installation: Installation) -> list[Task]:
+    """The tasks that the last pull wrote for crops in conflict."""
+    return [_second_round(path) for path in sorted(installation.second_round.glob("*.json"))]
+
+
+def _second_round(path: Path) -> Task:
+    try:
+        return parse_task(path.read_bytes())
+    except ValueError as error:
+        raise ReviewError(f"{path} is damaged; `python -m annotations pull` makes it anew") from error
+
+
+def _how_to_push(session: Session) -> str:
+    return "`make review`" if session.own_server else "`python -m annotations push`"
+
+
+def _shown(session: Session, project: Project, tasks: list[Task], source: Path) -> Addresses:
+    """The addresses at which the server shows the tasks' pictures, brought there where that is ours to do."""
+    if session.own_server:
+        publish(tasks, source, session.installation.pictures)
+        return served
+    root = session.settings.picture_root
+    if root == UPLOAD:
+        absent = missing(tasks, session.client.heads(project))
+        shelf = find_project(session.client, SHELF, SHELF_CONFIG)
+        uploaded = upload(Shelf(session.client, shelf), absent, source)
+    elif root.startswith(BUCKET) and tasks:
+        bucket = open_bucket(root)
+        uploaded = upload(bucket, tasks, source)  # of all: the bucket's name may now lead to another storage
+        show(session.client, project, bucket)
+    else:
+        return lambda task: {}
+    return lambda task: uploaded.get(task["data"]["version"], {})
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: a second push or pull on this machine waits for the first."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "push.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,146 @@
+"""Write params.yaml from a profile and one's own folders; shows what changed.
+
+A profile is a file in pipeline/commands/profiles/: `sample` is complete, the others hold only what differs from it.
+"""
+
+import difflib
+import io
+import itertools
+import re
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import parse_params
+from pipeline.core.paths import DATA, PARAMS, PROFILES
+from pipeline.sources.layouts import LABELLED
+from pipeline.sources.layouts.listing import printable
+from sinet.core import atomic
+
+BASE = "sample"
+ABSENT = {"layout": "absent", "path": "pipeline/commands/profiles/absent"}
+
+
+def profiles() -> list[str]:
+    """The names of the profiles, `sample` first."""
+    names = sorted(path.stem for path in PROFILES.glob("*.yaml"))
+    return [BASE, *(name for name in names if name != BASE)]
+
+
+def render(profile: str, folders: Mapping[str, Path | None]) -> str:
+    """params.yaml as text: the profile, with `folders` (eg1800, baidu, crawl) as its sources.
+
+    A source without a folder becomes `absent`. The profile `sample` draws its own sources and takes no folder.
+    Raises PipelineError for an unknown profile, a folder that does not exist, or no folder where one is needed.
+    """
+    if profile not in profiles():
+        raise PipelineError(f"expected a profile of {', '.join(profiles())}; found {profile!r}")
+    given = {name: folder for name, folder in folders.items() if folder is not None}
+    if profile == BASE:
+        if given:
+            names = " ".join(f"{name.upper()}=..." for name in given)
+            raise PipelineError(
+                f"the profile sample draws its own people and takes no {names}; use PROFILE=real"
+            )
+        return (PROFILES / f"{BASE}.yaml").read_text()
+    if not set(given) & set(LABELLED):
+        raise PipelineError(
+            f"the profile {profile} needs pictures with masks to learn from: give EG1800=DIR or BAIDU=DIR or both, "
+            f"and CRAWL=DIR beside them (`python -m pipeline check DIR...` tells which is which)"
+        )
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096  # a long path stays on its line
+    content = yaml.load((PROFILES / f"{BASE}.yaml").read_text())
+    _overlay(content, yaml.load((PROFILES / f"{profile}.yaml").read_text()) or {})
+    for name in content["sources"]:
+        source = _source(name, given[name]) if name in given else ABSENT
+        content["sources"][name].update(source)
+    buffer = io.StringIO()
+    yaml.dump(content, buffer)
+    text = buffer.getvalue().replace(
+        f"What stands here is the profile `{BASE}`",
+        f"What stands here is the profile `{profile}`",
+    )
+    parse_params(YAML(typ="safe").load(text), f"the profile {profile}")
+    return text
+
+
+def configure(profile: str, folders: Mapping[str, Path | None], params: Path = PARAMS) -> str:
+    """Write `params` and return the difference to what stood there, as a unified diff ("" for none).
+
+    Where that was edited by hand, it is kept beside it, and the last line says under which name.
+    """
+    if not params.with_name("dvc.yaml").is_file():
+        raise PipelineError(
+            f"expected dvc.yaml beside {params}, found none; run from the folder of the recipe"
+        )
+    after = render(profile, folders)
+    before = params.read_text() if params.exists() else ""
+    kept = None
+    if after != before:
+        if before and _edited(before):
+            kept = _free_name(params)
+            atomic.write(kept, before.encode())
+        atomic.write(params, after.encode())
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{params} (before)", f"{params} (now)", n=0, lineterm=""
+    )
+    return "\n".join([*lines, *([f"What was edited in {params} is kept in {kept}"] if kept else [])])
+
+
+def _edited(text: str) -> bool:
+    """Whether a params.yaml is none that a profile gives with the folders that it names."""
+    try:
+        profile = re.search(r"is the profile `(\w+)`", text)
+        sources = YAML(typ="safe").load(text)["sources"].items()
+        folders = {name: Path(source["path"]) for name, source in sources if source["layout"] == name}
+        given: Mapping[str, Path | None] = {} if profile is None or profile[1] == BASE else folders
+        return profile is None or render(profile[1], given) != text
+    except (PipelineError, YAMLError, AttributeError, KeyError, TypeError):  # whatever people make of it
+        return True
+
+
+def _free_name(params: Path) -> Path:
+    names = (
+        params.with_name(f"{params.stem}.edited-{number}{params.suffix}") for number in itertools.count(1)
+    )
+    return next(name for name in names if not name.exists())
+
+
+def _overlay(base: MutableMapping[str, Any], changes: Mapping[str, Any], where: str = "") -> None:
+    """Put `changes` into `base` in place; a key that base lacks is a mistake in the profile.
+
+    A mapping of another `kind` takes the place of the old one: its keys are others.
+    """
+    for key, value in changes.items():
+        if key not in base:
+            raise PipelineError(f"a profile sets {where}{key}, which {BASE}.yaml does not have")
+        merges = isinstance(value, Mapping) and isinstance(base[key], MutableMapping)
+        if merges and value.get("kind", base[key].get("kind")) == base[key].get("kind"):
+            _overlay(base[key], value, f"{where}{key}.")
+        else:
+            base[key] = value
+
+
+def _source(name: str, folder: Path) -> dict[str, str]:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise PipelineError(f"{name.upper()}={folder}: expected a folder with pictures, found {found}")
+    resolved = folder.resolve()
+    if printable(str(resolved)) != str(resolved):
+        raise PipelineError(
+            f"{name.upper()}={printable(str(folder))}: expected a name in printable UTF-8, which params.yaml can hold; "
+            "rename the folder"
+        )
+    if resolved.is_relative_to((Path.cwd() / DATA).resolve()):
+        raise PipelineError(
+            f"{name.upper()}={folder}: expected a folder of your own, found one in {DATA}/, which the stages empty "
+            "and write anew; move it elsewhere"
+        )
+    inside = resolved.is_relative_to(Path.cwd())
+    return {"layout": name, "path": str(resolved.relative_to(Path.cwd()) if inside else resolved)}

@@ -1,0 +1,112 @@
+"""Say in words which stages of dvc.lock differ from the committed one, and why that may be."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.core.errors import PipelineError
+
+LOCK = Path("dvc.lock")
+_DAMAGED = "dvc.lock is damaged, as where DVC is stopped while it writes it"
+_BRING_BACK = (
+    "`git checkout dvc.lock` brings the committed one back, and what was made since is in DVC's cache"
+)
+# Whose floating-point sums depend on the type of CPU.
+TRAINING = ("teacher", "pseudo_label", "train", "evaluate", "export")
+# Which only use a trained SINet.
+PREDICTION = ("evaluate", "export", "second_look")
+
+
+def changed_stages(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Names of the stages whose outputs have another hash (or that are new), in the order of `after`."""
+    old, new = before.get("stages", {}), after.get("stages", {})
+    return [name for name in new if _outputs(old.get(name)) != _outputs(new[name])]
+
+
+def first_to_differ(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Those of the changed stages that read nothing of another changed one: the others differ because of them."""
+    changed = changed_stages(before, after)
+    made_by = {path: name for name in changed for path in _outputs(after["stages"][name])}
+    return [name for name in changed if not (set(_inputs(after["stages"][name])) & made_by.keys())]
+
+
+def read_lock(text: str) -> dict[str, Any]:
+    """The content of a dvc.lock; PipelineError where it is not whole, as where DVC was killed while writing it."""
+    try:
+        lock = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise PipelineError(f"{_DAMAGED} ({str(error).splitlines()[0]}); {_BRING_BACK}") from error
+    if not isinstance(lock, dict) or not isinstance(lock.get("stages"), dict):
+        raise PipelineError(f"{_DAMAGED} ({len(text)} characters, no stages); {_BRING_BACK}")
+    return lock
+
+
+def explain(before: dict[str, Any], after: dict[str, Any], params_changed: bool) -> str:
+    """One sentence or two for the end of `make repro`."""
+    changed = changed_stages(before, after)
+    if before == after:
+        return "dvc.lock is as committed: every output has the committed bytes."
+    missing = [name for name in before.get("stages", {}) if name not in after.get("stages", {})]
+    if missing:
+        return (
+            f"dvc.lock lacks {', '.join(missing)}, which the committed one has: `dvc repro` runs them, "
+            f"{_BRING_BACK}."
+        )
+    if not changed:
+        return "dvc.lock differs from the committed one, but every output has the committed bytes."
+    if params_changed:
+        return f"dvc.lock differs from the committed one because params.yaml does ({', '.join(changed)})."
+    first = first_to_differ(before, after)
+    text = f"dvc.lock differs from the committed one for {', '.join(changed)}"
+    if set(first) <= set(PREDICTION):
+        return (
+            f"{text}. It begins with {' and '.join(first)}: the weights are the committed ones, but their prediction "
+            "rounds in another way where it runs in torch, not in C (docs/predict.md says what that needs), and on "
+            f"another type of CPU.{_why_torch()}"
+        )
+    other = [name for name in first if name not in TRAINING]
+    if not other:
+        return (
+            f"{text}. It begins with {' and '.join(first)}: training sums floating-point numbers in an order that "
+            "depends on the CPU. Every stage before has the committed bytes."
+        )
+    if other == ["report"]:
+        return (
+            f"{text}. The page names the versions of Python and of packages, and they are not the commit's."
+        )
+    return (
+        f"{text}. It begins with {' and '.join(first)}: the code, the sources, the installed versions or the type of "
+        "CPU are not those of the commit."
+    )
+
+
+def _why_torch() -> str:
+    from sinet.native import why_torch  # here, since torch takes seconds
+
+    why = why_torch()
+    return f" Here {why}." if why else ""
+
+
+def main() -> None:
+    """Compare dvc.lock with HEAD's; says nothing outside a git checkout."""
+    committed = _git("show", f"HEAD:./{LOCK}")
+    if committed is None or not LOCK.exists():
+        return
+    after = read_lock(LOCK.read_text(encoding="utf-8"))
+    params_changed = bool(_git("diff", "--name-only", "HEAD", "--", "params.yaml"))
+    print(explain(yaml.safe_load(committed) or {}, after, params_changed))
+
+
+def _outputs(stage: dict[str, Any] | None) -> dict[str, str]:
+    return {out["path"]: out.get("md5", "") for out in (stage or {}).get("outs", [])}
+
+
+def _inputs(stage: dict[str, Any]) -> list[str]:
+    return [dep["path"] for dep in stage.get("deps", [])]
+
+
+def _git(*arguments: str) -> str | None:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else None

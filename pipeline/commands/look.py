@@ -1,0 +1,64 @@
+"""Look before a run: stop where it would clear away what a person has put into a stage's folder, or edited there.
+
+Stages empty their folders, and so does DVC. It knows what lies there now and what dvc.lock says of it; of a stage that
+was stopped in the middle something is missing, and what lies there is its own.
+
+`python -m pipeline look`
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.commands.explain import LOCK, read_lock
+from pipeline.core.errors import PipelineError
+from pipeline.core.paths import DATA, MODELS
+
+
+def main() -> None:
+    """PipelineError where dvc.lock is damaged or a run would lose somebody's files; says nothing else."""
+    if not LOCK.exists():
+        return
+    lock = read_lock(LOCK.read_text(encoding="utf-8"))
+    status = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
+    changed = [*status.get("added", []), *status.get("modified", [])]
+    found = [Path(path) for path in strangers(lock, changed, status.get("deleted", []))]
+    lost = found and [path for path in found if not _in_cache(path, Path(_dvc("cache", "dir").strip()))]
+    if lost:
+        named = ", ".join(map(str, lost[:3])) + (", ..." if len(lost) > 3 else "")
+        raise PipelineError(
+            f"expected only files that stages made in {DATA}/ and {MODELS}/, which they clear and write anew, found "
+            f"{len(lost)} that somebody added or changed ({named}). Nothing was touched: move them to a folder of your "
+            "own (pictures: `make repro PROFILE=real` with it as EG1800=, BAIDU= or CRAWL=), or delete them"
+        )
+
+
+def strangers(lock: dict[str, Any], changed: Collection[str], deleted: Collection[str]) -> Iterator[str]:
+    """The changed or added files in the outputs of each stage of which nothing is missing."""
+    for stage in lock["stages"].values():
+        outs = [out["path"] for out in stage.get("outs", [])]
+        if any(_inside(path.rstrip("/"), outs) for path in deleted):
+            continue  # stopped in the middle, or not run yet
+        made = [out for out in outs if Path(out).parts[0] in (DATA.name, MODELS.name)]
+        yield from (path for path in changed if not path.endswith("/") and _inside(path, made))
+
+
+def _inside(path: str, folders: Collection[str]) -> bool:
+    return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _in_cache(path: Path, cache: Path) -> bool:
+    """Whether DVC keeps the same bytes, of another version perhaps, so that nothing is lost."""
+    md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return (cache / "files/md5" / md5[:2] / md5[2:]).is_file()
+
+
+def _dvc(*words: str) -> str:
+    done = subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PipelineError(f"`dvc {' '.join(words)}` failed: {done.stderr.strip()}")
+    return done.stdout

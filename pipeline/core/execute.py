@@ -1,0 +1,167 @@
+"""Map a function over pictures in spawned workers: ordered results, a progress bar, bounded memory."""
+
+import ctypes
+import functools
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from pipeline.core.errors import PipelineError
+from sinet.core.progress import bar_interval
+from sinet.images.decode import ReadError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_MOST_UNREAD = 100  # files; a share that is gone may take a minute for each
+
+# One thread a worker: the result of a model must not depend on how many cores or workers there are.
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+def worker_count() -> int:
+    """PIPELINE_WORKERS where it is set, else the number of cores this process may use."""
+    asked = os.environ.get("PIPELINE_WORKERS")
+    if asked is None:
+        return len(os.sched_getaffinity(0))
+    if not asked.isdigit() or int(asked) < 1:
+        raise PipelineError(f"PIPELINE_WORKERS must be a whole number of at least 1, found {asked!r}")
+    return int(asked)
+
+
+def map_images(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    desc: str,
+    workers: int | None = None,
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[object, ...] = (),
+) -> Iterator[R]:
+    """Yield function(item) in the order of `items`.
+
+    `function`, `initializer` and the items must be picklable; results should be small (write pictures to disk or
+    to the store inside the function). A function must not raise for a bad picture: that is a result.
+
+    PipelineError where the machine did not read some files (ReadError), after all others were done: what they hold is
+    unknown, so that nothing may be left out for it.
+    """
+    workers = min(workers or worker_count(), max(1, len(items) // 8))
+    bar = tqdm(
+        total=len(items),
+        desc=desc,
+        unit="img",
+        file=sys.stderr,
+        mininterval=bar_interval(),
+    )
+    with bar, _environment(_ONE_THREAD):
+        unread: list[ReadError] = []
+        for result in _results(functools.partial(_tried, function), items, workers, initializer, initargs):
+            bar.update()
+            if isinstance(result, ReadError):
+                unread.append(result)
+                if len(unread) == _MOST_UNREAD:
+                    break
+            elif not unread:  # nobody can use the rest without them
+                yield result
+        if unread:
+            least = "at least " if len(unread) == _MOST_UNREAD else ""
+            raise PipelineError(f"{least}{not_read(unread)}. Then run the stage again: what was read is kept")
+
+
+def _tried(function: Callable[[T], R], item: T) -> R | ReadError:
+    try:
+        return function(item)
+    except ReadError as error:
+        return error
+
+
+def not_read(errors: Sequence[ReadError]) -> str:
+    """How many files the machine did not read, the first few with what it said, and what to do."""
+    named = "; ".join(f"{error.filename}: {error.strerror}" for error in errors[:3])
+    more = "; ..." if len(errors) > 3 else ""
+    files = "file was" if len(errors) == 1 else "files were"
+    return (
+        f"{len(errors)} {files} not read ({named}{more}), and none was rejected for it: what it holds is unknown. Mend "
+        "that (permissions, a disk, a share that is gone, a link to nowhere), or take such files away"
+    )
+
+
+def _results(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    workers: int,
+    initializer: Callable[..., None] | None,
+    initargs: tuple[object, ...],
+) -> Iterator[R]:
+    if not items:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(), initializer, initargs)) as pool:
+        # A window of a few items a worker keeps everybody busy and the memory the same for 200 or 20,000 pictures.
+        waiting: deque[Future[R]] = deque()
+        rest = iter(items)
+        try:
+            with _interrupts_held():  # the workers start here, and keep this: what ends them is the stage
+                for item in itertools.islice(rest, workers * 8):
+                    waiting.append(pool.submit(function, item))
+            while waiting:
+                result = waiting.popleft().result()
+                for item in itertools.islice(rest, 1):
+                    waiting.append(pool.submit(function, item))
+                yield result
+        except BrokenProcessPool as error:
+            raise PipelineError(
+                "a worker process died, most likely for lack of memory. What was finished is kept: "
+                "run the stage again, with fewer workers (PIPELINE_WORKERS=1)"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(parent: int, initializer: Callable[..., None] | None, initargs: tuple[object, ...]) -> None:
+    """End with the stage, also where that is killed by a signal that it cannot handle; then the caller's own part."""
+    # Linux only; elsewhere a killed stage leaves its workers to end themselves.
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it was killed before this line
+            os.kill(os.getpid(), signal.SIGKILL)
+    if initializer is not None:
+        initializer(*initargs)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the block ends; processes that start inside it never see one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the workers that start inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

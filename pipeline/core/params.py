@@ -1,0 +1,387 @@
+"""params.yaml as frozen models: one section a stage, unknown keys and bad values refused by name.
+
+Every value stands in params.yaml; the models hold no defaults, so that there is no second place for a parameter.
+"""
+
+import os
+from pathlib import Path
+from re import Pattern
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.paths import PARAMS, SINET
+from sinet.core.recipe import (
+    NONE,
+    AugmentRecipe,
+    EvaluateRecipe,
+    MaskClasses,
+    Schedule,
+    TrainRecipe,
+    check_warmup,
+)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Positive = Annotated[int, Field(ge=1, strict=True)]
+
+
+def must_be(holds: bool, key: str, value: object, range_: str) -> None:
+    """A ValueError that names key, value and legal range, for what only two keys together can tell."""
+    if not holds:
+        raise ValueError(f"{key} must be {range_}, found {value}")
+
+
+class Section(BaseModel):
+    """A frozen part of params.yaml that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Source(Section):
+    """A folder of pictures in its original layout."""
+
+    layout: Literal["eg1800", "baidu", "crawl", "absent"]
+    path: Annotated[str, Field(min_length=1)]
+
+
+class Sources(Section):
+    """The three sources of the paper."""
+
+    eg1800: Source
+    baidu: Source
+    crawl: Source
+
+    @model_validator(mode="after")
+    def _own_layouts(self) -> Self:
+        for name in type(self).model_fields:
+            layout = getattr(self, name).layout
+            must_be(layout in (name, "absent"), f"{name}.layout", layout, f"{name} or absent")
+        return self
+
+
+class SampleParams(Section):
+    """The drawn world."""
+
+    seed: Seed
+    portraits: Count  # EG1800 layout, train list
+    portraits_test: Count  # EG1800 layout, test list
+    bodies: Count  # Baidu layout
+    crawl: Count  # crawl layout, no masks
+
+
+TwoOrClasses = Annotated[
+    Annotated[Literal["two"], Tag("two")] | Annotated[MaskClasses, Tag("classes")],
+    Discriminator(lambda value: "classes" if isinstance(value, dict | MaskClasses) else "two"),
+]
+
+
+class MaskLevels(Section):
+    """What the levels of a source's masks mean: two of them, or classes of which some are person."""
+
+    eg1800: TwoOrClasses
+    baidu: TwoOrClasses
+
+    def classes(self, layout: str) -> MaskClasses | None:
+        """The classes of a layout's masks; None where its masks have two levels, or there are none."""
+        found = getattr(self, layout, None)
+        return found if isinstance(found, MaskClasses) else None
+
+
+class IngestParams(Section):
+    """What a usable picture and mask is."""
+
+    max_pixels: Positive
+    min_side: Positive
+    mask_threshold: Annotated[int, Field(ge=1, le=254)]  # grey above it is person
+    min_foreground: Share
+    max_foreground: Share
+    max_undecided: Share  # of a mask's pixels, neither dark nor light
+    mask_levels: MaskLevels
+    duplicate_masks: Literal["keep_first", "reject_both", "majority"]
+    max_reject_rate: Share
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        low, high = self.min_foreground, self.max_foreground
+        must_be(low < high, "min_foreground", low, f"below max_foreground ({high})")
+        return self
+
+
+class FaceParams(Section):
+    """Which faces are looked for, and which of them make a portrait."""
+
+    min_size: Annotated[int, Field(ge=12)]  # pixels; MTCNN looks for no smaller face
+    max_side: Annotated[int, Field(ge=64)]  # pixels; a larger picture is reduced to it for the search
+    min_probability: Share
+    min_height: Positive  # pixels
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        low, high = self.min_size, self.max_side
+        must_be(low <= high, "min_size", low, f"at most max_side ({high})")
+        return self
+
+
+class GeometryParams(Section):
+    """The portrait around a face, in heights of the face's box."""
+
+    above: Annotated[float, Field(ge=0, le=10)]
+    below: Annotated[float, Field(ge=0, le=10)]
+    aspect: Annotated[float, Field(gt=0, le=10)]  # width / height of the portrait
+    border: Literal["shift", "pad"]  # of a box that reaches outside: moved in and shrunk, or filled up
+
+
+class CropParams(Section):
+    """Faces and portrait boxes."""
+
+    faces: FaceParams
+    geometry: GeometryParams
+    fill: Annotated[int, Field(ge=0, le=255)]  # grey of what lies outside the photograph; its mask is 0
+    whole_from: Share  # of a picture's area: a portrait box of that size takes the picture as it is
+    min_on_mask: Share  # of the face's box
+    min_coverage: Share  # of the crop by the mask
+    max_coverage: Share
+    other_face: Annotated[float, Field(gt=0)]  # share of the chosen face's height, of one that rejects it
+    max_reject_rate: Share
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        low, high = self.min_coverage, self.max_coverage
+        must_be(low < high, "min_coverage", low, f"below max_coverage ({high})")
+        return self
+
+
+class TeacherParams(Section):
+    """The DeepLabv3+ teacher."""
+
+    seed: Seed
+    encoder: str  # as segmentation_models_pytorch names it
+    weights: str  # of the encoder at the start: none, imagenet (from the Hugging Face hub), or a file
+    output_stride: Literal[8, 16]
+    atrous_rates: tuple[Positive, Positive, Positive]  # in cells of output_stride pixels
+    size: Annotated[int, Field(ge=32, multiple_of=32)]  # pixels, the network's square input
+    epochs: Positive
+    patience: Positive  # epochs without a better dev IoU after which training stops
+    batch: Annotated[int, Field(ge=2)]  # batch normalisation needs more than one picture
+    learning_rate: Annotated[float, Field(gt=0)]  # of AdamW
+    weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Schedule
+    max_gradient: Annotated[float, Field(gt=0)]  # norm of all gradients together; a larger one is scaled down
+    average_decay: Annotated[
+        float, Field(ge=0, lt=1)
+    ]  # per step, of the running mean of the weights that is kept
+    dice_weight: Annotated[float, Field(ge=0)]  # of the Dice loss beside cross-entropy
+    augment: AugmentRecipe
+
+    @model_validator(mode="after")
+    def _warmup_ends(self) -> Self:
+        check_warmup(self.schedule, self.epochs)
+        return self
+
+
+class UncertaintyWeights(Section):
+    """Weights of the parts in the mean; only their ratio counts."""
+
+    flip: Annotated[float, Field(ge=0)]
+    stability: Annotated[float, Field(ge=0)]
+    entropy: Annotated[float, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        if self.flip + self.stability + self.entropy <= 0:
+            raise ValueError("at least one of flip, stability and entropy must be above 0")
+        return self
+
+
+class UncertaintyParams(Section):
+    """How doubtful a pseudo label is."""
+
+    delta: Annotated[float, Field(gt=0, lt=0.5)]  # thresholds 0.5 - delta and 0.5 + delta are compared
+    band: Annotated[
+        int, Field(ge=3)
+    ]  # pixels of the network's size, odd: the outline where entropy is measured
+    weights: UncertaintyWeights
+
+    @field_validator("band")
+    @classmethod
+    def _odd(cls, band: int) -> int:
+        if band % 2 == 0:
+            raise ValueError("must be odd")
+        return band
+
+
+class FlagParams(Section):
+    """What looks wrong with a pseudo mask."""
+
+    min_person: Share  # of the picture
+    piece: Share  # of the mask: from this size on a second piece counts
+    border: Share  # of each of the four edges
+    min_face_covered: Share  # of the face's box
+
+
+class PseudoLabelParams(Section):
+    """The teacher on the crawl."""
+
+    uncertainty: UncertaintyParams
+    flags: FlagParams
+    max_reject_rate: Share
+
+
+class QueueParams(Section):
+    """Which pseudo labels people look at first."""
+
+    size: Positive  # at most so many wait for a review
+    random_share: Share  # of the queue, drawn by a hash of the id whatever its uncertainty
+    double_share: Share  # of the queue, asked twice, for two reviewers
+    gold_share: Share  # of the queue, in tasks more: labelled dev pictures whose mask is damaged on purpose
+    from_scratch_share: Share  # of the queue, asked without a mask, to measure what the masks save
+
+
+class LabelStudioParams(Section):
+    """Where curators work; `dvc repro` needs no server."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
+    send: Annotated[bool, Field(strict=True)]
+    # What a task's pictures are found under: a local files storage of the server, an address, or uploaded by us.
+    picture_root: Annotated[str, Field(pattern=r"^((/data/local-files/\?d=|https?://|s3://).*[^/]|upload)$")]
+
+
+class ReviewsParams(Section):
+    """The lock of reviews that merge reads."""
+
+    path: Annotated[str, Field(min_length=1)]
+
+
+class SidesParams(Section):
+    """The three sides, for the teacher and the dataset alike."""
+
+    dev_share: Share  # of the clusters outside test
+    test_share: Share  # of the clusters, only where no source publishes a test side
+    max_hash_distance: Annotated[int, Field(ge=0, le=256)]  # bits of 256
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Self:
+        both = self.dev_share + self.test_share
+        must_be(both < 1, "dev_share + test_share", both, "below 1, so that pictures are left to train on")
+        return self
+
+
+class SecondLookParams(Section):
+    """Which accepted masks the curators are asked about again."""
+
+    size: Count  # at most so many
+    min_disagreement: Share  # 1 - IoU of SINet's mask and the accepted one
+
+
+class MergeParams(Section):
+    """Which records make the dataset."""
+
+    unreviewed: Literal["exclude", "include"]
+    max_uncertainty: Share  # of an included pseudo label
+    same_box_iou: Share  # above it, two boxes of one picture are the same crop
+    max_orphaned_reviews: Count
+    licences_excluded: tuple[Pattern[str], ...]  # regular expressions, searched for without regard to case
+    max_reject_rate: Share  # of the labelled pictures
+
+
+class ExportParams(Section):
+    """ONNX export."""
+
+    opset: Annotated[int, Field(ge=18, le=23)]
+    parity_pictures: Positive  # of the dev side
+    tolerance: Annotated[float, Field(gt=0)]  # largest difference of a logit between ONNX and torch
+
+
+class ReportParams(Section):
+    """The pictures on the report's page; what git tracks holds none."""
+
+    pictures: Count  # of each kind of mask
+    picture_height: Annotated[int, Field(ge=32, le=1000)]  # pixels
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    sources: Sources
+    sample: SampleParams
+    ingest: IngestParams
+    crop: CropParams
+    sides: SidesParams
+    teacher: TeacherParams
+    pseudo_label: PseudoLabelParams
+    queue: QueueParams
+    label_studio: LabelStudioParams
+    reviews: ReviewsParams
+    merge: MergeParams
+    train: TrainRecipe
+    evaluate: EvaluateRecipe
+    export: ExportParams
+    second_look: SecondLookParams
+    report: ReportParams
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """Read and check params.yaml; PipelineError names key, value and legal range."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise PipelineError(
+            f"expected {path} in {Path.cwd().name}/, found none; run from the folder of dvc.yaml"
+        ) from error
+    except yaml.YAMLError as error:
+        raise PipelineError(f"{path} is not YAML: {error}") from error
+    return parse_params(content, str(path))
+
+
+def parse_params(content: Any, name: str = "params.yaml") -> Params:
+    """Check a parsed params.yaml."""
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        lines = [_complaint(dict(one)) for one in error.errors()]
+        raise PipelineError(f"{name} cannot be used:\n  " + "\n  ".join(lines)) from error
+    _check_start(params.train, name)
+    return params
+
+
+def _check_start(recipe: TrainRecipe, name: str) -> None:
+    """PipelineError where training could not start: now, since hours of other stages may come before it."""
+    if recipe.weights == NONE:  # then no stage has anything to do with the module that is imported next
+        return
+    from sinet.training.start import StartError, check_start
+
+    try:
+        check_start(recipe)
+        if os.path.realpath(recipe.weights) == os.path.realpath(SINET):
+            raise StartError(
+                f"dvc removes {SINET} before stage train runs; copy it to a folder that is no stage's and name that "
+                f"(`dvc checkout {SINET}` brings back one that is gone)"
+            )
+    except StartError as error:
+        raise PipelineError(
+            f"{name} cannot be used:\n  train.weights: found {recipe.weights!r}; {error}"
+        ) from error
+
+
+def _complaint(error: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such parameter; remove it or mend its name"
+    if error["type"] == "missing":
+        return f"{key}: is missing; `python -m pipeline configure sample` shows a complete file"
+    if isinstance(error["input"], dict) and error["type"] == "value_error":  # of keys together; says which
+        return f"{key}: {error['ctx']['error']}"
+    return f"{key}: found {error['input']!r}; {error['msg'][0].lower()}{error['msg'][1:]}"

@@ -1,0 +1,29 @@
+"""Where the recipe reads and writes, relative to the folder that holds dvc.yaml."""
+
+from pathlib import Path
+
+DATA = Path("data")
+SAMPLE = DATA / "sample"
+INGEST = DATA / "ingest"  # one folder a source: records.parquet, images/, masks/
+CROP = DATA / "crop"
+PSEUDO = DATA / "pseudo"
+QUEUE = DATA / "queue"
+PUSH = DATA / "push"
+SECOND_LOOK = DATA / "second_look"
+DATASET = DATA / "dataset"
+REJECTED = DATA / "rejected"  # STAGE.csv, apart from the data, so that another reject trains nothing anew
+GALLERY = DATA / "gallery"
+PAGE = DATA / "report"  # the HTML page with pictures: a DVC output, never in git
+
+MODELS = Path("models")
+TEACHER = MODELS / "teacher.safetensors"
+SINET = MODELS / "sinet.safetensors"
+SINET_ONNX = MODELS / "sinet.onnx"
+
+METRICS = Path("metrics")
+PLOTS = Path("plots")
+REPORTS = Path("reports")  # in git: numbers, tables and plots only
+
+CACHE = Path(".cache")  # per-image results and training checkpoints; removing it costs only time
+PARAMS = Path("params.yaml")
+PROFILES = Path(__file__).parents[1] / "commands" / "profiles"

@@ -1,0 +1,69 @@
+"""Per-image results on disk, so that a run after adding 100 pictures does 100 pictures.
+
+The key is a hash of everything the result depends on. Removing the store changes nothing but time.
+"""
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.paths import CACHE
+from sinet.core import atomic
+
+_HASH = (
+    32  # bytes of the sha256 with which an entry begins; entries of older code have none, and so are missing
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stage knows of one picture: a small JSON `meta` and named `blobs` of bytes (PNG files, mostly)."""
+
+    meta: dict[str, Any]
+    blobs: dict[str, bytes] = field(default_factory=dict)
+
+
+def key_of(*parts: object) -> str:
+    """Hash of JSON-able parts (ids, weight hashes, params as dicts, the function's version): 40 hex digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
+
+
+class Store:
+    """A folder of results: .cache/STAGE/ab/abcdef...; safe for several writers, a damaged entry counts as missing."""
+
+    def __init__(self, stage: str, root: Path = CACHE) -> None:
+        self.folder = root / stage
+
+    def get(self, key: str) -> Result | None:
+        """The stored result, or None where there is none or its checksum does not hold."""
+        try:
+            entry = self._path(key).read_bytes()
+        except OSError:
+            return None
+        content = entry[_HASH:]
+        if hashlib.sha256(content).digest() != entry[:_HASH]:
+            return None
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                blobs = {name: archive.read(name) for name in archive.namelist()}
+                return Result(json.loads(blobs.pop("meta.json")), blobs)
+        except Exception:  # whole, but written by other code: zipfile and json raise a dozen types
+            return None
+
+    def put(self, key: str, result: Result) -> None:
+        """Store a result, whole or not at all; a kill leaves the old state."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            entries: Mapping[str, bytes] = {"meta.json": json.dumps(result.meta).encode(), **result.blobs}
+            for name, content in entries.items():
+                archive.writestr(zipfile.ZipInfo(name), content)
+        content = buffer.getvalue()
+        atomic.write(self._path(key), hashlib.sha256(content).digest() + content)
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key

@@ -1,0 +1,129 @@
+"""Find pictures that show the same photograph: equal files or pixels, like hashes, mirrored, one parent.
+
+The hash is imagehash's pHash with 16x16 = 256 bits, of the picture and of its mirror image. On 3,152 real
+photographs (5 million pairs) pairs at a distance of up to 60 bits were copies, neighbouring shots of one
+scene, or renderings on an empty background; the first two photographs of different people stood at 62.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from pipeline.core.execute import map_images
+from pipeline.core.store import Result, Store, key_of
+from sinet.images.decode import Array, read_image
+
+BITS = 256
+_SIDE = 16  # bits a side of the hash
+_REDUCED = 4 * _SIDE  # what imagehash.phash itself reduces a picture to
+_VERSION = 1
+
+Hashes = NDArray[np.uint64]  # (N, 2, 4): 256 bits of the picture and 256 of its mirror image
+
+
+def perceptual_hash(image: Array) -> Hashes:
+    """pHash of (H, W, 3) uint8 RGB and of its mirror image: (2, 4) uint64, 256 bits each."""
+    grey = Image.fromarray(image).convert("L").resize((_REDUCED, _REDUCED), Image.Resampling.LANCZOS)
+    both = (grey, grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    bits = np.stack([imagehash.phash(one, hash_size=_SIDE).hash.ravel() for one in both])
+    return np.packbits(bits, axis=1).view(np.uint64)
+
+
+def hash_pictures(pictures: Mapping[str, str], store: Store, workers: int | None = None) -> dict[str, Hashes]:
+    """The perceptual hash of each picture id -> path; each is computed once and then kept in the store."""
+    ids = sorted(pictures)
+    items = [(one, pictures[one], store) for one in ids]
+    hashes = map_images(_hash_one, items, desc="perceptual hashes", workers=workers)
+    return {
+        one: np.frombuffer(bytes.fromhex(text), np.uint64).reshape(2, 4)
+        for one, text in zip(ids, hashes, strict=True)
+    }
+
+
+def _hash_one(item: tuple[str, str, Store]) -> str:
+    picture, path, store = item
+    key = key_of("perceptual_hash", _VERSION, picture)
+    stored = store.get(key)
+    if stored is None:
+        stored = Result({"hash": perceptual_hash(read_image(Path(path))).tobytes().hex()})
+        store.put(key, stored)
+    return str(stored.meta["hash"])
+
+
+def near_pairs(hashes: Hashes, max_distance: int, chunk: int = 256) -> NDArray[np.int64]:
+    """Pairs (i, j), i < j, at most `max_distance` bits apart, one of them mirrored or not: (P, 2).
+
+    Compares all pairs in chunks: 20,000 pictures are 200 million pairs, some seconds and a few megabytes.
+    """
+    plain, mirrored = hashes[:, 0], hashes[:, 1]
+    found: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(hashes), chunk):
+        block, rest, rest_mirrored = plain[start : start + chunk], plain[start:], mirrored[start:]
+        near = (_distances(block, rest) <= max_distance) | (_distances(block, rest_mirrored) <= max_distance)
+        i, j = np.nonzero(near)
+        pairs = np.stack([i, j], axis=1).astype(np.int64) + start
+        found.append(pairs[j > i])
+    return np.concatenate(found)
+
+
+def _distances(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    total = np.zeros((len(one), len(other)), np.uint16)
+    for word in range(one.shape[1]):
+        total += np.bitwise_count(one[:, None, word] ^ other[None, :, word])
+    return total
+
+
+def clusters(
+    records: pd.DataFrame, hashes: Mapping[str, Hashes] | None = None, max_distance: int = 0
+) -> "pd.Series[str]":
+    """The cluster id of each record, which is the smallest record id in the cluster; indexed as `records`.
+
+    Records share a cluster where they have the same pixels, file or parent, or where their pictures or their
+    parents' pictures (`hashes`, by id, may hold both) are at most `max_distance` bits apart; and so on from
+    one to the next.
+    """
+    union = _Union()
+    for row in records.itertuples():
+        union.join([f"pixels {row.id}", *_shared_names(row)])
+    if hashes:
+        ids = sorted(hashes)
+        for i, j in near_pairs(np.stack([hashes[one] for one in ids]), max_distance):
+            union.join([f"pixels {ids[i]}", f"pixels {ids[j]}"])
+    roots = [union.root(f"pixels {one}") for one in records["id"]]
+    smallest: dict[str, str] = {}
+    for root, one in zip(roots, records["id"], strict=True):
+        smallest[root] = min(one, smallest.get(root, one))
+    return pd.Series([smallest[root] for root in roots], index=records.index, dtype="str")
+
+
+def _shared_names(row: object) -> Iterable[str]:
+    for column, kind in (("sha256", "file"), ("parent_sha256", "file"), ("parent_id", "pixels")):
+        value = getattr(row, column)
+        if isinstance(value, str):
+            yield f"{kind} {value}"
+
+
+class _Union:
+    """Union-find over names, with path halving."""
+
+    def __init__(self) -> None:
+        self.parent: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        parent = self.parent
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    def join(self, names: Sequence[str]) -> None:
+        roots = {self.root(name) for name in names}
+        first = min(roots)
+        for root in roots:
+            self.parent[root] = first

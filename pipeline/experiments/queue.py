@@ -1,0 +1,95 @@
+"""What the queue's order is worth, on labelled pictures: masks by teachers that never saw them, and the right ones.
+
+`python -m pipeline benchmark queue` splits the labelled pictures outside the test side into folds, of which none cuts
+a cluster of look-alikes. For each fold a teacher learns from the others and labels it as stage pseudo_label would. A
+row a mask goes into a table, and `python -m annotations simulate` says what the table tells.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from tqdm import tqdm
+
+from annotations.masks.gold import damaged
+from annotations.masks.overlap import mask_iou
+from annotations.quality.random_slice import draw
+from annotations.quality.simulate import BAD_BELOW, describe, read_masks, simulate
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import PseudoLabelParams, TeacherParams, load_params
+from pipeline.core.stage import write_text
+from pipeline.deeplab import network as deeplab
+from pipeline.deeplab.uncertainty import combine, doubt
+from pipeline.pseudo_label import joined
+from pipeline.teacher import Trained, read_labelled, train_teacher
+from sinet.images.decode import read_image, read_mask
+
+log = logging.getLogger("pipeline")
+
+DAMAGED_SHARE = 0.2  # of the right masks, that are damaged on purpose for the second table
+
+
+def main(out: Path, folds: int, epochs: int, size: int) -> None:
+    """Train, label, write the table to `out`, print what it tells."""
+    params = load_params()
+    records, _ = read_labelled(params.sides, params.merge.licences_excluded)
+    encoder = deeplab.find_encoder_weights(params.teacher.weights, params.teacher.encoder)
+    teacher = params.teacher.model_copy(update={"epochs": epochs, "patience": epochs, "size": size})
+    rows = []
+    for number, (seen, unseen) in enumerate(split(records, folds), start=1):
+        trained = teach(seen, teacher, encoder)
+        rows += list(label(unseen, trained, params.pseudo_label))
+        log.info("fold %d of %d: %d masks of a teacher of %d pictures", number, folds, len(unseen), len(seen))
+    write_text(
+        out, pd.DataFrame(rows).sort_values(["kind", "id"], ascending=[False, True]).to_csv(index=False)
+    )
+    print(f"{out}: {len(rows):,} masks; `python -m annotations simulate {out}` says this again")
+    print("\n".join(describe(simulate(read_masks(out)), BAD_BELOW)))
+
+
+def split(records: pd.DataFrame, folds: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """For each fold the records outside it, on their sides train and dev, and those in it. Clusters stay whole."""
+    fold = records["cluster"].map(lambda one: int(draw(str(one), "fold") * folds))
+    for number in range(folds):
+        seen, unseen = records[fold != number], records[fold == number]
+        sides = set(seen["side"])
+        if unseen.empty or sides != {"train", "dev"}:
+            raise PipelineError(
+                f"benchmark queue: {len(records)} labelled pictures are too few for {folds} folds; take fewer"
+            )
+        yield seen.reset_index(drop=True), unseen.reset_index(drop=True)
+
+
+def teach(records: pd.DataFrame, params: TeacherParams, encoder: Path | None) -> Trained:
+    """A teacher of these records, of which nothing is kept on disk."""
+    with tempfile.TemporaryDirectory(prefix="benchmark-queue-") as folder:
+        return train_teacher(records, params, encoder, Path(folder))
+
+
+def label(
+    records: pd.DataFrame, trained: Trained, params: PseudoLabelParams
+) -> Iterator[dict[str, str | float]]:
+    """COLUMNS of each record's mask by this teacher, and of its right mask, every fifth of which is damaged.
+
+    A damaged mask keeps the doubt that the teacher has of the picture: nothing in it tells of the damage, as of a
+    mistake that a teacher is sure of.
+    """
+    model = deeplab.build(trained.card)
+    model.load_state_dict(trained.weights)
+    model.eval()
+    for row in tqdm(records.itertuples(), total=len(records), desc="masks", unit="img"):
+        image, right = read_image(Path(str(row.image))), read_mask(Path(str(row.mask)))
+        straight, mirrored = deeplab.two_opinions(model, trained.card.preprocessing, image)
+        _, mask = joined(straight, mirrored, (image.shape[1], image.shape[0]))
+        parts = doubt(straight, mirrored, params.uncertainty)
+        shared: dict[str, str | float] = {
+            "id": str(row.id),
+            "cluster": str(row.cluster),
+            "uncertainty": round(combine(parts, params.uncertainty), 6),
+        }
+        yield {**shared, "kind": "the teacher's own", "iou": round(mask_iou(mask, right), 6)}
+        hurt = draw(str(row.id), "damaged") < DAMAGED_SHARE
+        shown = damaged(right, str(row.id)) if hurt else right
+        yield {**shared, "kind": "damaged on purpose", "iou": round(mask_iou(shown, right), 6)}

@@ -1,0 +1,103 @@
+"""One picture with its mask, looked at: an id, clean bytes to store, or the reason why it cannot be used."""
+
+from dataclasses import dataclass
+
+import cv2
+import PIL
+
+from pipeline.core.params import IngestParams
+from sinet.core.recipe import MaskClasses
+from sinet.images.decode import (
+    Array,
+    Decoded,
+    ImageError,
+    decode,
+    encode_mask,
+    encode_png,
+    pixel_id,
+    upright,
+)
+from sinet.images.mask_file import NO_MASK, Mask, MaskRules, decode_mask
+
+# Whatever changes a result changes this: our own code, and the libraries that decode and encode.
+VERSION = f"4 pillow {PIL.__version__} opencv {cv2.__version__}"
+
+FEW_LEVELS = 8  # of grey: no photograph has so few
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A usable picture."""
+
+    id: str
+    width: int  # upright
+    height: int
+    suffix: str  # of the file to store: .jpg or .png
+    image: bytes | None  # a PNG to store; None where the original bytes can be stored as they are
+    mask: bytes | None  # a 0/255 PNG
+    foreground: float | None  # share of the mask that is person, 0..1
+    levels: str  # of the mask's file, in words; "" where there is none
+
+
+def inspect(
+    image: bytes,
+    mask: bytes | None,
+    params: IngestParams,
+    classes: MaskClasses | None = None,
+    *,
+    matlab: bool = False,
+) -> Picture:
+    """Decode and check a picture and its mask (`matlab`: a .mat file). ImageError where they are unusable."""
+    decoded = decode(image, params.max_pixels)
+    height, width = decoded.pixels.shape[:2]
+    if min(width, height) < params.min_side:
+        raise ImageError("too_small", f"{width}x{height}; each side needs at least {params.min_side} pixels")
+    found = None if mask is None else _decode_mask(mask, params, classes, matlab=matlab)
+    person = None if found is None else _laid(found.person, decoded)
+    share = None if person is None else _checked_share(person, params)
+    return Picture(
+        id=pixel_id(decoded.pixels),
+        width=width,
+        height=height,
+        suffix=decoded.plain or ".png",
+        image=None if decoded.plain else encode_png(decoded.pixels),
+        mask=None if person is None else encode_mask(person),
+        foreground=share,
+        levels="" if found is None else found.levels,
+    )
+
+
+def _decode_mask(data: bytes, params: IngestParams, classes: MaskClasses | None, *, matlab: bool) -> Mask:
+    rules = MaskRules(params.mask_threshold, params.max_undecided, classes)
+    try:
+        return decode_mask(data, rules, params.max_pixels, matlab=matlab)
+    except ImageError as error:
+        if error.reason == NO_MASK:
+            raise
+        raise ImageError(f"mask_{error.reason}", f"the mask: {error.detail}") from error
+
+
+def _laid(person: Array, image: Decoded) -> Array:
+    """The mask as it lies on the upright picture.
+
+    A mask of the size that the picture has before its EXIF orientation is applied is turned with it. Where
+    the orientation keeps the size, the mask is taken as drawn on the picture as people see it.
+    """
+    height, width = image.pixels.shape[:2]
+    if person.shape == (height, width):
+        return person
+    if image.orientation >= 5 and person.shape == (width, height):
+        return upright(person, image.orientation)
+    found = f"{person.shape[1]}x{person.shape[0]}"
+    raise ImageError("mask_size", f"the mask is {found}, the picture {width}x{height}")
+
+
+def _checked_share(person: Array, params: IngestParams) -> float:
+    """The share of a mask that is person; ImageError where it is empty or almost full."""
+    share = float(person.mean())
+    if share < params.min_foreground:
+        detail = f"{share:.2%} of the mask is person, less than {params.min_foreground:.0%}"
+        raise ImageError("empty_mask", detail)
+    if share > params.max_foreground:
+        raise ImageError("full_mask", f"{share:.2%} of the mask is person, over {params.max_foreground:.0%}")
+    return share

@@ -1,0 +1,62 @@
+"""The published layouts that ingest reads: one module each, one way to tell which one a folder has."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.core.errors import PipelineError
+from pipeline.sources.layouts import baidu, crawl, eg1800
+from pipeline.sources.layouts.listing import Listing, unreadable
+
+READERS: dict[str, Callable[[Path], Listing]] = {
+    "eg1800": eg1800.read,
+    "baidu": baidu.read,
+    "crawl": crawl.read,
+}
+EXPECTED = {"eg1800": eg1800.EXPECTED, "baidu": baidu.EXPECTED, "crawl": crawl.EXPECTED}
+LABELLED = ("eg1800", "baidu")  # their masks were drawn by people
+
+
+def recognise(folder: Path) -> str | None:
+    """`eg1800`, `baidu` or `crawl`; None where the folder holds no pictures in any layout we know."""
+    return recognise_labelled(folder) or ("crawl" if crawl.matches(folder) else None)
+
+
+def recognise_labelled(folder: Path) -> str | None:
+    """`eg1800` or `baidu` where the folder's own subfolders say so; nothing deeper is looked at."""
+    if eg1800.matches(folder):
+        return "eg1800"
+    return "baidu" if baidu.matches(folder) else None
+
+
+def read_layout(layout: str, folder: Path) -> Listing:
+    """List what `folder` holds in `layout` (a key of READERS, or `absent` for nothing).
+
+    Raises PipelineError where the folder is missing, cannot be read, has another layout, or holds no picture at all.
+    """
+    if layout == "absent":
+        return Listing()
+    try:
+        return _read(layout, folder)
+    except OSError as error:
+        raise unreadable(Path(error.filename or folder), error) from error
+
+
+def _read(layout: str, folder: Path) -> Listing:
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise PipelineError(f"expected a folder in the layout {layout} at {folder}, found {found}")
+    looks = recognise(folder)
+    if looks not in (None, layout):
+        instead = f"Give it as {str(looks).upper()}=... instead"
+        if looks == "crawl":  # any folder with pictures in it looks like one
+            instead = "Name the folder in which these lie; `python -m pipeline check DIR` looks for it"
+        raise PipelineError(
+            f"{folder} was given as {layout}, but it looks like {looks}; expected {EXPECTED[layout]}. {instead}"
+        )
+    listing = READERS[layout](folder) if looks else Listing()
+    if not listing.items and not listing.unusable:
+        raise PipelineError(
+            f"no picture at all in {folder}; expected {EXPECTED[layout]}. "
+            f"`python -m pipeline check {folder}` says more"
+        )
+    return listing

@@ -1,0 +1,126 @@
+"""Profiles and one's own folders become params.yaml."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.commands.configure import configure, profiles, render
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import load_params
+
+NOTHING = {"eg1800": None, "baidu": None, "crawl": None}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "my pictures"
+    made.mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    return made
+
+
+def test_the_profiles() -> None:
+    assert profiles() == ["sample", "light", "official", "paper", "real", "tune"]
+
+
+@pytest.mark.parametrize("profile", ["real", "light", "tune", "paper", "official"])
+def test_a_profile_gives_checked_params_with_the_folder_in_it(
+    profile: str, folder: Path, tmp_path: Path
+) -> None:
+    params_file = tmp_path / "params.yaml"
+    difference = configure(profile, {**NOTHING, "eg1800": folder}, params_file)
+    params = load_params(params_file)
+    assert params.sources.eg1800.path == str(folder)
+    assert params.sources.baidu.layout == params.sources.crawl.layout == "absent"
+    small = profile in ("light", "tune")
+    assert params.teacher.encoder == ("tu-tf_efficientnet_lite0" if small else "se_resnext50_32x4d")
+    assert f"+  eg1800: {{layout: eg1800, path: {folder}}}" in difference
+    assert configure(profile, {**NOTHING, "eg1800": folder}, params_file) == ""
+
+
+@pytest.mark.parametrize("profile", ["paper", "official"])
+def test_the_published_recipes_are_full_length(profile: str, folder: Path) -> None:
+    content = yaml.safe_load(render(profile, {**NOTHING, "eg1800": folder}))
+    phases = content["train"]["phases"]
+    assert (phases["encoder"]["epochs"], phases["full"]["epochs"]) == (300, 300)
+    assert (phases["encoder"]["batch"], phases["full"]["batch"]) == (36, 24)
+    assert content["teacher"]["weights"] == "imagenet"
+
+
+def test_sample_goes_back_to_the_committed_state(folder: Path, tmp_path: Path, root: Path) -> None:
+    params_file = tmp_path / "params.yaml"
+    configure("real", {**NOTHING, "baidu": folder}, params_file)
+    configure("sample", NOTHING, params_file)
+    assert params_file.read_bytes() == (root / "params.yaml").read_bytes()
+
+
+def test_what_was_edited_by_hand_is_kept(folder: Path, tmp_path: Path) -> None:
+    params_file = tmp_path / "params.yaml"
+    configure("real", {**NOTHING, "eg1800": folder}, params_file)
+    assert "kept" not in configure("light", {**NOTHING, "baidu": folder}, params_file)
+    for number in (1, 2):
+        edited = params_file.read_text().replace("flip: 0.5", f"flip: 0.{number}")
+        params_file.write_text(edited)
+        kept = tmp_path / f"params.edited-{number}.yaml"
+        difference = configure("tune", {**NOTHING, "eg1800": folder}, params_file)
+        assert difference.splitlines()[-1] == f"What was edited in {params_file} is kept in {kept}"
+        assert kept.read_text() == edited
+    params_file.write_text("no: [yaml")
+    configure("sample", NOTHING, params_file)
+    assert (tmp_path / "params.edited-3.yaml").read_text() == "no: [yaml"
+    assert "kept" not in configure("real", {**NOTHING, "eg1800": folder}, params_file)
+
+
+@pytest.mark.parametrize(
+    ("profile", "folders", "words"),
+    [
+        ("fast", NOTHING, ["expected a profile of sample, light, official, paper, real, tune", "'fast'"]),
+        ("real", NOTHING, ["needs pictures with masks", "EG1800=DIR", "python -m pipeline check"]),
+        ("real", {**NOTHING, "crawl": Path("no/such")}, ["needs pictures with masks", "EG1800=DIR or BAIDU"]),
+        (
+            "real",
+            {**NOTHING, "eg1800": Path("data/sample/eg1800")},
+            ["found one in data/", "move it elsewhere"],
+        ),
+        ("real", {**NOTHING, "eg1800": Path("odd\udcff")}, ["EG1800=odd\\xff", "rename the folder"]),
+        ("sample", {**NOTHING, "baidu": Path("x")}, ["takes no BAIDU", "PROFILE=real"]),
+        ("real", {**NOTHING, "baidu": Path("no/such")}, ["BAIDU=no/such", "found nothing"]),
+    ],
+)
+def test_mistakes(
+    profile: str,
+    folders: dict[str, Path | None],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dvc.yaml").touch()
+    for place in ("data/sample/eg1800", "odd\udcff"):
+        (tmp_path / place).mkdir(parents=True)
+    with pytest.raises(PipelineError) as caught:
+        configure(profile, folders, tmp_path / "params.yaml")
+    for word in words:
+        assert word in str(caught.value)
+    assert not (tmp_path / "params.yaml").exists()
+
+
+def test_a_folder_without_the_recipe_gets_no_params(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"expected dvc\.yaml beside .*run from the folder of the recipe"):
+        configure("sample", NOTHING, tmp_path / "params.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(tmp_path: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "pipeline", "configure", "real", "--eg1800", str(folder)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert f"path: {folder.name}" in done.stdout  # inside the project, so relative to it
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert again.stdout == "params.yaml already holds the profile real.\n"
+    wrong = subprocess.run([*command[:4], "reel"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("error: expected a profile")
+    assert "Traceback" not in wrong.stderr

@@ -1,0 +1,279 @@
+"""dvc.yaml against the code: right today, and each kind of mistake is named."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.commands.consistency import differences
+
+
+def test_dvc_yaml_names_what_each_stage_uses(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    assert differences(Path("dvc.yaml")) == []
+
+
+@pytest.fixture
+def stages(root: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text())
+    return loaded
+
+
+def after(stages: dict[str, Any], root: Path, tmp_path: Path) -> list[str]:
+    """The differences of a changed dvc.yaml."""
+    changed = tmp_path / "dvc.yaml"
+    changed.write_text(yaml.safe_dump(stages, sort_keys=False))
+    return differences(changed, root)
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "sentences"),
+    [
+        ("deps", "pipeline/crop.py", ["crop: uses the code pipeline/crop.py, which its deps do not name"]),
+        (
+            "deps",
+            "pipeline/faces/portrait.py",
+            ["crop: uses the code pipeline/faces/portrait.py, which its deps do not name"],
+        ),
+        ("deps", "data/ingest/baidu", ["crop: uses data/ingest/baidu, which neither deps nor outs name"]),
+        (
+            "outs",
+            "data/crop",
+            [
+                "crop: uses data/crop, which neither deps nor outs name",
+                "data/crop is no stage's out, but a dependency of teacher, merge",
+            ],
+        ),
+        (
+            "metrics",
+            "metrics/crop.json",
+            [
+                "crop: uses metrics/crop.json, which neither deps nor outs name",
+                "metrics/crop.json is no stage's out, but a dependency of report",
+            ],
+        ),
+        ("params", "crop", ["crop: uses the params crop, which it does not name"]),
+    ],
+)
+def test_what_is_left_out_is_named(
+    stages: dict[str, Any], key: str, entry: str, sentences: list[str], root: Path, tmp_path: Path
+) -> None:
+    stages["stages"]["crop"][key].remove(entry)
+    assert after(stages, root, tmp_path) == sentences
+
+
+@pytest.mark.parametrize(
+    ("key", "entry", "sentence"),
+    [
+        (
+            "deps",
+            "pipeline/teacher.py",
+            "crop: names pipeline/teacher.py as a dependency, but does not import it",
+        ),
+        ("deps", "data/pseudo", "crop: names data/pseudo, which its module does not use"),
+        ("params", "train", "crop: names the params train, which its module does not use"),
+    ],
+)
+def test_what_is_named_in_vain(
+    stages: dict[str, Any], key: str, entry: str, sentence: str, root: Path, tmp_path: Path
+) -> None:
+    stages["stages"]["crop"][key].append(entry)
+    assert after(stages, root, tmp_path) == [sentence]
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "sentences"),
+    [
+        (
+            "teacher",
+            {"params": ["teacher.size", "sides", "merge.licences_excluded"]},
+            ["teacher: uses the params teacher, which it does not name"],
+        ),
+        (
+            "merge",
+            {"params": ["merge", "sides", "crop.whole_from"]},
+            [
+                "merge: uses the params crop.fill, which it does not name",
+                "merge: names the params crop.whole_from, which its module does not use",
+            ],
+        ),
+        (
+            "crop",
+            {"cmd": "python -m pipeline.merge"},
+            ["crop: runs 'python -m pipeline.merge', expected `python -m pipeline.crop`"],
+        ),
+    ],
+)
+def test_another_entry_in_its_place_is_named(
+    stages: dict[str, Any],
+    stage: str,
+    changes: dict[str, Any],
+    sentences: list[str],
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    stages["stages"][stage].update(changes)
+    assert after(stages, root, tmp_path) == sentences
+
+
+@pytest.mark.parametrize(
+    ("entry", "old", "new", "sentences"),
+    [
+        (
+            "data/ingest/baidu",
+            "deps",
+            "outs",
+            ["the out data/ingest/${key} of ingest overlaps the out data/ingest/baidu of crop"],
+        ),
+        (
+            "data/crop",
+            "outs",
+            "deps",
+            ["data/crop is no stage's out, but a dependency of crop, teacher, merge"],
+        ),
+    ],
+)
+def test_what_is_read_and_what_is_written_are_told_apart(
+    stages: dict[str, Any],
+    entry: str,
+    old: str,
+    new: str,
+    sentences: list[str],
+    root: Path,
+    tmp_path: Path,
+) -> None:
+    crop = stages["stages"]["crop"]
+    crop[old].remove(entry)
+    crop[new].append(entry)
+    assert after(stages, root, tmp_path) == sentences
+
+
+@pytest.mark.parametrize("kind", ["outs", "metrics", "plots"])
+def test_an_out_of_two_stages_is_named(stages: dict[str, Any], kind: str, root: Path, tmp_path: Path) -> None:
+    stages["stages"]["report"].setdefault(kind, []).append({"data/gallery": {"cache": False}})
+    stages["stages"]["report"]["deps"].remove("data/gallery")
+    assert after(stages, root, tmp_path) == [
+        "the out data/gallery of evaluate overlaps the out data/gallery of report"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "out", "sentences"),
+    [
+        (
+            "crop",
+            "data/crop/images",
+            [
+                "crop: uses data/crop, which neither deps nor outs name",
+                "crop: names data/crop/images as an out, which is no path that its module uses",
+            ],
+        ),
+        (
+            "pseudo_label",
+            "data/pseudo/uncertainty.csv",
+            ["pseudo_label: uses data/pseudo, which neither deps nor outs name"],
+        ),
+        ("crop", "data", ["crop: names data as an out, which is no path that its module uses"]),
+    ],
+)
+def test_an_out_is_exactly_what_the_module_uses(
+    stages: dict[str, Any], stage: str, out: str, sentences: list[str], root: Path, tmp_path: Path
+) -> None:
+    stages["stages"][stage]["outs"] = [out, f"data/rejected/{stage}.csv"]
+    found = after(stages, root, tmp_path)
+    assert found[: len(sentences)] == sentences
+    assert all(f"the out {out} of {stage}" in rest for rest in found[len(sentences) :])
+
+
+def test_each_source_of_the_drawn_world_is_an_out(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    stages["stages"]["sample"]["outs"].remove({"data/sample/crawl": {"cache": False, "persist": True}})
+    assert after(stages, root, tmp_path) == [
+        "sample: uses data/sample/crawl, which neither deps nor outs name"
+    ]
+
+
+@pytest.mark.parametrize("key", ["frozen", "wdir", "always_changed"])
+@pytest.mark.parametrize("name", ["crop", "ingest"])
+def test_a_key_that_changes_what_dvc_does_is_named(
+    stages: dict[str, Any], key: str, name: str, root: Path, tmp_path: Path
+) -> None:
+    stage = stages["stages"][name]
+    stage.get("do", stage)[key] = True
+    assert after(stages, root, tmp_path) == [
+        f"{name}: has the key {key}, expected only desc, cmd, deps, params, outs, metrics, plots (or foreach and do)"
+    ]
+
+
+def test_a_key_beside_do_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    stages["stages"]["ingest"]["frozen"] = True
+    [found] = after(stages, root, tmp_path)
+    assert found.startswith("ingest: has the key frozen, expected only desc")
+
+
+def test_a_list_in_place_of_the_sources_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    stages["stages"]["ingest"]["foreach"] = ["eg1800", "baidu"]
+    assert after(stages, root, tmp_path) == [
+        "ingest: is run for each of ['eg1800', 'baidu'], expected a reference to params.yaml as `${SECTION}`",
+        "ingest: uses the params sources, which it does not name",
+    ]
+
+
+def test_a_foreach_that_forgets_its_key_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    stages["stages"]["ingest"]["do"].update(
+        cmd="python -m pipeline.ingest baidu",
+        outs=["data/ingest", "data/rejected/ingest_${key}.csv"],
+        metrics=["metrics/ingest_${key}.json"],
+    )
+    assert after(stages, root, tmp_path) == [
+        "ingest: runs 'python -m pipeline.ingest baidu', expected `python -m pipeline.ingest ${key}`",
+        "ingest: is run for each of several items, but its out data/ingest does not name `${key}`",
+    ]
+
+
+def test_a_deleted_stage_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    del stages["stages"]["push"]
+    assert after(stages, root, tmp_path) == [
+        "pipeline/push.py runs as a stage, but dvc.yaml has no stage push"
+    ]
+
+
+@pytest.mark.parametrize("name", ["polish", "boxes"])
+def test_a_stage_without_a_module_is_named(
+    stages: dict[str, Any], name: str, root: Path, tmp_path: Path
+) -> None:
+    """No such file, or one that is no stage's."""
+    stages["stages"][name] = {"desc": "Polish it", "cmd": f"python -m pipeline.{name}"}
+    assert after(stages, root, tmp_path) == [
+        f'{name}: has no module: expected pipeline/{name}.py with `run("{name}", main)`'
+    ]
+
+
+def test_a_source_that_is_no_dependency_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
+    stages["stages"]["ingest"]["do"]["deps"].remove("${item.path}")
+    assert after(stages, root, tmp_path) == [
+        "ingest: is run for each of several items, but names nothing of an item as a dependency"
+    ]
+
+
+def test_the_c_of_an_extension_module_is_a_dependency(
+    stages: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    stages["stages"]["evaluate"]["deps"].remove("sinet/native/c")
+    assert after(stages, root, tmp_path) == [
+        "evaluate: uses sinet/native/c, which neither deps nor outs name"
+    ]
+
+
+def test_the_committed_lock_belongs_to_the_committed_code(root: Path) -> None:
+    """After a change of a stage's code, `make repro` and a commit of dvc.lock are due."""
+    stages = yaml.safe_load((root / "dvc.lock").read_text())["stages"]
+    old = {
+        (name, dep["path"])
+        for name, stage in stages.items()
+        for dep in stage["deps"]
+        if dep["path"].endswith(".py")
+        and hashlib.md5((root / dep["path"]).read_bytes(), usedforsecurity=False).hexdigest() != dep["md5"]
+    }
+    assert not old

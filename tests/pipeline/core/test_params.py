@@ -1,0 +1,147 @@
+"""params.yaml: what stands there is checked by name, and nothing else is accepted."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import Params, load_params, parse_params
+
+
+@pytest.fixture
+def content(root: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((root / "params.yaml").read_text())
+    return loaded
+
+
+def test_the_committed_file_is_the_profile_sample(root: Path) -> None:
+    assert (root / "params.yaml").read_text() == (root / "pipeline/commands/profiles/sample.yaml").read_text()
+    load_params(root / "params.yaml")
+
+
+def test_sections_stand_in_the_order_of_the_models(content: dict[str, Any]) -> None:
+    assert list(content) == list(Params.model_fields)
+
+
+def test_params_are_frozen(root: Path) -> None:
+    params = load_params(root / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.sample.seed = 3  # assigned by name: mypy refuses the statement
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "words"),
+    [
+        ("ingest", "mask_threshold", 900, ["ingest.mask_threshold", "900", "less than or equal to 254"]),
+        ("ingest", "max_reject_rate", -0.1, ["ingest.max_reject_rate", "-0.1", "greater than or equal to 0"]),
+        (
+            "ingest",
+            "duplicate_masks",
+            "keep",
+            ["ingest.duplicate_masks", "keep", "keep_first", "reject_both", "majority"],
+        ),
+        ("merge", "unreviewed", "maybe", ["merge.unreviewed", "maybe", "exclude", "include"]),
+        ("sample", "portraits", "many", ["sample.portraits", "many", "integer"]),
+        ("sample", "potraits", 3, ["sample.potraits", "no such parameter"]),
+    ],
+)
+def test_a_bad_value_is_named_with_its_range(
+    content: dict[str, Any], section: str, key: str, value: object, words: list[str]
+) -> None:
+    content[section][key] = value
+    with pytest.raises(PipelineError) as caught:
+        parse_params(content)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def changed(content: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    *above, last = key.split(".")
+    section = content
+    for name in above:
+        section = section[name]
+    section[last] = value
+    return content
+
+
+LINEAR = {"kind": "poly", "power": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        (
+            "ingest.min_foreground",
+            0.97,
+            "ingest: min_foreground must be below max_foreground (0.97), found 0.97",
+        ),
+        ("crop.min_coverage", 0.96, "crop: min_coverage must be below max_coverage (0.95), found 0.96"),
+        ("crop.faces.min_size", 1281, "crop.faces: min_size must be at most max_side (1280), found 1281"),
+        ("sides.dev_share", 0.9, "sides: dev_share + test_share must be below 1"),
+        ("teacher.schedule", {**LINEAR, "warmup": 6}, "schedule.warmup must be below epochs (6), found 6"),
+        (
+            "train.phases.full.schedule",
+            {**LINEAR, "warmup": 99},
+            "warmup must be below epochs (12), found 99",
+        ),
+        ("label_studio.send", "yes", "label_studio.send: found 'yes'; input should be a valid boolean"),
+        ("train.class_weights", "yes", "train.class_weights: found 'yes'; input should be a valid boolean"),
+        ("sources.baidu.layout", "crawl", "sources: baidu.layout must be baidu or absent, found crawl"),
+        ("sources.crawl.path", "", "sources.crawl.path: found ''; string should have at least 1 character"),
+        ("sample.seed", True, "sample.seed: found True; input should be a valid integer"),
+        ("train.seed", 2**70, "train.seed: found 1180591620717411303424; "),
+        ("teacher.seed", 2**31, "teacher.seed: found 2147483648; input should be less than 2147483648"),
+        ("teacher.epochs", 6.0, "teacher.epochs: found 6.0; input should be a valid integer"),
+        ("teacher.learning_rate", float("nan"), "teacher.learning_rate: found nan; "),
+        ("teacher.learning_rate", float("inf"), "teacher.learning_rate: found inf; "),
+        ("train.phases.full.learning_rate", float("inf"), "learning_rate: found inf; "),
+        ("train.input.mean", [float("nan")] * 3, "train.input.mean.0: found nan; "),
+        ("train.augment.noise_sigma", [0, float("inf")], "train.augment.noise_sigma.1: found inf; "),
+    ],
+)
+def test_nonsense_is_named(content: dict[str, Any], key: str, value: object, sentence: str) -> None:
+    with pytest.raises(PipelineError) as caught:
+        parse_params(changed(content, key, value))
+    assert sentence in str(caught.value)
+
+
+def test_a_phase_of_no_epochs_may_keep_its_warmup(content: dict[str, Any]) -> None:
+    parse_params(changed(content, "train.phases.encoder.epochs", 0))
+
+
+def keys(section: dict[str, Any], above: str = "") -> Iterator[str]:
+    """The dotted name of every key of a mapping, those that hold a mapping themselves included."""
+    for name, value in section.items():
+        yield above + name
+        if isinstance(value, dict):
+            yield from keys(value, f"{above}{name}.")
+
+
+def without(section: dict[str, Any], key: str) -> dict[str, Any]:
+    first, _, rest = key.partition(".")
+    if rest:
+        return {**section, first: without(section[first], rest)}
+    return {name: value for name, value in section.items() if name != first}
+
+
+def test_every_leaf_is_required(content: dict[str, Any]) -> None:
+    """No second place for a parameter: a key left out is an error, not a silent default."""
+    for key in keys(content):
+        above, _, last = key.rpartition(".")
+        # A schedule's keys are those of its kind, whose name comes between; without a kind they are none.
+        missing = rf"{re.escape(above)}(\.\w+)?\.{last}: is missing" if above else f"{key}: is missing"
+        no_kind = rf"{re.escape(above)}: .*discriminator '{last}'"
+        with pytest.raises(PipelineError, match=rf"(?m)^  ({missing}|{no_kind})"):
+            parse_params(without(content, key))
+
+
+def test_no_file_and_no_yaml(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"expected .*params\.yaml"):
+        load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_text("a: [")
+    with pytest.raises(PipelineError, match="is not YAML"):
+        load_params(tmp_path / "params.yaml")

@@ -1,0 +1,166 @@
+"""Near-duplicates: copies are found, different pictures are not, and clusters go from one to the next."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.core.records import make_records
+from pipeline.core.store import Store
+from pipeline.dataset.near_duplicates import BITS, clusters, hash_pictures, near_pairs, perceptual_hash
+from sinet.images.decode import Array, encode_png, read_image
+
+AT_MOST = 56  # sides.max_hash_distance in params.yaml
+
+
+def scene(seed: int, width: int = 150, height: int = 200) -> Array:
+    """A head and shoulders on a background of soft blobs: no two seeds alike."""
+    rng = np.random.default_rng(seed)
+    image = cv2.resize(
+        rng.integers(0, 255, (6, 5, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
+    centre = (int(width * rng.uniform(0.35, 0.65)), int(height * rng.uniform(0.3, 0.5)))
+    size = (int(width * rng.uniform(0.15, 0.25)), int(height * rng.uniform(0.15, 0.22)))
+    cv2.ellipse(
+        image, (centre[0], height), (width // 2, height // 3), 0, 0, 360, rng.integers(0, 255, 3).tolist(), -1
+    )
+    cv2.ellipse(image, centre, size, 0, 0, 360, rng.integers(0, 255, 3).tolist(), -1)
+    return image.astype(np.uint8)
+
+
+def distance(one: Array, other: Array) -> int:
+    """Bits between two pictures, the nearer of plain and mirrored."""
+    first, second = perceptual_hash(one), perceptual_hash(other)
+    return min(int(np.bitwise_count(first[0] ^ second[side]).sum()) for side in (0, 1))
+
+
+def jpeg(image: Array, quality: int) -> Array:
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+
+
+def record(number: int, **more: Any) -> dict[str, Any]:
+    common = {"source": "s", "source_key": f"{number}", "image": f"{number}.png", "width": 9, "height": 9}
+    return {"id": f"{number:016x}", "sha256": f"{number:064x}", **common, **more}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    mirrored=st.booleans(),
+    quality=st.integers(30, 95),
+    scale=st.floats(0.4, 2.5),
+    light=st.floats(0.85, 1.15),
+)
+def test_a_mirrored_recompressed_scaled_brighter_copy_is_near(
+    seed: int, mirrored: bool, quality: int, scale: float, light: float
+) -> None:
+    image = scene(seed)
+    copy = image[:, ::-1] if mirrored else image
+    copy = cv2.resize(copy, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    copy = jpeg(np.clip(copy * light, 0, 255).astype(np.uint8), quality)
+    assert distance(image, copy) <= AT_MOST
+
+
+def test_different_pictures_are_far() -> None:
+    hashes = np.stack([perceptual_hash(scene(seed)) for seed in range(120)])
+    assert near_pairs(hashes, AT_MOST).tolist() == []
+
+
+def test_pairs_equal_those_of_brute_force_whatever_the_chunk() -> None:
+    rng = np.random.default_rng(1)
+    hashes = rng.integers(0, 2**63, (90, 2, 4)).astype(np.uint64)
+    hashes[40, 0] = hashes[3, 0]  # a copy
+    hashes[70, 1] = hashes[5, 0]  # a mirrored one
+    hashes[88, 0] = hashes[87, 0] ^ np.uint64(1)  # four bits, one a word
+    expected = []
+    for i in range(90):
+        for j in range(i + 1, 90):
+            bits = [np.bitwise_count(hashes[i, 0] ^ hashes[j, side]).sum() for side in (0, 1)]
+            if min(bits) <= 4:
+                expected.append([i, j])
+    assert [3, 40] in expected and [5, 70] in expected and [87, 88] in expected
+    for chunk in (1, 7, 90, 256):
+        assert near_pairs(hashes, 4, chunk).tolist() == expected
+    assert [87, 88] not in near_pairs(hashes, 3).tolist()
+
+
+def test_opposite_hashes_are_256_bits_apart() -> None:
+    hashes = np.zeros((2, 2, 4), np.uint64)
+    hashes[1] = ~hashes[1]
+    assert len(near_pairs(hashes, BITS - 1)) == 0
+    assert near_pairs(hashes, BITS).tolist() == [[0, 1]]
+
+
+def test_clusters_by_file_parent_and_hash_go_from_one_to_the_next() -> None:
+    parent = f"{77:016x}"
+    records = make_records(
+        [
+            record(1),
+            record(2, sha256=f"{1:064x}"),  # the file of 1
+            record(3, parent_id=parent, parent_sha256=f"{500:064x}"),
+            record(4, parent_id=parent),  # the parent of 3
+            record(5, sha256=f"{500:064x}"),  # the file of the parent of 3
+            record(6),  # looks like 1
+            record(7, parent_id=f"{78:016x}"),  # its parent looks like the parent of 3
+            record(8),
+        ]
+    )
+    zero = np.zeros((2, 4), np.uint64)
+    apart = {
+        one: np.random.default_rng(one).integers(0, 2**63, (2, 4)).astype(np.uint64) for one in (1, 77, 8)
+    }
+    hashes = {
+        f"{1:016x}": apart[1],
+        f"{6:016x}": apart[1] ^ np.uint64(1),
+        parent: apart[77],
+        f"{78:016x}": apart[77],
+        f"{8:016x}": zero,
+    }
+    found = clusters(records, hashes, AT_MOST)
+    assert [int(one, 16) for one in found] == [1, 1, 3, 3, 3, 1, 3, 8]
+    assert [int(one, 16) for one in clusters(records)] == [1, 1, 3, 3, 3, 6, 7, 8]
+
+
+def test_clusters_do_not_depend_on_the_order_of_the_rows() -> None:
+    records = make_records([record(one, sha256=f"{one % 5:064x}") for one in range(30)])
+    shuffled = records.sample(frac=1, random_state=3)
+    assert clusters(shuffled).sort_index().tolist() == clusters(records).tolist()
+
+
+def test_hashes_are_computed_once_and_kept(tmp_path: Path) -> None:
+    images = {f"{one:016x}": scene(one) for one in range(3)}
+    paths = {}
+    for one, image in images.items():
+        (tmp_path / f"{one}.png").write_bytes(encode_png(image))
+        paths[one] = str(tmp_path / f"{one}.png")
+    store = Store("merge", tmp_path / "cache")
+    first = hash_pictures(paths, store, workers=1)
+    for one, image in images.items():
+        assert np.array_equal(first[one], perceptual_hash(image))
+        Path(paths[one]).unlink()
+    assert {one: value.tolist() for one, value in hash_pictures(paths, store, workers=1).items()} == {
+        one: value.tolist() for one, value in first.items()
+    }
+
+
+@pytest.mark.slow
+def test_twenty_thousand_pictures_are_compared_in_less_than_a_minute() -> None:
+    hashes = np.random.default_rng(0).integers(0, 2**63, (20_000, 2, 4)).astype(np.uint64)
+    start = time.process_time()
+    assert len(near_pairs(hashes, AT_MOST)) == 0
+    assert time.process_time() - start < 60
+
+
+@pytest.mark.real_data
+def test_photographs_of_different_scenes_are_far(real_data: Path) -> None:
+    """Of 300 EG1800 portraits, only the pair that is known to be one photograph is near."""
+    files = sorted((real_data / "eg1800" / "images_data_crop").glob("*.jpg"))[:300]
+    hashes = np.stack([perceptual_hash(read_image(path)) for path in files])
+    pairs = [(files[i].stem, files[j].stem) for i, j in near_pairs(hashes, AT_MOST)]
+    assert pairs == [], pairs

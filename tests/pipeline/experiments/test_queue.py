@@ -1,0 +1,59 @@
+"""`python -m pipeline benchmark queue`: teachers label only what they never saw, and the table says what came out."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from annotations.masks.gold import DAMAGED_IOU
+from pipeline.core.errors import PipelineError
+from pipeline.core.paths import CROP, INGEST
+from pipeline.core.records import make_records, write_records
+from pipeline.experiments import queue
+from tests.pipeline.dataset_inputs import eg1800, write_tiny_params
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path:
+    """A folder with params.yaml and 40 labelled portraits, the first four of them published as test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SINET_DEVICE", "cpu")
+    write_tiny_params(root)
+    write_records(INGEST / "eg1800", make_records(eg1800(INGEST / "eg1800", 40, 4)))
+    for folder in (CROP, INGEST / "baidu"):
+        write_records(folder, make_records([]))
+    return tmp_path
+
+
+def test_every_mask_is_of_a_teacher_that_never_saw_its_look_alikes() -> None:
+    cluster = [f"{number // 3:03d}" for number in range(60)]
+    side = ["dev" if number % 12 < 3 else "train" for number in range(60)]
+    records = pd.DataFrame({"id": range(60), "cluster": cluster, "side": side})
+    unseen = []
+    for seen, held_out in queue.split(records, 3):
+        assert not set(seen["cluster"]) & set(held_out["cluster"])
+        assert len(seen) + len(held_out) == 60
+        unseen += list(held_out["id"])
+    assert sorted(unseen) == list(range(60))
+
+
+def test_a_run_writes_the_table_and_says_what_it_tells(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    queue.main(Path("masks.csv"), folds=2, epochs=1, size=64)
+    masks = pd.read_csv("masks.csv")
+    published = set(pd.DataFrame(eg1800(project / "again", 4, 4))["id"])
+    for kind in ("the teacher's own", "damaged on purpose"):
+        rows = masks[masks["kind"] == kind]
+        assert rows["id"].is_unique and len(rows) == 36
+        assert not set(rows["id"]) & published, "test is measured once, and for nothing else"
+    damaged = masks[masks["kind"] == "damaged on purpose"]
+    assert ((damaged["iou"] == 1) | (damaged["iou"] <= DAMAGED_IOU)).all()
+    assert 1 <= (damaged["iou"] < 1).sum() <= 18
+    said = capsys.readouterr().out
+    assert "masks.csv: 72 masks" in said and "of 36 masks are bad" in said
+
+
+def test_too_few_pictures_for_the_folds_is_an_error(project: Path) -> None:
+    with pytest.raises(PipelineError, match="too few for 40 folds"):
+        queue.main(Path("masks.csv"), folds=40, epochs=1, size=64)
