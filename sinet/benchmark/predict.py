@@ -14,14 +14,13 @@ from sinet.benchmark.drawn import portrait
 from sinet.benchmark.timing import Row, Work, cpu_times, table
 from sinet.exporting.onnx_file import INPUT, OUTPUT
 from sinet.exporting.to_onnx import export_onnx
-from sinet.inference.fused import FusedSINet
 from sinet.inference.predictor import Image, Predictor, Probability
 from sinet.native import NativeSINet
 from sinet.network.model import SINet
 from sinet.network.preprocess import STANDARD, Preprocessing
 from sinet.network.weights import WeightsCard
 
-PLAIN, NATIVE, FUSED, TRACED = "plain eager SINet", "native", "fused", "fused, traced"
+PLAIN, NATIVE = "plain eager SINet", "native"
 ONNX, OPENVINO = "ONNX Runtime", "OpenVINO f32"
 WHOLE, NETWORK, REST = "Predictor.mask", "  the network", "  the rest"
 OPSET = 20
@@ -37,12 +36,7 @@ def report(size: int, width: int, height: int, rounds: int) -> str:
     preprocessing = Preprocessing(**{**STANDARD.to_dict(), "size": size})
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         x = preprocessing.tensor(torch.from_numpy(portrait(0, size, size)[0])[None])
-        fused, traced = FusedSINet(model, trace_after=0), FusedSINet(model, trace_after=1)
-        works: dict[str, Work] = {
-            PLAIN: lambda: model(x),
-            FUSED: lambda: fused(x),
-            TRACED: lambda: traced(x),
-        }
+        works: dict[str, Work] = {PLAIN: lambda: model(x)}
         works |= _native(model, x)
         works |= _exported(model, preprocessing, x, Path(folder))
         works |= _whole(model, preprocessing, portrait(1, width, height)[0])
@@ -51,7 +45,7 @@ def report(size: int, width: int, height: int, rounds: int) -> str:
     missing = {NATIVE: "not built, see docs/predict.md", OPENVINO: "not installed"}
     network = [
         Row(name, times.get(name), "" if name in times else missing[name])
-        for name in (PLAIN, NATIVE, FUSED, TRACED, ONNX, OPENVINO)
+        for name in (PLAIN, NATIVE, ONNX, OPENVINO)
     ]
     whole = [Row(WHOLE, times[WHOLE]), Row(NETWORK, times[WHOLE] - times[REST]), Row(REST, times[REST])]
     return (

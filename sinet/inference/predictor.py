@@ -9,11 +9,10 @@ import numpy as np
 import PIL.Image
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from sinet import native
 from sinet.images.decode import ImageError, ReadError, picture_pixels, read_image
-from sinet.inference.fused import FusedSINet
 from sinet.native import NativeSINet
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing, squash_image
@@ -28,9 +27,9 @@ EXPECTED = "expected a picture (H, W, 3) uint8 RGB, one of Pillow's or a path"
 class Predictor:
     """A model and its preprocessing; predicts on the device of the model's weights.
 
-    On a CPU `mask` and `probability` take a copy of the model that is made for it, in C (`sinet.native`) or else in
-    torch (`sinet.inference.fused`), and made anew when the model's weights change; hooks of `model` do not see these pictures.
-    A variant of SINet, a subclass, predicts by itself, and so does a model made in `torch.inference_mode()`.
+    On a CPU `mask` and `probability` take a copy of the model in C where there is one (`sinet.native`), made anew when
+    the model's weights change; hooks of `model` do not see these pictures. Elsewhere the model predicts by itself, and
+    so does what `sinet.native.runs` leaves out: a subclass, more classes, a model made in `torch.inference_mode()`.
 
     A picture is an array (H, W, 3) uint8 RGB, a picture of Pillow's or the path of a file; the last two are turned
     upright and put on white, as `python -m sinet predict` does. OpenCV's arrays are BGR: turn them round first
@@ -44,10 +43,10 @@ class Predictor:
     def __init__(self, model: SINet, preprocessing: Preprocessing) -> None:
         self.model = model.eval()
         self.preprocessing = preprocessing
-        self._copy: NativeSINet | FusedSINet | None = None
+        self._copy: NativeSINet | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the copy, which does not fit a copied model: it is seven times the weights, or cannot be pickled."""
+        """Without the copy, which does not fit a copied model."""
         return {**self.__dict__, "_copy": None}
 
     @classmethod
@@ -76,30 +75,29 @@ class Predictor:
     @torch.inference_mode()
     def person(self, square: Image) -> Probability:
         """The network itself: (S, S, 3) uint8 RGB to (S, S) float32 in 0..1."""
-        device = next(self.model.parameters()).device
-        network = self._network(device)
+        network = self._network()
         if isinstance(network, NativeSINet):
             return network.person(square, self.preprocessing)
+        device = next(self.model.parameters()).device
         x = self.preprocessing.tensor(torch.from_numpy(square)[None].to(device))
         person = network(x).softmax(dim=1)[0, 1]
         return np.asarray(person.cpu().numpy(), np.float32)
 
     def logits(self, x: Tensor) -> Tensor:
         """N x 3 x S x S in the scale of the weights to N x classes x S x S, both on the model's device."""
-        logits: Tensor = self._network(x.device)(x)
+        logits: Tensor = self._network()(x)
         return logits
 
-    def _network(self, device: torch.device) -> nn.Module | NativeSINet:
-        if device.type != "cpu" or self.model.training or type(self.model) is not SINet:
-            return self.model
-        if next(
-            self.model.parameters()
-        ).is_inference():  # made in inference mode: nobody counts what is written to it
+    def _network(self) -> SINet | NativeSINet:
+        """Returns the copy in C of the model as it is now, or the model where that does not run."""
+        if self.model.training:
             return self.model
         if self._copy is None or not self._copy.matches(self.model):
+            self._copy = None
             with torch.inference_mode(False):
-                self._copy = NativeSINet(self.model) if native.runs(self.model) else FusedSINet(self.model)
-        return self._copy
+                if native.runs(self.model):
+                    self._copy = NativeSINet(self.model)
+        return self._copy or self.model
 
 
 def pixels_of(given: Given) -> Image:

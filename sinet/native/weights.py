@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sinet.inference.fused_tail import affine, folded
 from sinet.network.model import GROUPS, ChannelAttention, S2Block, S2Module, SINet, SqueezeDownsample
 
 LAYOUT = 1  # of `network.h`, which says when it changes
@@ -39,6 +38,19 @@ def pack(model: SINet) -> Tensor:
     convolution: Any = model.classifier[1]
     parts.append(convolution.weight.transpose(1, 2))  # out x rows x in x columns
     return torch.cat([part.detach().double().flatten() for part in parts]).float()
+
+
+def affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Returns scale and shift of a BatchNorm in eval mode, float64, one a channel."""
+    assert bn.running_mean is not None and bn.running_var is not None
+    scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    return scale, bn.bias.double() - bn.running_mean.double() * scale
+
+
+def folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Returns weight (out x ...) and bias, float64, of a convolution without bias and the BatchNorm behind it."""
+    scale, shift = affine(bn)
+    return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 
 def _entry(model: SINet) -> list[Tensor]:

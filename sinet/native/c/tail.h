@@ -1,4 +1,5 @@
-/* The last steps of SINet as one linear map, see `sinet/inference/fused_tail.py`: twice bilinear x2, then a 3x3 convolution. */
+/* The last steps of SINet as one linear map: BatchNorm, twice bilinear x2, then a 3x3 convolution. Weights of an
+   enlargement add up to 1, so that the BatchNorm commutes with it; both enlargements together are one of a direction. */
 
 #ifndef SINET_TAIL_H
 #define SINET_TAIL_H

@@ -32,8 +32,6 @@ def test_predict_prints_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         predict_benchmark.PLAIN,
         predict_benchmark.NATIVE,
-        predict_benchmark.FUSED,
-        predict_benchmark.TRACED,
         predict_benchmark.ONNX,
         predict_benchmark.WHOLE,
         predict_benchmark.NETWORK,

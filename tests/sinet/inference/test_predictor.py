@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from PIL import Image
 from sinet import native
 from sinet.images.decode import ImageError, read_image
 from sinet.inference import predictor as predict
-from sinet.inference.fused import FusedSINet
 from sinet.inference.predictor import Predictor, enlarge
 from sinet.network.model import SINet
 from sinet.network.preprocess import squash_image
@@ -86,10 +84,9 @@ def test_a_model_made_in_inference_mode_predicts_by_itself(predictor: Predictor)
 def test_it_can_be_sent_to_another_process_at_any_time(
     predictor: Predictor, monkeypatch: pytest.MonkeyPatch, kernel_there: bool
 ) -> None:
-    """Also when the copy in torch is traced, as after a hundred pictures, and without the copy's bytes."""
+    """Without the copy's bytes."""
     if not kernel_there:
         monkeypatch.setattr(native, "kernel", None)
-        monkeypatch.setattr(predict, "FusedSINet", partial(FusedSINet, trace_after=1))
     ours, (image, _) = Predictor(predictor.model, SMALL), portrait(6)
     size = len(pickle.dumps(ours))
     want = ours.probability(image)

@@ -15,18 +15,39 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 import sinet
 from sinet import native
-from sinet.inference.fused import FusedSINet
 from sinet.inference.predictor import Predictor
 from sinet.native import NativeSINet
 from sinet.native.weights import LAYOUT, pack
 from sinet.network.model import SINet
 from sinet.network.preprocess import STANDARD, Preprocessing
-from tests.sinet.inference.test_fused import drawn_model, picture
 from tests.sinet.portraits import SMALL, UNEQUAL, portrait
+
+
+def drawn_model(seed: int, classes: int = 2) -> SINet:
+    """Random BatchNorm statistics and weights, some of them negative; slopes below 0 and above 1."""
+    generator = torch.Generator().manual_seed(seed)
+    model = SINet(classes).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.normal_(0, 0.3, generator=generator)
+                module.running_var.uniform_(0.3, 2, generator=generator)
+                module.weight.normal_(1, 0.5, generator=generator)
+                module.bias.normal_(0, 0.3, generator=generator)
+            elif isinstance(module, nn.PReLU):
+                module.weight.uniform_(-0.5, 1.3, generator=generator)
+            elif isinstance(module, nn.Conv2d):
+                deviation = module.weight[0].numel() ** -0.5
+                module.weight.normal_(0, deviation, generator=generator)
+    return model
+
+
+def picture(seed: int, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
@@ -316,10 +337,10 @@ def test_the_predictor_takes_it(kernel: Any) -> None:
         assert (predictor.logits(x) - predictor.model(x)).abs().max() <= 1e-4
 
 
-def test_three_classes_are_predicted_in_torch() -> None:
+def test_three_classes_are_predicted_by_the_model() -> None:
     predictor = Predictor(drawn_model(0, classes=3), SMALL)
     predictor.mask(portrait(0)[0])
-    assert isinstance(predictor._copy, FusedSINet)
+    assert predictor._copy is None
 
 
 class _Unfit:
@@ -359,13 +380,13 @@ def test_a_second_checkout_takes_the_kernel_of_the_installation(
 
 
 @pytest.mark.parametrize("kernel_there", [None, _Unfit(supported=False, layout=LAYOUT)])
-def test_without_it_prediction_takes_torch(monkeypatch: pytest.MonkeyPatch, kernel_there: object) -> None:
+def test_without_it_the_model_predicts(monkeypatch: pytest.MonkeyPatch, kernel_there: object) -> None:
     model, (image, _) = drawn_model(0), portrait(0)
     ours = Predictor(model, SMALL).probability(image)
     monkeypatch.setattr(native, "kernel", kernel_there)
     predictor = Predictor(model, SMALL)
     assert np.abs(predictor.probability(image) - ours).max() <= 1e-5
-    assert isinstance(predictor._copy, FusedSINet)
+    assert predictor._copy is None
 
 
 @pytest.mark.parametrize("layout", [None, LAYOUT - 1, LAYOUT + 1])
@@ -376,4 +397,4 @@ def test_a_kernel_of_other_files_is_left_out_with_a_warning(
     predictor = Predictor(drawn_model(0), SMALL)
     with pytest.warns(RuntimeWarning, match=r"built of older files .* pip install -e \."):
         predictor.mask(portrait(0)[0])
-    assert isinstance(predictor._copy, FusedSINet)
+    assert predictor._copy is None
