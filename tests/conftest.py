@@ -1,4 +1,4 @@
-"""What all tests share: skips are failures under CI, except for real photographs and GPUs."""
+"""What all tests share: skips are failures under CI, except for real photographs and Label Studio."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 # A property does not fail because the machine was busy with something else for a fifth of a second.
 settings.register_profile("any machine", settings.default, deadline=None)
 settings.load_profile("any machine")
-ALLOWED_SKIPS = ("real_data", "label_studio", "gpu")
+ALLOWED_SKIPS = ("real_data", "label_studio")
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,11 @@
 The list and the ranges are PortraitNet's, as the SINet paper and the official code use them. Factors are
 drawn from the whole continuous range; the official code's `randint` never reaches the upper end. Colour,
 brightness and contrast are one 3x4 matrix and sharpness is one 3x3 filter, so a picture is clipped twice at
-most, not four times. What is drawn (`draw`) stands apart from doing it: `apply` does it with OpenCV,
-`sinet.training.augment_batch` to a whole batch on a GPU.
+most, not four times.
 """
 
 import functools
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -28,79 +26,25 @@ BLURS = ("gaussian", "median", "box")
 Matrix = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Enhancement:
-    """Factors as Pillow's ImageEnhance means them; 1 changes nothing."""
+def augment(
+    image: Array, mask: Array, size: int, recipe: AugmentRecipe, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Draws one variant of a picture, (H, W, 3) uint8 RGB and (H, W) uint8 {0, 1}, at `size` x `size` pixels.
 
-    colour: float
-    brightness: float
-    contrast: float
-    sharpness: float
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A window of `noise_tile` whose upper left pixel is (x, y), times `sigma` grey levels."""
-
-    sigma: float
-    y: int
-    x: int
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What was drawn for one picture; None leaves a step out."""
-
-    flip: bool
-    matrix: Matrix | None  # of `affine`, flip included; None is the squash
-    enhancement: Enhancement | None
-    blur: tuple[str, int] | None  # gaussian, median or box; kernel in pixels
-    noise: Noise | None
-
-
-def draw(width: int, height: int, size: int, recipe: AugmentRecipe, rng: np.random.Generator) -> Variant:
-    """Draw one variant of a picture of `width` x `height` pixels at `size` x `size`; the same state draws the same."""
-    flip, matrix = _draw_geometry(width, height, size, recipe, rng)
-    enhancement = blur = noise = None
+    The same generator state gives the same bytes. A recipe that draws nothing returns `squash`.
+    """
+    image, mask = _warp(image, mask, size, recipe, rng)
     if rng.random() < recipe.colour_jitter:
-        enhancement = Enhancement(
-            colour=_uniform(recipe.colour, rng),
-            brightness=_uniform(recipe.brightness, rng),
-            contrast=_uniform(recipe.contrast, rng),
-            sharpness=_uniform(recipe.sharpness, rng),
-        )
+        names = ("colour", "brightness", "contrast", "sharpness")
+        image = enhance(image, **{name: _uniform(getattr(recipe, name), rng) for name in names})
     if rng.random() < recipe.blur:
         kernel = int(rng.choice(recipe.blur_kernels))
         kinds = recipe.blur_kinds
         weights = np.array([kinds.gaussian, kinds.median, kinds.box])
-        blur = (BLURS[rng.choice(len(BLURS), p=weights / weights.sum())], kernel)
+        image = _blur(image, BLURS[rng.choice(len(BLURS), p=weights / weights.sum())], kernel)
     if rng.random() < recipe.noise:
-        sigma, room = _uniform(recipe.noise_sigma, rng), noise_side(size) - size
-        noise = Noise(sigma, int(rng.integers(room)), int(rng.integers(room)))
-    return Variant(flip, matrix, enhancement, blur, noise)
-
-
-def apply(image: Array, mask: Array, size: int, variant: Variant) -> tuple[Array, Array]:
-    """A picture, (H, W, 3) uint8 RGB and (H, W) uint8 {0, 1}, at `size` x `size` pixels as `variant` says."""
-    image, mask = _warp(image, mask, size, variant)
-    if variant.enhancement is not None:
-        image = enhance(image, **vars(variant.enhancement))
-    if variant.blur is not None:
-        image = _blur(image, *variant.blur)
-    if variant.noise is not None:
-        image = _add_noise(image, variant.noise)
+        image = _add_noise(image, _uniform(recipe.noise_sigma, rng), rng)
     return image, mask
-
-
-def augment(
-    image: Array, mask: Array, size: int, recipe: AugmentRecipe, rng: np.random.Generator
-) -> tuple[Array, Array]:
-    """Draw one variant of a picture, (H, W, 3) uint8 RGB and (H, W) uint8 {0, 1}, at `size` x `size` pixels.
-
-    The same generator state gives the same bytes. A recipe that draws nothing returns `squash`.
-    """
-    height, width = mask.shape
-    return apply(image, mask, size, draw(width, height, size, recipe, rng))
 
 
 def squash(image: Array, mask: Array, size: int) -> tuple[Array, Array]:
@@ -153,9 +97,24 @@ def enhance(image: Array, *, colour: float, brightness: float, contrast: float, 
     return image
 
 
+def _warp(
+    image: Array, mask: Array, size: int, recipe: AugmentRecipe, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    height, width = mask.shape
+    flip, matrix = _draw_geometry(width, height, size, recipe, rng)
+    if matrix is None:
+        image, mask = squash(image, mask, size)
+        return (_mirror(image), _mirror(mask)) if flip else (image, mask)
+    square, border = (size, size), (BORDER, BORDER, BORDER)
+    warped = cv2.warpAffine(image, matrix, square, flags=cv2.INTER_LINEAR, borderValue=border)
+    moved = cv2.warpAffine(mask, matrix, square, flags=cv2.INTER_NEAREST, borderValue=0)
+    return np.asarray(warped, np.uint8), np.asarray(moved, np.uint8)
+
+
 def _draw_geometry(
     width: int, height: int, size: int, recipe: AugmentRecipe, rng: np.random.Generator
 ) -> tuple[bool, Matrix | None]:
+    """Returns whether to flip, and the matrix of `affine`, flip included; None is the squash."""
     keep = recipe.aspect == "keep"
     flip = bool(rng.random() < recipe.flip)
     if rng.random() < recipe.affine:
@@ -175,20 +134,6 @@ def _draw_geometry(
     return flip, affine(width, height, size, flip=flip, keep_aspect=True) if keep else None
 
 
-def _warp(image: Array, mask: Array, size: int, variant: Variant) -> tuple[Array, Array]:
-    if variant.matrix is None:
-        image, mask = squash(image, mask, size)
-        return (_mirror(image), _mirror(mask)) if variant.flip else (image, mask)
-    square, border = (size, size), (BORDER, BORDER, BORDER)
-    image = np.asarray(
-        cv2.warpAffine(image, variant.matrix, square, flags=cv2.INTER_LINEAR, borderValue=border), np.uint8
-    )
-    mask = np.asarray(
-        cv2.warpAffine(mask, variant.matrix, square, flags=cv2.INTER_NEAREST, borderValue=0), np.uint8
-    )
-    return image, mask
-
-
 def _mirror(array: Array) -> Array:
     return np.asarray(cv2.flip(array, 1), np.uint8)
 
@@ -203,19 +148,17 @@ def _blur(image: Array, kind: str, kernel: int) -> Array:
     return np.asarray(blurred, np.uint8)
 
 
-def _add_noise(image: Array, noise: Noise) -> Array:
-    height, width = image.shape[:2]
-    window = noise_tile(noise_side(height))[noise.y : noise.y + height, noise.x : noise.x + width]
-    return np.asarray(cv2.addWeighted(image, 1.0, window, noise.sigma, 0.0, dtype=cv2.CV_8U), np.uint8)
-
-
-def noise_side(size: int) -> int:
-    """Pixels of the side of the tile that a square of `size` takes its noise from."""
-    return max(_NOISE_SIDE, size + 256)
+def _add_noise(image: Array, sigma: float, rng: np.random.Generator) -> Array:
+    """Adds a window of the tile, `sigma` grey levels strong."""
+    size = image.shape[0]
+    side = max(_NOISE_SIDE, size + 256)
+    y, x = int(rng.integers(side - size)), int(rng.integers(side - size))
+    window = _noise_tile(side)[y : y + size, x : x + size]
+    return np.asarray(cv2.addWeighted(image, 1.0, window, sigma, 0.0, dtype=cv2.CV_8U), np.uint8)
 
 
 @functools.lru_cache(maxsize=2)
-def noise_tile(side: int) -> NDArray[np.float32]:
+def _noise_tile(side: int) -> NDArray[np.float32]:
     """(side, side, 3) float32 of normal numbers with a deviation of 1, always the same.
 
     Drawing 150,000 normal numbers for each picture would take longer than all other steps together.

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from sinet.core.progress import bar_interval
 from sinet.core.recipe import AugmentRecipe
 from sinet.images.decode import Array, read_image, read_mask
-from sinet.training.augment import Variant, apply, draw, squash
+from sinet.training.augment import augment, squash
 from sinet.training.background import before_another_background
 
 log = logging.getLogger("sinet")
@@ -66,7 +66,6 @@ class PortraitDataset(Dataset[Item]):
         self._cache_side = cache_side
         self._cache_bytes = cache_bytes
         self._cache: dict[int, tuple[Array, Array]] = {}
-        self._shapes: dict[int, tuple[int, int]] = {}
         self._places = sorted((_seed(sample.id), index) for index, sample in enumerate(self.samples))
 
     def __len__(self) -> int:
@@ -75,23 +74,12 @@ class PortraitDataset(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         image, mask = self.picture(index)
         if self.recipe is not None:
-            other, variant = self.draw(index, *mask.shape)
-            if other is not None:
-                image = before_another_background(image, mask, *self.picture(other))
-            image, mask = apply(image, mask, self.size, variant)
+            rng = np.random.default_rng(_seed(self.seed, self.epoch, self.samples[index].id))
+            background = self.recipe.background
+            if background and rng.random() < background:
+                image = before_another_background(image, mask, *self.picture(self._other(rng)))
+            image, mask = augment(image, mask, self.size, self.recipe, rng)
         return index, torch.from_numpy(image), torch.from_numpy(mask)
-
-    def draw(self, index: int, height: int, width: int) -> tuple[int | None, Variant]:
-        """What this epoch draws for a sample that is `height` x `width` in memory.
-
-        The index of the sample whose background it gets, or None, and its variant.
-        """
-        if self.recipe is None:
-            raise ValueError("a dataset without a recipe draws nothing")
-        rng = np.random.default_rng(_seed(self.seed, self.epoch, self.samples[index].id))
-        background = self.recipe.background
-        other = self._other(rng) if background and rng.random() < background else None
-        return other, draw(width, height, self.size, self.recipe, rng)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw other variants from now on; call it before the DataLoader is iterated."""
@@ -136,12 +124,6 @@ class PortraitDataset(Dataset[Item]):
         drawn = int.from_bytes(rng.bytes(_HASH_BYTES))
         return self._places[bisect.bisect(self._places, (drawn,)) % len(self._places)][1]
 
-    def shape(self, index: int) -> tuple[int, int]:
-        """Height and width of a sample as it lies in memory; one that was never read is."""
-        if index not in self._shapes:
-            self.picture(index)
-        return self._shapes[index]
-
     def picture(self, index: int) -> tuple[Array, Array]:
         """A sample as it lies in memory, from which variants are made: (h, w, 3) uint8 RGB, (h, w) uint8 {0, 1}."""
         if index in self._cache:
@@ -149,7 +131,6 @@ class PortraitDataset(Dataset[Item]):
             mask = np.unpackbits(packed, count=image.shape[0] * image.shape[1]).reshape(image.shape[:2])
             return image, mask
         image, mask = self._read(self.samples[index])
-        self._shapes[index] = (mask.shape[0], mask.shape[1])
         if self.cached_bytes + image.nbytes <= self._cache_bytes:
             entry = (image, np.packbits(mask))
             self._cache[index] = entry

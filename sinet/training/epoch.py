@@ -1,8 +1,4 @@
-"""One epoch of training: a step for each batch, and what the loss was.
-
-A GPU is waited for every 50 steps alone: losses stay there until then, pictures lie there from the start
-(`sinet.training.batches`) and the network's passes are replayed (`sinet.training.cuda_graph`).
-"""
+"""One epoch of training: a step for each batch, and what the loss was. A GPU is waited for every 50 steps alone."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from sinet.core.device import network_input
+from sinet.core.device import loader_workers, network_input
 from sinet.core.recipe import Phase
 from sinet.network.loss import portrait_loss
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
 from sinet.training.average import RunningMean
-from sinet.training.batches import Pictures, Waiting, index_batches
+from sinet.training.batches import Waiting, batches, index_batches
 from sinet.training.data import PortraitDataset
 from sinet.training.schedule import rate_factor
 from sinet.training.team import Team
@@ -43,7 +39,6 @@ class Run:
     average: RunningMean | None  # of `model`, its running mean
     optimizer: torch.optim.Optimizer
     data: PortraitDataset
-    pictures: Pictures
     preprocessing: Preprocessing
     class_weights: Tensor | None
     device: torch.device
@@ -64,14 +59,16 @@ def train_epoch(run: Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
     losses = _Losses(run, epoch)
     rate = 0.0
     phase = run.phase
-    for step, (images, masks) in enumerate(run.waiting.counted(run.pictures.batches(phase.batch))):
+    workers = loader_workers(run.device, run.team.size)
+    pictures = batches(run.data, phase.batch, run.device, workers, run.team)
+    for step, (images, masks) in enumerate(run.waiting.counted(pictures)):
         rate = phase.learning_rate * rate_factor(
             phase.schedule, epoch * run.steps + step, run.steps, phase.epochs
         )
         for group in run.optimizer.param_groups:
             group["lr"] = rate
         x = network_input(images, run.preprocessing, run.device)
-        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half, cache_enabled=False):
+        with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half):
             logits = network(x).float()
         target = _label(masks.to(run.device, non_blocking=True), logits)
         terms = portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, run.class_weights)

@@ -19,16 +19,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from sinet.core.device import network_input
 from sinet.core.progress import bar_interval
 from sinet.core.recipe import NONE, Phase, TrainRecipe, WeightDecay
 from sinet.network.loss import class_weights
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
 from sinet.training.average import RunningMean
-from sinet.training.batches import Pictures, pictures_for
 from sinet.training.checkpoint import State, load_state, save_state
-from sinet.training.cuda_graph import replayed
 from sinet.training.data import PortraitDataset, Sample
 from sinet.training.dev_side import DevSet, evaluate_dev, read_dev
 from sinet.training.epoch import Run, TrainingError, part_of, train_epoch
@@ -114,7 +111,6 @@ def _train(
     preprocessing = Preprocessing(size=recipe.predict_size, **recipe.input.model_dump())
     data = PortraitDataset(samples, recipe.phases.full.size, recipe.augment, recipe.seed)
     data.preload("train side")
-    pictures = pictures_for(data, device, team)
     judge = _Judge(read_dev(dev, recipe.predict_size) if team.leads else None, preprocessing, team, device)
     model = _initial_model(recipe.seed, architecture).to(device)
     before = None
@@ -130,7 +126,7 @@ def _train(
     for name in PHASES[PHASES.index(state.phase) :]:
         if state.phase != name:
             state = State(name, 0, state.best or state.model, {}, {}, {}, 0, 0.0, state.history)
-        _train_phase(name, model, data, pictures, judge, recipe, state, checkpoint_dir)
+        _train_phase(name, model, data, judge, recipe, state, checkpoint_dir)
     row = next(row for row in state.history if (row["phase"], row["epoch"]) == ("full", state.best_epoch))
     best, loss = state.best, row["dev_loss"]
     if start is not None and before is not None and before >= state.best_iou:
@@ -174,7 +170,6 @@ def _train_phase(
     name: str,
     model: SINet,
     data: PortraitDataset,
-    pictures: Pictures,
     judge: _Judge,
     recipe: TrainRecipe,
     state: State,
@@ -196,7 +191,6 @@ def _train_phase(
         if average is not None:
             average.load_state_dict(state.average)
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
-    half = recipe.precision == "bfloat16"
     run = Run(
         name=name,
         phase=phase,
@@ -204,24 +198,17 @@ def _train_phase(
         average=average,
         optimizer=optimizer,
         data=data,
-        pictures=pictures,
         preprocessing=preprocessing,
         class_weights=weights,
         device=device,
         team=team,
         steps=steps,
-        half=half,
+        half=recipe.precision == "bfloat16",
     )
     data.resize(phase.size)
     network = part_of(name, model)
-    count = len(team.part(range(min(phase.batch, len(data)))))
-    like = torch.zeros(count, phase.size, phase.size, 3, dtype=torch.uint8)
     epoch_images = steps * min(phase.batch, len(data))
-    with (
-        logging_redirect_tqdm(),
-        _bar(name, phase.epochs, state.epoch, epoch_images) as bar,
-        replayed(network, network_input(like, preprocessing, device), half),
-    ):
+    with logging_redirect_tqdm(), _bar(name, phase.epochs, state.epoch, epoch_images) as bar:
         for epoch in range(state.epoch, phase.epochs):
             # The second phase draws other pictures than the first.
             data.set_epoch(epoch if name == "encoder" else recipe.phases.encoder.epochs + epoch)

@@ -1,17 +1,14 @@
-"""Batches: the same pictures drawn one by one and made on the device, in parts, and counted waiting."""
+"""Batches: the same pictures drawn here and by workers, in parts; losses that are read later."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-import sinet.training.loop as training
-from sinet.core.recipe import AugmentRecipe
 from sinet.images.decode import encode_mask, encode_png
 from sinet.network.loss import portrait_loss
-from sinet.training.batches import DrawnPictures, ResidentPictures, index_batches, pictures_for
+from sinet.training.batches import batches, index_batches
 from sinet.training.data import PortraitDataset, Sample
 from sinet.training.epoch import READ_EVERY, TrainingError
 from sinet.training.loop import train
@@ -38,88 +35,32 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
 
 def test_batches_are_the_order_without_a_rest(samples: list[Sample]) -> None:
     data = PortraitDataset(samples, 64, LIVELY, seed=1)
-    batches = index_batches(data, 4)
-    assert [len(batch) for batch in batches] == [4, 4]
-    assert [index for batch in batches for index in batch] == data.order()[:8]
+    found = index_batches(data, 4)
+    assert [len(batch) for batch in found] == [4, 4]
+    assert [index for batch in found for index in batch] == data.order()[:8]
     assert index_batches(data, 40) == [data.order()]
 
 
-@pytest.mark.parametrize("recipe", [STILL, BEHIND])
-def test_pictures_made_on_the_device_are_those_drawn_one_by_one(
-    samples: list[Sample], recipe: AugmentRecipe
-) -> None:
-    data = PortraitDataset(samples, 64, recipe, seed=1)
-    drawn, resident = DrawnPictures(data, CPU), ResidentPictures(data, CPU)
-    for epoch in range(6):
+def test_workers_draw_the_same_pictures(samples: list[Sample]) -> None:
+    data = PortraitDataset(samples, 64, BEHIND, seed=1)
+    for epoch in range(2):
         data.set_epoch(epoch)
-        pairs = list(zip(drawn.batches(5), resident.batches(5), strict=True))
-        assert len(pairs) == 2
-        for (images, masks), (made, moved) in pairs:
-            assert made.dtype == moved.dtype == torch.uint8
-            assert made.shape == (5, 64, 64, 3)
-            off = (made.int() - images.int()).abs()
-            assert (off > (1 if recipe is STILL else 12)).float().mean() < 0.01
-            assert off.float().mean() < 1
-            assert (moved != masks).float().mean() < 0.004
+        here, there = (list(batches(data, 4, CPU, workers)) for workers in (0, 2))
+        assert len(here) == 2
+        for (images, masks), (drawn, moved) in zip(here, there, strict=True):
+            assert images.dtype == masks.dtype == torch.uint8
+            assert images.shape == (4, 64, 64, 3)
+            assert torch.equal(images, drawn)
+            assert torch.equal(masks, moved)
 
 
-def test_a_resident_picture_follows_the_datasets_size(samples: list[Sample]) -> None:
-    data = PortraitDataset(samples, 64, LIVELY, seed=1)
-    resident = ResidentPictures(data, CPU)
-    data.resize(32)
-    assert next(resident.batches(4))[0].shape == (4, 32, 32, 3)
-
-
-@pytest.mark.parametrize("kind", [DrawnPictures, ResidentPictures])
-def test_parts_make_up_the_batch(
-    samples: list[Sample], kind: type[DrawnPictures] | type[ResidentPictures]
-) -> None:
+def test_parts_make_up_the_batch(samples: list[Sample]) -> None:
     data = PortraitDataset(samples, 64, STILL, seed=1)
-    whole = next(kind(data, CPU).batches(5))[0]
-    parts = [next(kind(data, CPU, Team(rank, 2)).batches(5))[0] for rank in range(2)]
+    whole = next(batches(data, 5, CPU, 0))[0]
+    parts = [next(batches(data, 5, CPU, 0, Team(rank, 2)))[0] for rank in range(2)]
     assert [len(part) for part in parts] == [3, 2]
     assert torch.equal(whole[0::2], parts[0])
     assert torch.equal(whole[1::2], parts[1])
-
-
-@pytest.mark.parametrize("recipe", [LIVELY, BEHIND])
-def test_the_memory_that_is_asked_for_is_what_pictures_take(
-    samples: list[Sample], recipe: AugmentRecipe
-) -> None:
-    data = PortraitDataset(samples, 64, recipe, seed=1)
-    kept = [value for value in vars(ResidentPictures(data, CPU)).values() if isinstance(value, torch.Tensor)]
-    assert ResidentPictures.bytes_needed(data) == sum(tensor.nbytes for tensor in kept)
-
-
-def test_a_gpu_without_room_gets_drawn_pictures(
-    samples: list[Sample], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = PortraitDataset(samples, 64, LIVELY, seed=1)
-    needed = ResidentPictures.bytes_needed(data)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (2 * needed - 1, 10 * needed))
-    with caplog.at_level(logging.WARNING):
-        assert isinstance(pictures_for(data, torch.device("cuda")), DrawnPictures)
-    assert "so the CPU draws them" in caplog.text
-    assert isinstance(pictures_for(data, CPU), DrawnPictures)
-
-
-def test_training_on_resident_pictures_goes_the_same_way(
-    samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One step an epoch: the first sees the same weights, and Adam's first steps make much of a little."""
-    dev = write_portraits(tmp_path / "dev", 3, seed=7)
-    phases = tiny_recipe().phases.model_dump()
-    phases["encoder"]["batch"] = phases["full"]["batch"] = 8
-    recipe = tiny_recipe(phases=phases)
-    one_by_one = train(samples[:8], dev, recipe, tmp_path / "a", CPU)
-    monkeypatch.setattr(training, "pictures_for", ResidentPictures)
-    resident = train(samples[:8], dev, recipe, tmp_path / "b", CPU)
-    (first, *later), (wanted, *follow) = (
-        [row["loss"] for row in result.history] for result in (resident, one_by_one)
-    )
-    assert first != wanted
-    assert first == pytest.approx(wanted, rel=2e-3)
-    assert later == pytest.approx(follow, rel=0.05)
 
 
 @pytest.mark.parametrize("every", [2, 3, 50])
@@ -158,11 +99,9 @@ def test_a_loss_that_is_read_later_names_its_own_batch(
 def test_a_picture_without_any_ground_lends_none(
     samples: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last sample is a person all over: whoever draws it keeps their own background, on a GPU as well."""
+    """The last sample is a person all over: whoever draws it keeps their own background."""
     monkeypatch.setattr(PortraitDataset, "_other", lambda self, rng: len(samples) - 1)
     data = PortraitDataset(samples, 64, STILL.model_copy(update={"background": 1.0}), seed=1)
     own = PortraitDataset(samples, 64, STILL, seed=1)
-    wanted = next(DrawnPictures(own, CPU).batches(10))[0].int()
-    for kind in (DrawnPictures, ResidentPictures):
-        images = next(kind(data, CPU).batches(10))[0].int()
-        assert ((images - wanted).abs() > 1).float().mean() < 0.01
+    wanted, images = (next(batches(each, 10, CPU, 0))[0].int() for each in (own, data))
+    assert ((images - wanted).abs() > 1).float().mean() < 0.01

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from sinet.images.decode import encode_mask, encode_png, read_image, read_mask
-from sinet.training.augment import draw, squash
+from sinet.training.augment import augment, squash
 from sinet.training.data import PortraitDataset, Sample, _seed, reduce
 from tests.sinet.tiny_training import LIVELY, portrait, write_portraits
 
@@ -140,10 +140,12 @@ def test_a_reduced_mask_is_person_where_most_of_it_was() -> None:
     assert reduce(np.zeros((8, 8, 3), np.uint8), 1 - lines, 2)[1].all()
 
 
-def test_what_is_drawn_is_drawn_for_the_pictures_own_width_and_height(samples: list[Sample]) -> None:
+def test_a_sample_is_drawn_by_a_hash_of_seed_epoch_and_id(samples: list[Sample]) -> None:
     data = PortraitDataset(samples, 64, LIVELY.model_copy(update={"background": 0.0}), seed=5)
-    high = data.draw(0, 120, 90)[1]
-    rng = np.random.default_rng(_seed(5, 0, samples[0].id))
+    image, mask = data.picture(0)
+    assert mask.shape == (120, 90)
     assert data.recipe is not None
-    wanted = draw(90, 120, 64, data.recipe, rng)
-    assert np.array_equal(high.matrix, wanted.matrix)
+    rng = np.random.default_rng(_seed(5, 0, samples[0].id))
+    wanted = augment(image, mask, 64, data.recipe, rng)
+    for found, drawn in zip(data[0][1:], wanted, strict=True):
+        assert np.array_equal(found.numpy(), drawn)
