@@ -2,6 +2,7 @@
 
 Goes in: data/dataset. Comes out: models/sinet.safetensors, metrics/train.json and plots/train.csv. A killed
 run goes on from its last epoch; a finished one leaves no checkpoint, so running the stage again trains again.
+`torchrun --nproc-per-node 2 -m pipeline.train` trains with two processes, of which the first writes all this.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import CACHE, DATASET, PLOTS, SINET
 from pipeline.core.records import dataset_hash, read_records
-from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.core.stage import run, run_beside, write_metrics, write_text
+from sinet.core import ranks
 
 if TYPE_CHECKING:
     from sinet.core.recipe import TrainRecipe
@@ -44,7 +46,7 @@ def train(
     `checkpoints` is the run's own folder, `checkpoint_folder` where none is named; `architecture` is SINet or a
     variant of it; `start` are the first weights, random where there are none.
     """
-    from sinet.core.device import DeviceError, choose_devices, use_all_cores
+    from sinet.core.device import DeviceError, choose_device, use_all_cores
     from sinet.images.decode import ImageError
     from sinet.network.model import SINet
     from sinet.training.epoch import TrainingError
@@ -52,19 +54,15 @@ def train(
 
     use_all_cores()
     try:
-        device, *others = choose_devices()
+        device = choose_device()
     except DeviceError as error:
         raise PipelineError(str(error)) from error
     samples, dev = samples_of(records, "train"), samples_of(records, "dev")
-    log.info(
-        "%d pictures to train on, %d to judge by, on %s",
-        len(samples),
-        len(dev),
-        ", ".join(map(str, (device, *others))),
-    )
+    text = "%d pictures to train on, %d to judge by, on %s by %d process(es)"
+    log.info(text, len(samples), len(dev), device, ranks.size())
     folder = checkpoints or checkpoint_folder(records, recipe, start)
     try:
-        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet, start, others)
+        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet, start)
     except TrainingError as error:
         raise PipelineError(str(error)) from error
     except ImageError as error:
@@ -159,6 +157,8 @@ def main() -> None:
         raise PipelineError(f"train.weights: {error}") from error
     records = read_records(DATASET)
     trained = train(records, recipe, start=start)
+    if ranks.rank() > 0:
+        return
     save(SINET, trained.model, card_of(records, trained, start))
     write_metrics("train", summarise(records, trained, start))
     write_curves(PLOTS / "train.csv", trained.history)
@@ -166,4 +166,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run("train", main)
+    if ranks.rank() == 0:
+        run("train", main)
+    else:
+        run_beside("train", main)

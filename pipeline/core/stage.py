@@ -24,13 +24,32 @@ log = logging.getLogger("pipeline")
 def run(name: str, main: Callable[[], None]) -> None:
     """Run a stage, once at a time; what people can mend is one line on stderr and exit code 1, Ctrl-C 130."""
     heed_interrupts()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _log_from(logging.INFO)
+    start = time.monotonic()
+    with _told(name), _alone([name, *sys.argv[1:]]):
+        main()
+    log.info("%s: done in %.1f s", name, time.monotonic() - start)
+
+
+def run_beside(name: str, main: Callable[[], None]) -> None:
+    """Run a stage's work in a process beside the one that runs it, which keeps others away and tells how it goes."""
+    heed_interrupts()
+    _log_from(logging.ERROR)
+    with _told(name):
+        main()
+
+
+def _log_from(level: int) -> None:
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "onnx_ir", "onnxscript", "matplotlib", "PIL", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    start = time.monotonic()
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """End the process with a sentence and a code where what went wrong can be mended."""
     try:
-        with _alone([name, *sys.argv[1:]]):
-            main()
+        yield
     except PipelineError as error:
         _end(name, str(error), 1)
     except (
@@ -43,7 +62,6 @@ def run(name: str, main: Callable[[], None]) -> None:
         _end(name, "not enough memory; run it again with fewer workers (PIPELINE_WORKERS=1)", 1)
     except KeyboardInterrupt:
         _end(name, "stopped; run it again to go on: what was finished is kept", 130)
-    log.info("%s: done in %.1f s", name, time.monotonic() - start)
 
 
 def heed_interrupts() -> None:

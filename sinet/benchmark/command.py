@@ -74,17 +74,17 @@ def epochs(
     """Whole epochs of training on this machine's GPU or CPU (SINET_DEVICE), and what the article's 600 would take."""
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as stage train; see `use_all_cores`
     from sinet.benchmark import epochs as benchmark
-    from sinet.core.device import DeviceError, choose_devices, use_all_cores
+    from sinet.core.device import DeviceError, choose_device, use_all_cores
     from sinet.training.epoch import TrainingError
 
     use_all_cores()
     try:
-        devices = choose_devices()
+        device = choose_device()
     except DeviceError as error:
         raise typer.BadParameter(str(error)) from error
-    epochs = epochs or (60 if devices[0].type == "cuda" else 3)
+    epochs = epochs or (60 if device.type == "cuda" else 3)
     try:
-        print(benchmark.report(pictures, size, epochs, half, devices))
+        print(benchmark.report(pictures, size, epochs, half, device))
     except benchmark.TooShortError as error:
         raise typer.BadParameter(str(error), param_hint="--epochs") from error
     except TrainingError as error:

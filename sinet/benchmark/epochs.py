@@ -26,7 +26,7 @@ class TooShortError(ValueError):
     """More epochs took no longer than fewer."""
 
 
-def report(pictures: int, size: int, epochs: int, half: bool, devices: Sequence[torch.device]) -> str:
+def report(pictures: int, size: int, epochs: int, half: bool, device: torch.device) -> str:
     """What `epochs` epochs of each phase take on `pictures` drawn portraits, beyond a run of one epoch of each.
 
     A run of one epoch is taken twice: the first also wakes a GPU up, and is what a whole run starts with; the second is
@@ -37,7 +37,7 @@ def report(pictures: int, size: int, epochs: int, half: bool, devices: Sequence[
         samples = write_samples(Path(folder, "train"), pictures, width, CACHE_SIDE)
         dev = write_samples(Path(folder, "dev"), min(DEV, pictures), width, CACHE_SIDE)
         cold, once, more = (
-            _seconds(samples, dev, article(size, count, half), Path(folder, str(run)), devices)
+            _seconds(samples, dev, article(size, count, half), Path(folder, str(run)), device)
             for run, count in enumerate((1, 1, 1 + epochs))
         )
     if more <= once:
@@ -49,7 +49,7 @@ def report(pictures: int, size: int, epochs: int, half: bool, devices: Sequence[
     return (
         f"{pictures:,} pictures at {size}x{size}, batches of 36 and 24, {'bfloat16' if half else 'float32'}, judged on "
         f"{len(dev)} after each epoch\n"
-        f"{', '.join(map(named, devices))}, wall time\n"
+        f"{named(device)}, wall time\n"
         f"an epoch of each phase, mean of {epochs}  {each:9.2f} s  {2 * pictures / each:,.0f} pictures/s\n"
         f"a first run of 1 + 1 epochs  {cold:9.2f} s\n"
         f"{WHOLE} + {WHOLE} epochs at that rate  {whole / 60:9.1f} min"
@@ -99,8 +99,8 @@ def _seconds(
     dev: Sequence[Sample],
     recipe: TrainRecipe,
     state: Path,
-    devices: Sequence[torch.device],
+    device: torch.device,
 ) -> float:
     start = time.monotonic()
-    train(samples, dev, recipe, state, devices[0], others=devices[1:])
+    train(samples, dev, recipe, state, device)
     return time.monotonic() - start

@@ -7,6 +7,7 @@ import cv2
 import torch
 from torch import Tensor
 
+from sinet.core import ranks
 from sinet.network.preprocess import Preprocessing
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -17,32 +18,24 @@ class DeviceError(ValueError):
 
 
 def choose_device() -> torch.device:
-    """The first GPU where there is one, else the CPU; SINET_DEVICE (cpu, cuda, cuda:1) overrules, or DeviceError."""
-    return choose_devices()[0]
+    """Returns a GPU where there is one, else the CPU; SINET_DEVICE (cpu, cuda, cuda:1) overrules, or DeviceError.
 
-
-def choose_devices() -> list[torch.device]:
-    """As `choose_device`; SINET_DEVICE may name several, as cuda:0,cuda:1, on which training runs at once."""
-    asked = os.environ.get("SINET_DEVICE")
-    if not asked:
-        return [torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")]
-    devices = [_checked(name.strip()) for name in asked.split(",")]
-    kinds = {device.type for device in devices}
-    if len(kinds) > 1 or (kinds == {"cuda"} and len(set(devices)) < len(devices)):
-        raise DeviceError(f"SINET_DEVICE: expected devices of one kind, no GPU twice; found {asked!r}")
-    return devices
-
-
-def _checked(name: str) -> torch.device:
+    The GPU is the first one, or the one of this process's number where torchrun started several.
+    """
+    asked = os.environ.get("SINET_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(asked)
         if device.type not in ("cpu", "cuda"):
             raise RuntimeError("expected cpu, cuda, cuda:1, ...")
+        if device.type == "cuda" and device.index is not None and ranks.local_size() > 1:
+            raise RuntimeError("expected cpu or cuda, since each process of torchrun takes a GPU of its own")
+        if device.type == "cuda":
+            device = torch.device("cuda", ranks.local_rank() if device.index is None else device.index)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0][:200]
-        raise DeviceError(f"SINET_DEVICE: {name!r} cannot be used here: {reason}") from error
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
+        raise DeviceError(f"SINET_DEVICE: {asked!r} cannot be used here: {reason}") from error
+    return device
 
 
 def network_input(images: Tensor, preprocessing: Preprocessing, device: torch.device) -> Tensor:
@@ -58,21 +51,21 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def loader_workers(device: torch.device, sharers: int = 1) -> int:
-    """Processes that draw pictures: a GPU needs them, on the CPU they would take the cores from the network.
+def loader_workers(device: torch.device) -> int:
+    """Returns how many processes draw pictures: a GPU needs them, on the CPU they would take the network's cores.
 
-    The pictures do not depend on their number. `sharers` are the processes that have such workers.
+    The pictures do not depend on their number.
     """
-    return min(8, (cores() - 1) // sharers) if device.type == "cuda" else 0
+    return min(8, (cores() - 1) // ranks.local_size()) if device.type == "cuda" else 0
 
 
 def use_all_cores() -> None:
-    """Set this process up for training: torch on every core, OpenCV on one, freed memory kept.
+    """Set this process up for training: torch on every core (its share), OpenCV on one, freed memory kept.
 
     Set GOMP_SPINCOUNT=20000 before torch is imported as well: threads that wait awake without a limit make a
     busy machine several times slower, and threads that sleep at once an idle one 1.7 times.
     """
-    torch.set_num_threads(cores())
+    torch.set_num_threads(max(1, cores() // ranks.local_size()))
     cv2.setNumThreads(1)
     # By default glibc gives every large tensor back to the kernel and asks for zeroed pages again: a sixth of
     # the time of a training step on a CPU. Where there is no glibc this is left out.

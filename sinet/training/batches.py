@@ -8,13 +8,13 @@ from torch import Tensor, device
 from torch.utils.data import DataLoader
 
 from sinet.training.data import PortraitDataset
-from sinet.training.team import ALONE, Team
+from sinet.training.together import ALONE, Together
 
 Batch = tuple[Tensor, Tensor]  # images (N, S, S, 3) uint8 RGB, masks (N, S, S) uint8 {0, 1}, on the CPU
 
 
 def batches(
-    data: PortraitDataset, batch: int, device: device, workers: int, team: Team = ALONE
+    data: PortraitDataset, batch: int, device: device, workers: int, team: Together = ALONE
 ) -> Iterator[Batch]:
     """This process's part of each batch of about `batch` pictures, in the order of `index_batches`.
 

@@ -19,7 +19,7 @@ from sinet.training.average import RunningMean
 from sinet.training.batches import Waiting, batches, index_batches
 from sinet.training.data import PortraitDataset
 from sinet.training.schedule import rate_factor
-from sinet.training.team import Team
+from sinet.training.together import Together
 
 TERMS = ("loss", "segmentation", "boundary")
 READ_EVERY = {"cpu": 1, "cuda": 50}  # steps: reading a loss waits for all that a GPU still has to do
@@ -36,13 +36,14 @@ class Run:
     name: str
     phase: Phase
     model: SINet
+    network: nn.Module  # the part that is trained, as the processes share it
     average: RunningMean | None  # of `model`, its running mean
     optimizer: torch.optim.Optimizer
     data: PortraitDataset
     preprocessing: Preprocessing
     class_weights: Tensor | None
     device: torch.device
-    team: Team
+    team: Together
     steps: int  # an epoch
     half: bool  # bfloat16
     waiting: Waiting = field(default_factory=Waiting)
@@ -55,11 +56,11 @@ class Run:
 
 def train_epoch(run: Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
     """One pass over the train side: means of the loss's terms, and the learning rate of the last step."""
-    network = part_of(run.name, run.model).train()
+    run.network.train()
     losses = _Losses(run, epoch)
     rate = 0.0
     phase = run.phase
-    workers = loader_workers(run.device, run.team.size)
+    workers = loader_workers(run.device)
     pictures = batches(run.data, phase.batch, run.device, workers, run.team)
     for step, (images, masks) in enumerate(run.waiting.counted(pictures)):
         rate = phase.learning_rate * rate_factor(
@@ -69,13 +70,12 @@ def train_epoch(run: Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
             group["lr"] = rate
         x = network_input(images, run.preprocessing, run.device)
         with torch.autocast(run.device.type, torch.bfloat16, enabled=run.half):
-            logits = network(x).float()
+            logits = run.network(x).float()
         target = _label(masks.to(run.device, non_blocking=True), logits)
         terms = portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, run.class_weights)
         losses.add(step, rate, terms)
         run.optimizer.zero_grad()
         terms["loss"].backward()
-        run.team.average_gradients(network)
         run.optimizer.step()
         if run.average is not None:
             run.average.move(run.model)
@@ -100,11 +100,11 @@ class _Losses:
             self.read()
 
     def read(self) -> None:
-        """Add up what was noted: each term is the mean over the team's parts of the batch."""
+        """Add up what was noted: each term is the mean over the processes' parts of the batch."""
         if not self._unread:
             return
         values = torch.stack([terms for _, _, terms in self._unread])
-        self._run.team.average([values])
+        self._run.team.average(values)
         for (step, rate, _), row in zip(self._unread, values.tolist(), strict=True):
             if not math.isfinite(row[TERMS.index("loss")]):
                 batch = index_batches(self._run.data, self._run.phase.batch)[step]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from sinet.core import ranks
 from sinet.core.progress import bar_interval
 from sinet.core.recipe import NONE, Phase, TrainRecipe, WeightDecay
 from sinet.network.loss import class_weights
@@ -30,7 +31,7 @@ from sinet.training.data import PortraitDataset, Sample
 from sinet.training.dev_side import DevSet, evaluate_dev, read_dev
 from sinet.training.epoch import Run, TrainingError, part_of, train_epoch
 from sinet.training.start import Start
-from sinet.training.team import Team, TeamError, team_of
+from sinet.training.together import LostError, Together, together
 
 log = logging.getLogger("sinet")
 
@@ -62,17 +63,15 @@ def train(
     device: torch.device,
     architecture: type[SINet] = SINet,
     start: Start | None = None,
-    others: Sequence[torch.device] = (),
 ) -> Trained:
     """Train on `samples`, keep what is best on `dev`; goes on from a checkpoint in `checkpoint_dir`.
 
-    `others` are devices that train along, each with its part of every batch (`sinet.training.team`).
-
-    `start` are the first weights (`sinet.training.start.read_start`), else random ones. The folder must belong to this recipe,
-    these samples and these weights alone (`sinet.training.checkpoint.run_hash`). The caller removes the checkpoint when the
-    result is safe. Where no epoch is better on dev than `start`, that is the result, and a warning says so.
-    Where one of these is lost and this process cannot get away from waiting for it, it ends. TrainingError where a side
-    is empty, a batch is too small for the devices, or the loss is not a number.
+    `start` are the first weights (`sinet.training.start.read_start`), else random ones. The folder must belong to this
+    recipe, these samples and these weights alone (`sinet.training.checkpoint.run_hash`). The caller removes the
+    checkpoint when the result is safe. Where no epoch is better on dev than `start`, that is the result, and a warning
+    says so. Processes that torchrun started train along (`sinet.training.together`), and the result of rank 0 counts.
+    TrainingError where a side is empty, a batch is too small for the processes, one of these is lost, or the loss is
+    not a number.
     """
     if (recipe.weights == NONE) != (start is None):
         raise ValueError(f"train.weights is {recipe.weights}: read it with sinet.training.start.read_start")
@@ -80,18 +79,16 @@ def train(
         raise TrainingError(
             f"training needs at least 2 train and 1 dev samples, found {len(samples)} and {len(dev)}"
         )
-    devices = (device, *others)
     smallest = min(len(samples), *(p.batch for p in (recipe.phases.encoder, recipe.phases.full) if p.epochs))
-    if smallest // len(devices) < 2:
+    if smallest // ranks.size() < 2:
         raise TrainingError(
-            f"expected 2 pictures of each batch or more for each of {len(devices)} devices, found a batch of "
-            f"{smallest}; train on fewer devices, or enlarge the batch of train.phases"
+            f"expected 2 pictures of each batch or more for each of {ranks.size()} processes, found a batch of "
+            f"{smallest}; start fewer of them, or enlarge the batch of train.phases"
         )
-    arguments = (list(samples), list(dev), recipe, checkpoint_dir, architecture, start)
     try:
-        with team_of(devices, _train, *arguments) as team:
-            return _train(*arguments, device, team)
-    except TeamError as error:
+        with together(device) as team:
+            return _train(samples, dev, recipe, checkpoint_dir, architecture, start, device, team)
+    except LostError as error:
         raise TrainingError(str(error)) from error
 
 
@@ -103,11 +100,8 @@ def _train(
     architecture: type[SINet],
     start: Start | None,
     device: torch.device,
-    team: Team,
+    team: Together,
 ) -> Trained:
-    """The whole run in one of the team's processes; the leader's result counts."""
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # also what has no device of its own, as pinned memory, is for this one
     preprocessing = Preprocessing(size=recipe.predict_size, **recipe.input.model_dump())
     data = PortraitDataset(samples, recipe.phases.full.size, recipe.augment, recipe.seed)
     data.preload("train side")
@@ -118,7 +112,7 @@ def _train(
         model.load_state_dict(start.state)
         before, loss_before = judge(model)
         log.info("the weights that training starts from: dev foreground IoU %.4f", before)
-    state = load_state(checkpoint_dir)
+    state = team.told(lambda: load_state(checkpoint_dir))
     if state is None:
         state = State(PHASES[0], 0, _weights(model), {}, {}, {}, 0, 0.0, [])
     else:
@@ -150,19 +144,18 @@ def _train(
 
 @dataclass(frozen=True)
 class _Judge:
-    """Foreground IoU and loss of a network on dev, which the leader alone has read and tells the others."""
+    """Foreground IoU and loss of a network on dev, which rank 0 alone has read and tells the others."""
 
     dev: DevSet | None
     preprocessing: Preprocessing
-    team: Team
+    team: Together
     device: torch.device
 
     def __call__(self, network: nn.Module) -> tuple[float, float]:
-        iou, loss = self.team.told(lambda: self._measure(network), 2, self.device)
-        return iou, loss
+        return self.team.told(lambda: self._measure(network))
 
     def _measure(self, network: nn.Module) -> tuple[float, float]:
-        assert self.dev is not None, "only the leader is asked"
+        assert self.dev is not None, "only rank 0 is asked"
         return evaluate_dev(network, self.dev, self.preprocessing)
 
 
@@ -195,6 +188,7 @@ def _train_phase(
         name=name,
         phase=phase,
         model=model,
+        network=team.wrapped(part_of(name, model), device),
         average=average,
         optimizer=optimizer,
         data=data,
@@ -206,7 +200,6 @@ def _train_phase(
         half=recipe.precision == "bfloat16",
     )
     data.resize(phase.size)
-    network = part_of(name, model)
     epoch_images = steps * min(phase.batch, len(data))
     with logging_redirect_tqdm(), _bar(name, phase.epochs, state.epoch, epoch_images) as bar:
         for epoch in range(state.epoch, phase.epochs):
@@ -214,7 +207,6 @@ def _train_phase(
             data.set_epoch(epoch if name == "encoder" else recipe.phases.encoder.epochs + epoch)
             row: dict[str, Any] = {"phase": name, "epoch": epoch + 1, **train_epoch(run, epoch, bar)}
             row |= {"dev_foreground_iou": None, "dev_loss": None}
-            team.average([*network.buffers(), *(average.buffers() if average is not None else ())])
             last = epoch + 1 == phase.epochs
             if last or (epoch + 1) % recipe.evaluate_every == 0:
                 iou, row["dev_loss"] = judge(part_of(name, run.judged))

@@ -60,6 +60,20 @@ def test_what_the_stage_writes(project: Path) -> None:
     assert not list(CACHE.rglob("checkpoint.pt")), "a finished run leaves no checkpoint"
 
 
+def test_two_processes_of_torchrun_write_once(project: Path, root: Path) -> None:
+    """Rank 0 holds the stage's lock, writes and reports; on the CPU both share its cores."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "pipeline.train"]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("8 pictures to train on, 2 to judge by, on cpu by 2 process(es)") == 1
+    assert done.stderr.count("train: done in") == 1
+    assert json.loads(Path("metrics/train.json").read_text())["epochs"] == 3
+    assert pd.read_csv(PLOTS / "train.csv")["epoch"].tolist() == [1, 2, 3]
+    assert load(SINET)[0].classes == 2
+    assert not list(CACHE.rglob("checkpoint.pt"))
+
+
 def test_no_test_side_file_is_opened(project: Path, root: Path) -> None:
     records = read_records(DATASET)
     names = {side: set(records[records["side"] == side]["image"]) for side in ("train", "dev", "test")}

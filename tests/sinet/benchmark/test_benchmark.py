@@ -92,13 +92,6 @@ def test_epochs_trains(options: list[str], monkeypatch: pytest.MonkeyPatch) -> N
     assert processor() in done.stdout
 
 
-def test_epochs_on_more_devices_than_a_batch_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SINET_DEVICE", ",".join(["cpu"] * 13))
-    done = command("epochs", "--pictures", 36, "--size", 32)
-    assert done.exit_code == 2
-    assert "found a batch of" in done.output
-
-
 def test_epochs_on_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SINET_DEVICE", "cuda:97")
     done = command("epochs")

@@ -12,7 +12,7 @@ from sinet.training.batches import batches, index_batches
 from sinet.training.data import PortraitDataset, Sample
 from sinet.training.epoch import READ_EVERY, TrainingError
 from sinet.training.loop import train
-from sinet.training.team import Team
+from sinet.training.together import Together
 from tests.sinet.tiny_training import LIVELY, STILL, tiny_recipe, write_portraits
 
 CPU = torch.device("cpu")
@@ -57,7 +57,7 @@ def test_workers_draw_the_same_pictures(samples: list[Sample]) -> None:
 def test_parts_make_up_the_batch(samples: list[Sample]) -> None:
     data = PortraitDataset(samples, 64, STILL, seed=1)
     whole = next(batches(data, 5, CPU, 0))[0]
-    parts = [next(batches(data, 5, CPU, 0, Team(rank, 2)))[0] for rank in range(2)]
+    parts = [next(batches(data, 5, CPU, 0, Together(rank, 2)))[0] for rank in range(2)]
     assert [len(part) for part in parts] == [3, 2]
     assert torch.equal(whole[0::2], parts[0])
     assert torch.equal(whole[1::2], parts[1])

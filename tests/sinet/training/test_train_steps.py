@@ -67,7 +67,30 @@ def plain_step(
     return portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, weights)
 
 
-def plain_training(samples: list[Sample], recipe: TrainRecipe) -> tuple[SINet, list[dict[str, float]]]:
+def averaged_step(
+    network: nn.Module,
+    items: list[tuple[int, Tensor, Tensor]],
+    recipe: TrainRecipe,
+    phase: Phase,
+    weights: Tensor,
+    parts: int,
+) -> dict[str, float]:
+    """Gradients and losses are means over the parts of the batch, running statistics those of the first part."""
+    means: dict[str, float] = {}
+    first: list[Tensor] = []
+    for rank in range(parts):
+        terms = plain_step(network, items[rank::parts], recipe, phase, weights)
+        (terms["loss"] / parts).backward()
+        means = {name: means.get(name, 0.0) + value.item() / parts for name, value in terms.items()}
+        first = first or [buffer.clone() for buffer in network.buffers()]
+    for buffer, kept in zip(network.buffers(), first, strict=True):
+        buffer.copy_(kept)
+    return means
+
+
+def plain_training(
+    samples: list[Sample], recipe: TrainRecipe, parts: int = 1
+) -> tuple[SINet, list[dict[str, float]]]:
     """The paper's two phases in one loop: no checkpoints, no workers, no running mean."""
     person = float(np.mean([read_mask(sample.mask).mean() for sample in samples]))
     weights = class_weights((1 - person, person))
@@ -85,11 +108,10 @@ def plain_training(samples: list[Sample], recipe: TrainRecipe) -> tuple[SINet, l
             for group in optimizer.param_groups:
                 group["lr"] = phase.learning_rate * rate_factor(phase.schedule, step, steps, phase.epochs)
             chosen = data.order()[step % steps * phase.batch :][: phase.batch]
-            found = plain_step(network.train(), [data[index] for index in chosen], recipe, phase, weights)
             optimizer.zero_grad()
-            found["loss"].backward()
+            items = [data[index] for index in chosen]
+            terms.append(averaged_step(network.train(), items, recipe, phase, weights, parts))
             optimizer.step()
-            terms.append({name: value.item() for name, value in found.items()})
             if step % steps == steps - 1:
                 mean = {name: float(np.mean([one[name] for one in terms])) for name in terms[0]}
                 history.append({**mean, "learning_rate": optimizer.param_groups[0]["lr"]})
