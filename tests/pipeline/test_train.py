@@ -420,5 +420,5 @@ def test_first_weights_of_another_network_are_a_sentence(project: Path) -> None:
 
 
 def test_training_does_without_no_weights_that_the_recipe_names(project: Path) -> None:
-    with pytest.raises(ValueError, match=r"read it with sinet\.start\.read_start"):
+    with pytest.raises(ValueError, match=r"read it with sinet\.training\.start\.read_start"):
         stage.train(read_records(DATASET), tiny_recipe(weights="packaged"))
