@@ -10,7 +10,7 @@ from sinet.benchmark.timing import Row, Work, cpu_times, table
 from sinet.core.recipe import WeightDecay
 from sinet.network.loss import portrait_loss
 from sinet.network.model import SINet
-from sinet.training.fused import plain_modules
+from sinet.training.fused import fused
 from sinet.training.loop import parameter_groups
 
 PLAIN, OURS, HALF, COMPILED = "plain eager SINet", "ours", "ours, bfloat16", "ours, torch.compile"
@@ -49,9 +49,7 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
     optimizer = torch.optim.Adam(groups, lr=RATE)
 
     def step() -> None:
-        with plain_modules():
-            logits = model(x)
-        loss = plain_loss(logits, target, BOUNDARY_WEIGHT, KERNEL)
+        loss = plain_loss(model(x), target, BOUNDARY_WEIGHT, KERNEL)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -61,7 +59,7 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
 
 def our_step(x: Tensor, target: Tensor, *, compiled: bool = False, half: bool = False) -> Work:
     """The step of `sinet.training.loop`: its fused modules, band and three groups, a fused Adam, channels last."""
-    model = SINet().train()
+    model = fused(SINet().train())
     optimizer = torch.optim.Adam(parameter_groups(model, DECAY), lr=RATE, fused=True)
     network: Any = torch.compile(model) if compiled else model
     x = x.contiguous(memory_format=torch.channels_last)

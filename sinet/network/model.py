@@ -1,18 +1,16 @@
 """SINet: portrait segmentation with 86,910 parameters (Park et al., WACV 2020, arXiv 1911.09099, Table 2).
 
-The state-dict keys are the official code's: weights can be exchanged. On a CPU the modules train by
-`sinet.training.fused`; elsewhere and in eval mode they are torch's own.
+The state-dict keys are the official code's: weights can be exchanged. Plain torch throughout; what makes it quicker on a
+CPU stands elsewhere (`sinet.training.fused` to train, `sinet.native` to predict).
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from sinet.training import fused as fused_training
 
 STRIDE = 32  # 8 of the encoder times the largest pooling of an S2 block
 GROUPS = 2  # of the S2 module's pointwise convolution, and of the channel shuffle behind it
@@ -56,9 +54,9 @@ class SINet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         detail, coarse = self.encoder.features(x)
-        coarse = self.bn_3(_enlarge(coarse, 2))
+        coarse = self.bn_3(enlarge(coarse, 2))
         blocked = self.level2_C(detail) * self.uncertainty(coarse)
-        logits: Tensor = self.classifier(self.bn_2(_enlarge(blocked + coarse, 2)))
+        logits: Tensor = self.classifier(self.bn_2(enlarge(blocked + coarse, 2)))
         return logits
 
     @staticmethod
@@ -125,20 +123,12 @@ class S2Module(nn.Module):
         self.BR = NormAct(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        if fused_training.fits(x, self.BR.bn, self.d1.bn, self.d2.bn):
-            return self._train(x)
         squeezed = _shuffle(self.c1(x))
         out = torch.cat((self.d1(squeezed), self.d2(squeezed)), dim=1)
         if self.residual:
             out += x
         activated: Tensor = self.BR(out)
         return activated
-
-    def _train(self, x: Tensor) -> Tensor:
-        squeezed = fused_training.pointwise(x, dense(self.c1.conv.weight))
-        parts = (self.d1.before_norm(squeezed), self.d2.before_norm(squeezed))
-        residual = x if self.residual else None
-        return fused_training.join(parts, (self.d1.bn, self.d2.bn), residual, self.BR.bn, self.BR.act.weight)
 
 
 class S2Block(nn.Module):
@@ -152,21 +142,11 @@ class S2Block(nn.Module):
         self.bn = _batch_norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        normal: Tensor = self.bn(self.before_norm(x))
-        return normal
-
-    def before_norm(self, x: Tensor) -> Tensor:
-        """All but the last BatchNorm."""
         if self.pool > 1:
             x = functional.avg_pool2d(x, self.pool)
-        parts: list[Any] = [*self.conv, *self.act_conv1x1]
-        depthwise, norm, act, pointwise = parts
-        x = depthwise(x)
-        if fused_training.fits(x, norm):
-            x = fused_training.norm_act_pointwise(x, norm, act.weight, pointwise.weight[:, :, 0, 0])
-        else:
-            x = pointwise(act(norm(x)))
-        return _enlarge(x, self.pool) if self.pool > 1 else x
+        x = self.act_conv1x1(self.conv(x))
+        normal: Tensor = self.bn(enlarge(x, self.pool) if self.pool > 1 else x)
+        return normal
 
 
 class SqueezeDownsample(nn.Module):
@@ -183,14 +163,8 @@ class SqueezeDownsample(nn.Module):
         self.act = nn.PReLU(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        parts: list[Any] = list(self.conv)
-        depthwise, attention, pointwise = parts
-        x = attention(depthwise(x))
-        if fused_training.fits(x, self.bn):
-            x = fused_training.pointwise(x, pointwise.weight[:, :, 0, 0])
-        else:
-            x = pointwise(x)
-        return _norm_act(x, self.bn, self.act)
+        activated: Tensor = self.act(self.bn(self.conv(x)))
+        return activated
 
 
 class ChannelAttention(nn.Module):
@@ -219,7 +193,8 @@ class ConvNormAct(nn.Module):
         self.act = nn.PReLU(channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _norm_act(self.conv(x), self.bn, self.act)
+        activated: Tensor = self.act(self.bn(self.conv(x)))
+        return activated
 
 
 class NormAct(nn.Module):
@@ -231,7 +206,8 @@ class NormAct(nn.Module):
         self.act = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _norm_act(x, self.bn, self.act)
+        activated: Tensor = self.act(self.bn(x))
+        return activated
 
 
 class Pointwise(nn.Module):
@@ -254,7 +230,7 @@ class Upsample(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return _enlarge(x, self.factor)
+        return enlarge(x, self.factor)
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -265,13 +241,6 @@ def _depthwise(channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, kernel, stride, padding=kernel // 2, groups=channels, bias=False)
 
 
-def _norm_act(x: Tensor, norm: nn.BatchNorm2d, act: nn.PReLU) -> Tensor:
-    if fused_training.fits(x, norm):
-        return fused_training.norm_act(x, norm, act.weight)
-    activated: Tensor = act(norm(x))
-    return activated
-
-
 def _shuffle(x: Tensor) -> Tensor:
     """Interleave the channels of the groups: a1 a2 b1 b2 becomes a1 b1 a2 b2."""
     count, channels, height, width = x.shape
@@ -279,13 +248,8 @@ def _shuffle(x: Tensor) -> Tensor:
     return grouped.transpose(1, 2).reshape(x.shape)
 
 
-def dense(grouped: Tensor) -> Tensor:
-    """The matrix (out x in) of a grouped pointwise convolution and the channel shuffle behind it."""
-    matrix: Tensor = torch.block_diag(*grouped[:, :, 0, 0].chunk(GROUPS))
-    return matrix.view(GROUPS, -1, matrix.shape[1]).transpose(0, 1).flatten(0, 1)
-
-
-def _enlarge(x: Tensor, factor: int) -> Tensor:
+def enlarge(x: Tensor, factor: int) -> Tensor:
+    """Returns N x C x H x W enlarged bilinearly, corners on corners."""
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
 
 

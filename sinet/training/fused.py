@@ -1,45 +1,125 @@
-"""Steps of SINet's training fused for a CPU: the same numbers, half the tensors kept and read.
+"""SINet's modules as they train on a CPU: the same numbers, half the tensors kept and read.
 
-Backward passes compute anew what is cheap (BatchNorm's affine map, PReLU) instead of keeping it: a training step
-on a CPU waits for memory. All tensors are N x C x H x W in channels-last memory, whose pixels are the rows of a
-matrix (N*H*W) x C, so that pointwise convolutions are plain matrix products. Elsewhere (`fits` says where) the model
-runs its plain modules; `python -m pytest tests/sinet/training/test_fused.py` holds both against each other.
+`fused` gives a network's modules the forward passes of this file; keys and weights stay. Backward passes compute anew
+what is cheap (BatchNorm's affine map, PReLU) instead of keeping it: a training step on a CPU waits for memory. All
+tensors are N x C x H x W in channels-last memory, whose pixels are the rows of a matrix (N*H*W) x C, so that pointwise
+convolutions are plain matrix products. Elsewhere (`fits` says where) the modules do what their plain classes do;
+`python -m pytest tests/sinet/training/test_fused.py` holds both against each other.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from sinet.network.model import GROUPS, ConvNormAct, NormAct, S2Block, S2Module, SqueezeDownsample, enlarge
+
 LAST = torch.channels_last
-_switched_off = False
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
-@contextmanager
-def plain_modules() -> Iterator[None]:
-    """Forward passes inside run the plain modules, to compare with."""
-    global _switched_off
-    before, _switched_off = _switched_off, True
-    try:
-        yield
-    finally:
-        _switched_off = before
+def fused(network: Network) -> Network:
+    """Returns the network itself, all of its modules that can be fused made so; a copy of it is fused too."""
+    for module in network.modules():
+        module.__class__ = FUSED.get(type(module), type(module))
+    return network
 
 
 def fits(x: Tensor, *norms: nn.BatchNorm2d) -> bool:
-    """Whether x may take the fused way: on a CPU, eagerly, in one precision, all norms on batch statistics."""
+    """Returns whether x may take the fused way: on a CPU, eagerly, in one precision, all norms on batch statistics."""
     return (
-        not _switched_off
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and all(norm.training for norm in norms)
         and x.dtype == norms[0].weight.dtype
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()
     )
+
+
+class FusedS2Module(S2Module):
+    """An S2 module that never lays its concatenated branches down before their norms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not fits(x, self.BR.bn, self.d1.bn, self.d2.bn):
+            return super().forward(x)
+        squeezed = pointwise(x, _dense(self.c1.conv.weight))
+        parts = (_before_norm(self.d1, squeezed), _before_norm(self.d2, squeezed))
+        residual = x if self.residual else None
+        return join(parts, (self.d1.bn, self.d2.bn), residual, self.BR.bn, self.BR.act.weight)
+
+
+class FusedS2Block(S2Block):
+    """An S2 block on its own, as where the module's norms are frozen."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        normal: Tensor = self.bn(_before_norm(self, x))
+        return normal
+
+
+class FusedSqueezeDownsample(SqueezeDownsample):
+    """Its pointwise convolution as a matrix product, norm and activation in one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts: list[Any] = list(self.conv)
+        depthwise, attention, last = parts
+        x = attention(depthwise(x))
+        if not fits(x, self.bn):
+            activated: Tensor = self.act(self.bn(last(x)))
+            return activated
+        return norm_act(pointwise(x, last.weight[:, :, 0, 0]), self.bn, self.act.weight)
+
+
+class FusedConvNormAct(ConvNormAct):
+    """Norm and activation in one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _norm_act_where_it_fits(self.conv(x), self.bn, self.act)
+
+
+class FusedNormAct(NormAct):
+    """Norm and activation in one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _norm_act_where_it_fits(x, self.bn, self.act)
+
+
+FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    S2Module: FusedS2Module,
+    S2Block: FusedS2Block,
+    SqueezeDownsample: FusedSqueezeDownsample,
+    ConvNormAct: FusedConvNormAct,
+    NormAct: FusedNormAct,
+}
+
+
+def _before_norm(block: S2Block, x: Tensor) -> Tensor:
+    """Returns what an S2 block gives its last BatchNorm."""
+    if block.pool > 1:
+        x = functional.avg_pool2d(x, block.pool)
+    parts: list[Any] = [*block.conv, *block.act_conv1x1]
+    depthwise, norm, act, last = parts
+    x = depthwise(x)
+    if fits(x, norm):
+        x = norm_act_pointwise(x, norm, act.weight, last.weight[:, :, 0, 0])
+    else:
+        x = last(act(norm(x)))
+    return enlarge(x, block.pool) if block.pool > 1 else x
+
+
+def _norm_act_where_it_fits(x: Tensor, norm: nn.BatchNorm2d, act: nn.PReLU) -> Tensor:
+    if fits(x, norm):
+        return norm_act(x, norm, act.weight)
+    activated: Tensor = act(norm(x))
+    return activated
+
+
+def _dense(grouped: Tensor) -> Tensor:
+    """Returns the matrix (out x in) of a grouped pointwise convolution and the channel shuffle behind it."""
+    matrix: Tensor = torch.block_diag(*grouped[:, :, 0, 0].chunk(GROUPS))
+    return matrix.view(GROUPS, -1, matrix.shape[1]).transpose(0, 1).flatten(0, 1)
 
 
 class Statistics(NamedTuple):

@@ -30,6 +30,7 @@ from sinet.training.checkpoint import State, load_state, save_state
 from sinet.training.data import PortraitDataset, Sample
 from sinet.training.dev_side import DevSet, evaluate_dev, read_dev
 from sinet.training.epoch import Run, TrainingError, part_of, train_epoch
+from sinet.training.fused import fused
 from sinet.training.start import Start
 from sinet.training.together import LostError, Together, together
 
@@ -107,6 +108,8 @@ def _train(
     data.preload("train side")
     judge = _Judge(read_dev(dev, recipe.predict_size) if team.leads else None, preprocessing, team, device)
     model = _initial_model(recipe.seed, architecture).to(device)
+    if device.type == "cpu":
+        fused(model)
     before = None
     if start is not None:
         model.load_state_dict(start.state)
@@ -130,9 +133,10 @@ def _train(
         )
         log.warning(text, state.best_iou, before)
         best, loss, state.best_epoch, state.best_iou = dict(start.state), loss_before, 0, before
-    model.load_state_dict(best)
+    plain = _initial_model(recipe.seed, architecture)
+    plain.load_state_dict(best)
     return Trained(
-        model=model.cpu().eval(),
+        model=plain.eval(),
         preprocessing=preprocessing,
         history=state.history,
         best_epoch=state.best_epoch,

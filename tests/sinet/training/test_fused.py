@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sinet.network.model import LEVEL3, Branch, NormAct, S2Module, SINet, SqueezeDownsample
-from sinet.training.fused import fits, plain_modules
+from sinet.training.fused import FUSED, fits, fused
 
 MODULES: dict[str, tuple[int, Callable[[], nn.Module]]] = {
     "norm and activation": (7, lambda: NormAct(7)),
@@ -37,12 +37,12 @@ def test_each_piece_is_its_plain_modules(
     module, x = piece(name, batch, height, width, seed)
     if channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    plain, fused = (trained(module, x, torch.float64, way) for way in (False, True))
-    assert plain.keys() == fused.keys()
+    plain, quick = (trained(module, x, torch.float64, way) for way in (False, True))
+    assert plain.keys() == quick.keys()
     # A bias before a BatchNorm has a gradient of 0 in exact arithmetic, so there is a part for rounding.
     rounding = 1e-10 * torch.cat([plain[key].flatten() for key, _ in module.named_parameters()]).norm()
     for key, wanted in plain.items():
-        assert (fused[key] - wanted).norm() <= 1e-9 * wanted.norm() + rounding, key
+        assert (quick[key] - wanted).norm() <= 1e-9 * wanted.norm() + rounding, key
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -54,10 +54,10 @@ def test_each_piece_in_float32(name: str, seed: int) -> None:
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.uniform_(norm.weight, 0.5, 1.5)
-    exact = trained(module, x, torch.float64, fused=False)
-    fused = trained(module, x, torch.float32, fused=True)
+    exact = trained(module, x, torch.float64, quick=False)
+    quick = trained(module, x, torch.float32, quick=True)
     for keys in (["out"], ["x"], [key for key, _ in module.named_parameters()]):
-        assert error(fused, exact, keys) <= 1e-5, keys
+        assert error(quick, exact, keys) <= 1e-5, keys
 
 
 def piece(name: str, batch: int, height: int, width: int, seed: int) -> tuple[nn.Module, Tensor]:
@@ -79,15 +79,11 @@ def error(found: dict[str, Tensor], exact: dict[str, Tensor], keys: list[str]) -
     return relative
 
 
-def trained(module: nn.Module, x: Tensor, dtype: torch.dtype, fused: bool) -> dict[str, Tensor]:
+def trained(module: nn.Module, x: Tensor, dtype: torch.dtype, quick: bool) -> dict[str, Tensor]:
     """Output, gradients and buffers after a pass forward and back of a copy of the module, as float64."""
     module, x = deepcopy(module).to(dtype), x.to(dtype).clone().requires_grad_()
     assert fits(x, *[m for m in module.modules() if isinstance(m, nn.BatchNorm2d)])
-    if fused:
-        out = module(x)
-    else:
-        with plain_modules():
-            out = module(x)
+    out = (fused(module) if quick else module)(x)
     weights = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).sin().to(dtype)
     (out * weights).sum().backward()
     assert x.grad is not None
@@ -99,19 +95,35 @@ def trained(module: nn.Module, x: Tensor, dtype: torch.dtype, fused: bool) -> di
 def test_the_whole_network_in_float64() -> None:
     torch.manual_seed(0)
     model, x = SINet().train(), torch.randn(2, 3, 96, 160)
-    plain, fused = (trained(model, x, torch.float64, way) for way in (False, True))
-    assert plain.keys() == fused.keys()
+    plain, quick = (trained(model, x, torch.float64, way) for way in (False, True))
+    assert plain.keys() == quick.keys()
     for key, wanted in plain.items():
-        assert (fused[key] - wanted).norm() <= 1e-9 * max(wanted.norm().item(), 1), key
+        assert (quick[key] - wanted).norm() <= 1e-9 * max(wanted.norm().item(), 1), key
 
 
 def test_the_whole_network_in_float32_is_as_exact_as_the_plain_one() -> None:
     torch.manual_seed(0)
     model, x = SINet().train(), torch.randn(2, 3, 96, 96)
-    exact = trained(model, x, torch.float64, fused=False)
+    exact = trained(model, x, torch.float64, quick=False)
     names = [key for key, _ in model.named_parameters()]
-    plain, fused = (error(trained(model, x, torch.float32, way), exact, names) for way in (False, True))
-    assert fused <= max(1e-5, 2 * plain)
+    plain, quick = (error(trained(model, x, torch.float32, way), exact, names) for way in (False, True))
+    assert quick <= max(1e-5, 2 * plain)
+
+
+def test_steps_lead_to_the_same_weights() -> None:
+    torch.manual_seed(0)
+    plain = SINet().double().train()
+    quick = fused(deepcopy(plain))
+    for model in (plain, quick):
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        for seed in range(4):
+            x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed)).double()
+            optimizer.zero_grad()
+            model(x).square().mean().backward()
+            optimizer.step()
+    for key, wanted in plain.state_dict().items():
+        found = quick.state_dict()[key].double()
+        assert (found - wanted).norm() <= 1e-9 * max(wanted.double().norm().item(), 1), key
 
 
 def test_only_training_on_a_cpu_takes_another_way() -> None:
@@ -122,46 +134,54 @@ def test_only_training_on_a_cpu_takes_another_way() -> None:
     assert not fits(x, norm, nn.BatchNorm2d(3).eval())
     with torch.autocast("cpu", torch.bfloat16):
         assert not fits(x, norm)
-    with plain_modules():
-        assert not fits(x, norm)
     assert fits(x, norm)
 
 
 def test_a_frozen_norm_stays_as_it_is() -> None:
-    module, x = piece("S2 of 3/1 and 5/1", 2, 4, 4, seed=0)
-    norms = [norm for norm in module.modules() if isinstance(norm, nn.BatchNorm2d)]
-    for norm in norms:
-        module.train()
+    plain, x = piece("S2 of 3/1 and 5/1", 2, 4, 4, seed=0)
+    quick = fused(deepcopy(plain))
+    norms, others = ([m for m in each.modules() if isinstance(m, nn.BatchNorm2d)] for each in (quick, plain))
+    for norm, other in zip(norms, others, strict=True):
+        quick.train()
+        plain.train()
         norm.eval()
+        other.eval()
         before = {key: value.clone() for key, value in norm.named_buffers()}
         with torch.no_grad():
-            out = module(x)
-            with plain_modules():
-                assert torch.allclose(out, module(x), atol=1e-5)
+            assert torch.allclose(quick(x), plain(x), atol=1e-5)
         assert all(torch.equal(value, before[key]) for key, value in norm.named_buffers())
+
+
+def test_a_fused_network_keeps_keys_and_weights() -> None:
+    model = SINet()
+    quick = fused(deepcopy(model))
+    assert type(quick) is SINet
+    assert {type(module) for module in quick.modules()}.isdisjoint(FUSED)
+    ours, theirs = quick.state_dict(), model.state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(value, theirs[key]) for key, value in ours.items())
 
 
 def test_one_value_a_channel_is_refused_as_by_the_plain_modules() -> None:
     """One picture of 32x32: level 3 pools it to 1x1."""
-    model, x = SINet().train(), torch.randn(1, 3, 32, 32)
+    model, x = fused(SINet().train()), torch.randn(1, 3, 32, 32)
     with pytest.raises(ValueError, match="more than one value a channel"):
         model(x)
     assert all(value.isfinite().all() for _, value in model.named_buffers())
-    with plain_modules(), pytest.raises(ValueError, match="more than 1 value per channel"):
-        model(x)
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
+        SINet().train()(x)
 
 
 def test_eval_mode_is_the_plain_modules_bit_for_bit() -> None:
     torch.manual_seed(0)
     model, x = SINet().eval(), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        ours = model(x)
-        with plain_modules():
-            assert torch.equal(ours, model(x))
+        wanted = model(x)
+        assert torch.equal(fused(model)(x), wanted)
 
 
 def test_two_steps_have_the_same_bits() -> None:
     torch.manual_seed(0)
     model, x = SINet().train(), torch.randn(2, 3, 64, 64)
-    first, second = (trained(model, x, torch.float32, fused=True) for _ in range(2))
+    first, second = (trained(model, x, torch.float32, quick=True) for _ in range(2))
     assert all(torch.equal(first[key], second[key]) for key in first)

@@ -26,6 +26,7 @@ from sinet.training.checkpoint import State, load_state, save_state
 from sinet.training.data import Sample
 from sinet.training.dev_side import evaluate_dev, read_dev
 from sinet.training.epoch import TrainingError
+from sinet.training.fused import FUSED
 from sinet.training.loop import Trained, parameter_groups, train
 from sinet.training.schedule import rate_factor
 from tests.sinet.tiny_training import STILL, portrait, tiny_recipe, write_portraits
@@ -105,6 +106,7 @@ def test_the_result_is_the_best_on_dev(trained: Trained, dev: list[Sample]) -> N
     again = evaluate_dev(trained.model, read_dev(dev, 64), trained.preprocessing)
     assert again == pytest.approx((trained.dev_foreground_iou, trained.dev_loss))
     assert not trained.model.training
+    assert not {type(module) for module in trained.model.modules()} & set(FUSED.values()), "a plain SINet"
 
 
 def test_the_same_run_twice_is_the_same(

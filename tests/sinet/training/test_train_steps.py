@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import sinet.training.loop as training
+from sinet.core.device import network_input
 from sinet.core.recipe import Phase, TrainRecipe
 from sinet.images.decode import read_mask
 from sinet.network.loss import class_weights, portrait_loss
@@ -17,6 +18,7 @@ from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
 from sinet.training.data import PortraitDataset, Sample
 from sinet.training.dev_side import evaluate_dev, read_dev
+from sinet.training.fused import fused
 from sinet.training.loop import train
 from sinet.training.schedule import rate_factor
 from tests.sinet.tiny_training import tiny_recipe, write_portraits
@@ -61,7 +63,7 @@ def plain_step(
     weights: Tensor,
 ) -> dict[str, Tensor]:
     preprocessing = Preprocessing(size=64, **recipe.input.model_dump())
-    logits = network(preprocessing.tensor(torch.stack([image for _, image, _ in items])))
+    logits = network(network_input(torch.stack([image for _, image, _ in items]), preprocessing, CPU))
     masks = torch.stack([mask for *_, mask in items])[:, None]
     target = interpolate(masks, logits.shape[2:], mode="nearest")[:, 0].long()
     return portrait_loss(logits, target, phase.boundary_weight, phase.boundary_kernel, weights)
@@ -81,7 +83,7 @@ def averaged_step(
     for rank in range(parts):
         terms = plain_step(network, items[rank::parts], recipe, phase, weights)
         (terms["loss"] / parts).backward()
-        means = {name: means.get(name, 0.0) + value.item() / parts for name, value in terms.items()}
+        means = {name: means.get(name, 0.0) + value.detach().item() / parts for name, value in terms.items()}
         first = first or [buffer.clone() for buffer in network.buffers()]
     for buffer, kept in zip(network.buffers(), first, strict=True):
         buffer.copy_(kept)
@@ -95,7 +97,7 @@ def plain_training(
     person = float(np.mean([read_mask(sample.mask).mean() for sample in samples]))
     weights = class_weights((1 - person, person))
     torch.manual_seed(recipe.seed)
-    model, history, drawn = SINet(2), [], 0
+    model, history, drawn = fused(SINet(2)), [], 0  # Adam's first steps make much of another rounding
     for phase, network in ((recipe.phases.encoder, model.encoder), (recipe.phases.full, model)):
         data = PortraitDataset(samples, phase.size, recipe.augment, recipe.seed)
         optimizer = torch.optim.Adam(plain_groups(network, recipe), lr=phase.learning_rate, fused=True)
