@@ -33,6 +33,7 @@ from pipeline.core.store import Store
 from pipeline.dataset.labelled import pictures_to_hash, with_sides
 from pipeline.dataset.near_duplicates import Hashes, hash_pictures
 from pipeline.deeplab import network as deeplab
+from sinet.core import paper
 from sinet.core.device import DeviceError, choose_device, loader_workers, use_all_cores
 from sinet.core.progress import bar_interval
 from sinet.evaluation import metrics
@@ -45,7 +46,6 @@ from sinet.training.schedule import rate_factor
 
 log = logging.getLogger("pipeline")
 
-EVALUATION_SIZE = 224  # pixels: the protocol of the SINet paper
 CHECKPOINTS = CACHE / "teacher"
 
 
@@ -175,7 +175,7 @@ def teacher_loss(logits: Tensor, target: Tensor, dice_weight: float) -> dict[str
 def load_dev(samples: Sequence[Sample], size: int) -> DevSet:
     """Read the dev pictures as the network wants them, and their masks as the evaluation protocol wants them."""
     inputs = [deeplab.network_input(read_image(sample.image), size) for sample in samples]
-    masks = [squash_mask(read_mask(sample.mask), EVALUATION_SIZE) for sample in samples]
+    masks = [squash_mask(read_mask(sample.mask), paper.SIZE) for sample in samples]
     return DevSet(np.stack(inputs), np.stack(masks))
 
 
@@ -189,7 +189,7 @@ def evaluate(
         for start in range(0, len(dev.inputs), batch):
             pictures = torch.from_numpy(dev.inputs[start : start + batch]).to(device)
             logits = model(preprocessing.tensor(pictures).contiguous(memory_format=torch.channels_last))
-            large = interpolate(logits.float(), (EVALUATION_SIZE,) * 2, mode="bilinear", align_corners=False)
+            large = interpolate(logits.float(), (paper.SIZE,) * 2, mode="bilinear", align_corners=False)
             said = (large[:, 0] > 0).to(torch.uint8).cpu().numpy()
             rows += [metrics.count(p, t) for p, t in zip(said, dev.masks[start : start + batch], strict=True)]
     table = metrics.tabulate(rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sinet.benchmark.command import app as benchmark
-from sinet.core import atomic
+from sinet.core import atomic, paper
 from sinet.core.recipe import EvaluateRecipe, MaskClasses
 from sinet.core.terminal import always_printable, reason
 from sinet.inference.files import Existing
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(benchmark, name="benchmark")
 
-PROTOCOL = EvaluateRecipe(size=224, boundary_kernel=15, gallery=0)
+PROTOCOL = EvaluateRecipe(size=paper.SIZE, boundary_kernel=paper.BAND, gallery=0)
 OPSET = 18  # of ONNX, the oldest into which torch translates the network: ONNX Runtime from 1.14 on reads it
 TOLERANCE = 1e-3  # of a logit: at most 0.00025 of a probability
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from sinet.core import paper
+
 app = typer.Typer(no_args_is_help=True, help="Measure prediction, training and drawing on this machine.")
 
 
@@ -24,7 +26,7 @@ Height = Annotated[int, typer.Option(min=1, help="pixels of the photograph")]
 
 
 @app.command("predict")
-def predict(size: Size = 224, width: Width = 600, height: Height = 800, rounds: Rounds = 15) -> None:
+def predict(size: Size = paper.SIZE, width: Width = 600, height: Height = 800, rounds: Rounds = 15) -> None:
     """One picture through SINet: plain, in C, ONNX Runtime, OpenVINO; and a photograph to its mask."""
     from sinet.benchmark import predict as benchmark
     from sinet.benchmark.timing import one_thread
@@ -35,7 +37,7 @@ def predict(size: Size = 224, width: Width = 600, height: Height = 800, rounds: 
 
 @app.command("train")
 def train(
-    size: Size = 224,
+    size: Size = paper.SIZE,
     batch: Annotated[int, typer.Option(min=2, help="pictures a step")] = 24,
     rounds: Rounds = 5,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile too: a minute or two")] = False,
@@ -50,7 +52,7 @@ def train(
 
 @app.command("data")
 def data(
-    size: Size = 224,
+    size: Size = paper.SIZE,
     width: Width = 600,
     height: Height = 800,
     pictures: Annotated[int, typer.Option(min=1, help="how many are drawn")] = 20,
@@ -67,7 +69,7 @@ def data(
 @app.command("epochs")
 def epochs(
     pictures: Annotated[int, typer.Option(min=36, help="of the train side; EG1800 had 1,309")] = 1309,
-    size: Size = 224,
+    size: Size = paper.SIZE,
     epochs: Annotated[int | None, typer.Option(min=1, help="of each phase: 3, on a GPU 60")] = None,
     half: Annotated[bool, typer.Option("--bfloat16", help="forward and backward in bfloat16")] = False,
 ) -> None:

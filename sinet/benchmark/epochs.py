@@ -13,6 +13,7 @@ import torch
 from sinet.benchmark.data import EVERY_STEP
 from sinet.benchmark.drawn import write_samples
 from sinet.benchmark.timing import processor
+from sinet.core import paper
 from sinet.core.recipe import NONE, InputScale, Phase, Phases, Poly, TrainRecipe, WeightDecay
 from sinet.training.data import CACHE_SIDE, Sample
 from sinet.training.loop import train
@@ -68,7 +69,7 @@ def article(size: int, epochs: int, half: bool) -> TrainRecipe:
             boundary_weight=0.9,
             boundary_kernel=kernel,
         )
-        for batch, kernel in ((36, 5), (24, 15))
+        for batch, kernel in ((36, 5), (24, paper.BAND))
     )
     return TrainRecipe(
         seed=1,

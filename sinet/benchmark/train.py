@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from sinet.benchmark.timing import Row, Work, cpu_times, table
+from sinet.core import paper
 from sinet.core.recipe import WeightDecay
 from sinet.network.loss import portrait_loss
 from sinet.network.model import SINet
@@ -14,7 +15,7 @@ from sinet.training.fused import fused
 from sinet.training.loop import parameter_groups
 
 PLAIN, OURS, HALF, COMPILED = "plain eager SINet", "ours", "ours, bfloat16", "ours, torch.compile"
-BOUNDARY_WEIGHT, KERNEL, RATE = 0.5, 15, 5e-4
+BOUNDARY_WEIGHT, RATE = 0.5, 5e-4
 DECAY = WeightDecay(depthwise=0.0, convolution=2e-4, rest=2e-6)
 
 
@@ -49,7 +50,7 @@ def plain_step(x: Tensor, target: Tensor) -> Work:
     optimizer = torch.optim.Adam(groups, lr=RATE)
 
     def step() -> None:
-        loss = plain_loss(model(x), target, BOUNDARY_WEIGHT, KERNEL)
+        loss = plain_loss(model(x), target, BOUNDARY_WEIGHT, paper.BAND)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -67,7 +68,7 @@ def our_step(x: Tensor, target: Tensor, *, compiled: bool = False, half: bool = 
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             logits = network(x).float()
-        loss = portrait_loss(logits, target, BOUNDARY_WEIGHT, KERNEL)["loss"]
+        loss = portrait_loss(logits, target, BOUNDARY_WEIGHT, paper.BAND)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sinet.core import paper
+
 Mask = NDArray[np.uint8]
 Table = NDArray[np.void]  # (pictures,), one named field of int64 for each count
 
@@ -53,14 +55,14 @@ def count_pixels(pred: Mask, target: Mask) -> Pixels:
     return Pixels(tp, fp, fn, said.size - tp - fp - fn)
 
 
-def count(pred: Mask, target: Mask, kernel: int = 15) -> Counts:
+def count(pred: Mask, target: Mask, kernel: int = paper.BAND) -> Counts:
     """One row of the table: two (H, W) masks in {0, 1} compared everywhere and in the band of the outline."""
     on_band = boundary_band(target, kernel)
     inside = count_pixels(pred[on_band][None], target[on_band][None])
     return Counts(*count_pixels(pred, target), *inside)
 
 
-def boundary_band(target: Mask, kernel: int = 15) -> NDArray[np.bool_]:
+def boundary_band(target: Mask, kernel: int = paper.BAND) -> NDArray[np.bool_]:
     """dilate(target) - erode(target) with a square of `kernel` pixels; the picture's border is no outline."""
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"the band's kernel must be an odd number of pixels, found {kernel}")

@@ -6,12 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from sinet.core import paper
+
 
 def portrait_loss(
     logits: Tensor,
     target: Tensor,
     boundary_weight: float,
-    kernel: int = 15,
+    kernel: int = paper.BAND,
     class_weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """CE over all pixels + boundary_weight * CE over the band, each a mean over its own pixels.
@@ -50,7 +52,10 @@ def boundary_band(target: Tensor, kernel: int) -> Tensor:
 
 
 def _window_maximum(x: Tensor, kernel: int, dim: int) -> Tensor:
-    """The maximum over `kernel` neighbours along `dim`, by windows of 1, 2, 4, ... that are joined in pairs."""
+    """Returns the maximum over `kernel` neighbours along `dim`, by windows of 1, 2, 4, ... that are joined in pairs.
+
+    A max_pool2d for each direction gives the same in fifteen times the time on a CPU, a sixth of a training step.
+    """
     reach = kernel // 2
     beyond = x.new_zeros([reach if d == dim else size for d, size in enumerate(x.shape)])
     x = torch.cat((beyond, x, beyond), dim)

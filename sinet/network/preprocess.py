@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sinet.core import paper
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -78,7 +80,7 @@ def _on_cuda(preprocessing: Preprocessing, device: torch.device) -> tuple[Tensor
 
 # Mean and standard deviation of portraits as the official code publishes them, here as RGB.
 STANDARD = Preprocessing(
-    size=224,
+    size=paper.SIZE,
     order="rgb",
     mean=(132.35703, 115.69884, 107.304565),
     std=(68.29726, 65.1337, 63.97182),
@@ -86,7 +88,7 @@ STANDARD = Preprocessing(
 )
 # What the released weights were trained with: BGR, and divided by 255 once more.
 OFFICIAL = Preprocessing(
-    size=224,
+    size=paper.SIZE,
     order="bgr",
     mean=(107.304565, 115.69884, 132.35703),
     std=(63.97182, 65.1337, 68.29726),

@@ -10,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 from tqdm import tqdm
 
+from sinet.core import paper
 from sinet.core.device import network_input
 from sinet.core.progress import bar_interval
 from sinet.evaluation.metrics import count_pixels, foreground_iou, tabulate
 from sinet.images.decode import Array, read_image, read_mask
 from sinet.network.preprocess import Preprocessing, squash_image, squash_mask
 from sinet.training.data import Sample
-
-METRIC_SIZE = 224  # pixels: the foreground IoU is always that of the paper's protocol
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ def read_dev(samples: Sequence[Sample], size: int) -> DevSet:
     images, masks = [], []
     for sample in tqdm(samples, desc="dev side", unit="img", file=sys.stderr, mininterval=bar_interval()):
         images.append(squash_image(read_image(sample.image), size))
-        masks.append(squash_mask(read_mask(sample.mask), METRIC_SIZE))
+        masks.append(squash_mask(read_mask(sample.mask), paper.SIZE))
     return DevSet(torch.from_numpy(np.stack(images)), np.stack(masks))
 
 
@@ -47,7 +46,7 @@ def evaluate_dev(
     rows, losses = [], []
     for start in range(0, len(dev.images), batch):
         logits = network(network_input(dev.images[start : start + batch], preprocessing, device))
-        logits = interpolate(logits, (METRIC_SIZE, METRIC_SIZE), mode="bilinear", align_corners=False)
+        logits = interpolate(logits, (paper.SIZE, paper.SIZE), mode="bilinear", align_corners=False)
         masks = dev.masks[start : start + batch]
         target = torch.from_numpy(masks).long().to(device)
         losses += cross_entropy(logits, target, reduction="none").mean((1, 2)).tolist()
