@@ -42,8 +42,9 @@ def run_hash(recipe: dict[str, Any], dataset: str) -> str:
     Half a run with another of these must not go on under the name of this one.
     """
     digest = hashlib.sha256(json.dumps([recipe, dataset, torch.__version__], sort_keys=True).encode())
-    for module in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(module.name.encode() + module.read_bytes())
+    library = Path(__file__).parents[1]
+    for module in sorted(library.rglob("*.py")):
+        digest.update(module.relative_to(library).as_posix().encode() + module.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -68,11 +68,9 @@ def test_the_weights_folder_is_packed_and_holds_one_default_and_its_card(root: P
     beside = {path.name for path in (root / "sinet" / "weights").iterdir() if path.suffix != ".py"}
     assert beside - {"__pycache__"} == {sinet.SHIPPED.name, "README.md"}
     setuptools = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert "sinet.network.weights" in setuptools["packages"]
+    assert "sinet*" in setuptools["packages"]["find"]["include"]
     for name in (sinet.SHIPPED.name, "README.md"):
-        assert any(
-            Path(name).match(pattern) for pattern in setuptools["package-data"]["sinet.network.weights"]
-        )
+        assert any(Path("weights", name).match(pattern) for pattern in setuptools["package-data"]["sinet"])
     assert sinet.SHIPPED.parent == root / "sinet" / "weights"
 
 

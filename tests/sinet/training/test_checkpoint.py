@@ -81,9 +81,10 @@ def test_another_torch_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_other_code_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "checkpoint.py"))
+    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "training" / "checkpoint.py"))
     names = []
-    for name, code in (("loss.py", "a"), ("loss.py", "b"), ("epoch.py", "b")):
+    for name, code in (("network/loss.py", "a"), ("network/loss.py", "b"), ("training/epoch.py", "b")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(code)
         names.append(run_hash({}, "data"))
     assert len(set(names)) == 3
