@@ -1,4 +1,4 @@
-"""`python docs/draw_guidelines.py` writes annotations/tasks/guidelines.svg: what is person, six cases, each right and wrong.
+"""`python docs/draw_guidelines.py` writes annotations/tasks/guidelines.svg: what is person, six cases, right and wrong.
 
 A mask is shown as the task page shows it: its outline, and all outside of it pale. A test compares the file.
 """

@@ -2,8 +2,9 @@
 
 Measured on masks whose right answer is known: a table with a row a mask (`python -m pipeline benchmark queue` writes
 one from labelled pictures), in which a mask is bad where its IoU with the right one is below a limit. Three orders
-are compared: random, by uncertainty alone, and the queue's own (annotations.quality.priority). All intervals are percentile
-bootstrap over clusters of look-alikes (Efron & Tibshirani 1993, chapter 13), which are not independent of each other.
+are compared: random, by uncertainty alone, and the queue's own (annotations.quality.priority). All intervals are
+percentile bootstrap over clusters of look-alikes (Efron & Tibshirani 1993, chapter 13), which are not independent of
+each other.
 """
 
 from collections.abc import Callable, Sequence

@@ -140,9 +140,10 @@ def find_project(client: Client, title: str, label_config: str, update_config: b
         if not update_config:
             here = " (`python -m annotations review --update-config` into the review of this machine)"
             raise ReviewError(
-                f"the labelling interface of project '{title}' at {client.url} is not annotations/tasks/label_config.xml: "
-                "it was changed there, or this checkout is another version; `python -m annotations push "
-                f"--update-config` writes this checkout's{here if on_this_machine(client.url) else ''}"
+                f"the labelling interface of project '{title}' at {client.url} is not "
+                "annotations/tasks/label_config.xml: it was changed there, or this checkout is another version; "
+                "`python -m annotations push --update-config` writes this checkout's"
+                f"{here if on_this_machine(client.url) else ''}"
             )
         client.set_label_config(project, label_config)
     return project

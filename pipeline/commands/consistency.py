@@ -1,8 +1,8 @@
 """Hold dvc.yaml against the code: a stage must name the code, paths and params that its module uses, and no others.
 
 What one stage needs below data/, models/, metrics/ or plots/ another one must make, and no two make the same.
-Read from the code's text, nothing is run: imports for the code a stage depends on, the constants of pipeline.core.paths and
-what lies beside a code file for its data, `load_params().SECTION` for its params. `make check` and a test call it.
+Read from the code's text, nothing is run: imports for the code a stage depends on, the constants of pipeline.core.paths
+and what lies beside a code file for its data, `load_params().SECTION` for its params. `make check` and a test call it.
 """
 
 import ast

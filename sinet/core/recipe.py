@@ -78,7 +78,7 @@ class BlurKinds(Recipe):
 
 
 class AugmentRecipe(Recipe):
-    """What `sinet.training.data` (the background) and `sinet.training.augment` (all else) draw; a factor of 1 changes nothing."""
+    """What `sinet.training.data` (the background) and `augment` (all else) draw; a factor of 1 changes nothing."""
 
     aspect: Literal["squash", "keep"]  # squash to the square as the evaluation does, or fit whole into it
     flip: Probability

@@ -24,9 +24,10 @@ PICTURES = 64  # to calibrate on
 
 
 def export_int8(onnx_file: Path, path: Path, predictor: Predictor, images: Sequence[Array]) -> None:
-    """Write PATH from a file of `sinet.exporting.to_onnx` without preprocessing; the ranges of what flows are those of `images`.
+    """Write PATH from a file of `sinet.exporting.to_onnx` without preprocessing.
 
-    Weights have a scale a channel, activations one a tensor (smallest to largest value seen). The card stays inside.
+    The ranges of what flows are those of `images`. Weights have a scale a channel, activations one a tensor (smallest
+    to largest value seen). The card stays inside.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

@@ -16,7 +16,7 @@ from sinet.network.weights import CARD, WeightsCard
 
 
 def export_openvino(onnx_file: Path, path: Path, card: WeightsCard) -> None:
-    """Write PATH.xml and PATH.bin, 32-bit weights, from a file of `sinet.exporting.to_onnx`; the card is in the rt_info.
+    """Write PATH.xml and PATH.bin, 32-bit weights, from a file of `sinet.exporting.to_onnx`; the card is in rt_info.
 
     ExportError where `path` does not end in .xml or openvino is not installed.
     """

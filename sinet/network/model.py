@@ -1,7 +1,7 @@
 """SINet: portrait segmentation with 86,910 parameters (Park et al., WACV 2020, arXiv 1911.09099, Table 2).
 
-The state-dict keys are the official code's: weights can be exchanged. Plain torch throughout; what makes it quicker on a
-CPU stands elsewhere (`sinet.training.fused` to train, `sinet.native` to predict).
+The state-dict keys are the official code's: weights can be exchanged. Plain torch throughout; what makes it quicker on
+a CPU stands elsewhere (`sinet.training.fused` to train, `sinet.native` to predict).
 """
 
 from collections.abc import Sequence

@@ -102,10 +102,8 @@ def _before_norm(block: S2Block, x: Tensor) -> Tensor:
     parts: list[Any] = [*block.conv, *block.act_conv1x1]
     depthwise, norm, act, last = parts
     x = depthwise(x)
-    if fits(x, norm):
-        x = norm_act_pointwise(x, norm, act.weight, last.weight[:, :, 0, 0])
-    else:
-        x = last(act(norm(x)))
+    quick = fits(x, norm)
+    x = norm_act_pointwise(x, norm, act.weight, last.weight[:, :, 0, 0]) if quick else last(act(norm(x)))
     return enlarge(x, block.pool) if block.pool > 1 else x
 
 
