@@ -13,7 +13,6 @@ from PIL import Image
 
 from sinet import native
 from sinet.images.decode import ImageError, read_image
-from sinet.inference import predictor as predict
 from sinet.inference.predictor import Predictor, enlarge
 from sinet.network.model import SINet
 from sinet.network.preprocess import squash_image
