@@ -76,13 +76,13 @@ def together(device: torch.device) -> Iterator[Together]:
 
     Only rank 0 shows bars.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # also what has no device of its own, as pinned memory, is for this one
     if ranks.size() == 1:
         yield ALONE
         return
     before = signal.signal(signal.SIGTERM, _end)
     try:
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         with _silent(ranks.rank() > 0):
             yield Together(ranks.rank(), ranks.size())
