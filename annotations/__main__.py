@@ -19,10 +19,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command()
 def push(update_config: UpdateConfig = False) -> None:
     """Send the tasks of data/push, of second looks and of the second round, that the server does not have."""
-    from annotations.server.session import open_session, send
+    from annotations.server.session import open_session, send_tasks
 
     session = open_session()
-    project, sent = send(session, update_config)
+    project, sent = send_tasks(session, update_config)
     print(
         f"{sent.wanted} tasks are in project {project.id} at {session.client.url}: {sent.there_before} were there, "
         f"{sent.sent} sent, {sent.removed} copies or replaced ones removed"
@@ -60,14 +60,14 @@ def status(
     from annotations.ledger.voices import with_voices
     from annotations.server.pull import read_judged, read_locked
     from annotations.server.session import open_session, sources, the_project
-    from annotations.server.status import describe, describe_quality
+    from annotations.server.status import describe_quality, describe_review
 
     session = open_session()
     project = the_project(session)
     judged = read_judged(session.settings.lock)
     reading = with_voices(read_export(session.client.export(project)), judged)
     settled = settle(reading, read_locked(session.settings.lock))
-    print("\n".join(describe(reading, settled, session.settings.random_share)))
+    print("\n".join(describe_review(reading, settled, session.settings.random_share)))
     print("\n".join(["at the last pull:", *describe_quality(judgements(judged))]))
     if not check:
         return
@@ -75,14 +75,14 @@ def status(
     from annotations.server.send import without_masks
     from annotations.server.served import look
     from annotations.server.status import damage
-    from annotations.settings import PUSH
+    from annotations.settings import IMPORT_FILES
     from annotations.tasks.task import LABEL_CONFIG
 
     pictures = session.installation.pictures if session.own_server else None
     configs = (project.label_config, LABEL_CONFIG.read_text())
     folders = [folder for folder in sources() if written(folder)]
-    if PUSH not in folders:  # a review that was restored where the recipe has not run
-        print(f"{PUSH} holds no import files: what is missing on the server cannot be seen from here")
+    if IMPORT_FILES not in folders:  # a review that was restored where the recipe has not run
+        print(f"{IMPORT_FILES} holds no import files: what is missing on the server cannot be seen from here")
     tasks = without_masks(task for folder in folders for task in read_tasks(folder))
     heads = session.client.heads(project)
     found = damage(tasks, heads, reading, configs, pictures) + look(session.client, project, heads)
@@ -101,11 +101,11 @@ def simulate(
     ] = None,
 ) -> None:
     """Say how many of the bad masks each order of the queue shows early, on masks whose right answer is known."""
-    from annotations.quality.simulate import BAD_BELOW, describe, read_masks
+    from annotations.quality.simulate import BAD_BELOW, describe_orders, read_masks
     from annotations.quality.simulate import simulate as run
 
     limit = BAD_BELOW if bad_below is None else bad_below
-    print("\n".join(describe(run(read_masks(masks), limit), limit)))
+    print("\n".join(describe_orders(run(read_masks(masks), limit), limit)))
 
 
 @app.command()
@@ -117,7 +117,7 @@ def review(
 ) -> None:
     """Start this machine's Label Studio with the queue in it; Ctrl-C stops it."""
     from annotations.server.review import ready as look
-    from annotations.server.review import review as run
+    from annotations.server.review import run_review as run
 
     if ready:
         look()

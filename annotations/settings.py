@@ -9,9 +9,9 @@ import yaml
 
 from annotations.errors import ReviewError
 
-PARAMS = Path("params.yaml")
-PUSH = Path("data/push")  # what stage push wrote
-SECOND_LOOK = Path("data/second_look")  # what stage second_look wrote, if it has run
+_PARAMS = Path("params.yaml")
+IMPORT_FILES = Path("data/push")  # what stage push wrote
+SECOND_LOOK_FILES = Path("data/second_look")  # what stage second_look wrote, if it has run
 REVIEW_DATA = Path("review-data")  # beside data/, so that neither dvc nor cleaning the outputs touches it
 ENVIRONMENT = Path(".cache/label-studio-venv")  # `make label-studio` makes it
 PROJECT = "SINet portraits"
@@ -27,7 +27,7 @@ def brings_pictures(picture_root: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Settings:
+class ReviewSettings:
     """The parameters that this room reads."""
 
     url: str  # label_studio.url, without a slash at its end
@@ -36,7 +36,7 @@ class Settings:
     random_share: float  # queue.random_share
 
 
-def read_settings(path: Path = PARAMS) -> Settings:
+def read_settings(path: Path = _PARAMS) -> ReviewSettings:
     """Read params.yaml; `dvc repro` checks the rest of it. ReviewError names a key that is missing or of no use."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ def read_settings(path: Path = PARAMS) -> Settings:
         mark = getattr(error, "problem_mark", None)
         fault = f"line {mark.line + 1}" if mark else type(error).__name__
         raise ReviewError(f"expected YAML in UTF-8 in {path}, found none ({fault}); mend the file") from None
-    return Settings(
+    return ReviewSettings(
         url=_text(content, path, "label_studio", "url").rstrip("/"),
         picture_root=_text(content, path, "label_studio", "picture_root"),
         lock=Path(_text(content, path, "reviews", "path")),

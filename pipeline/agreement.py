@@ -22,10 +22,10 @@ from pipeline.reporting.figures import bias_grids
 
 log = logging.getLogger("pipeline")
 
-COLUMNS = tuple(Decile.__dataclass_fields__)
+DECILE_COLUMNS = tuple(Decile.__dataclass_fields__)
 
 
-def read_reviews(lock: Path) -> list[Judgement]:
+def read_judged_tasks(lock: Path) -> list[Judgement]:
     """Every judgement beside the lock, oldest first; [] beside an older lock. PipelineError where one is damaged."""
     try:
         return judgements(read_judgements(lock))
@@ -35,11 +35,11 @@ def read_reviews(lock: Path) -> list[Judgement]:
 
 def decile_table(found: Sequence[Judgement]) -> pd.DataFrame:
     """A row for each uncertainty decile, 1 the most certain: COLUMNS; edit_size is empty where nobody fixed a mask."""
-    return pd.DataFrame([asdict(one) for one in deciles(found)], columns=list(COLUMNS))
+    return pd.DataFrame([asdict(one) for one in deciles(found)], columns=list(DECILE_COLUMNS))
 
 
 def main() -> None:
-    found = read_reviews(Path(load_params().reviews.path))
+    found = read_judged_tasks(Path(load_params().reviews.path))
     write_text(PLOTS / "reviews.csv", decile_table(found).to_csv(index=False, float_format="%.6f"))
     write_text(PLOTS / "bias_maps.svg", bias_grids(bias_maps(found)))
     write_metrics("reviews", summarise(found))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
@@ -26,12 +25,11 @@ from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, key_of
 from pipeline.faces.portrait import cut, is_confident, is_large, portrait_box
 from sinet.core import atomic
-from sinet.images.decode import encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
+from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
 
 if TYPE_CHECKING:
     from pipeline.faces.detector import Face, FaceFinder
 
-Array = NDArray[np.uint8]
 
 _VERSION = 1  # of what this file makes of a photograph: raise it when that changes
 _INHERITED = ("source", "source_key", "sha256", "url", "author", "licence", "retrieved_at", "published_side")
@@ -94,8 +92,8 @@ def crop(
             rejected.append(Rejected(str(parent["source"]), key_in_source, meta["reason"], meta["detail"]))
             continue
         image, mask = folder / "images" / f"{meta['id']}.png", folder / "masks" / f"{meta['id']}.png"
-        atomic.write(image, result.blobs["image"])
-        atomic.write(mask, result.blobs["mask"])
+        atomic.write_atomic(image, result.blobs["image"])
+        atomic.write_atomic(mask, result.blobs["mask"])
         paths = {"image": image.as_posix(), "mask": mask.as_posix()}
         rows[meta["id"]] = {**_inherited(parent), **meta, **paths, "label": "crop"}
     return make_records(list(rows.values())), rejected
@@ -110,12 +108,12 @@ def find_portrait(image: Array, mask: Array, finder: "FaceFinder", params: CropP
     """
     part = upper_body(mask)
     try:
-        portrait = judge(_faces_in(image, part, finder), mask, params)
+        portrait = masked_portrait(_faces_in(image, part, finder), mask, params)
     except NoPortraitError:
         portrait = None
     height, width = mask.shape
     if portrait is None or not _holds(part, portrait.box.clipped(width, height)):
-        portrait = judge(finder.find(image), mask, params)
+        portrait = masked_portrait(finder.find(image), mask, params)
     return portrait
 
 
@@ -127,7 +125,7 @@ def upper_body(mask: Array) -> Box:
     return Box(x - margin, y - margin, x + width + margin, y + height).clipped(mask.shape[1], mask.shape[0])
 
 
-def judge(faces: Sequence["Face"], mask: Array, params: CropParams) -> Portrait:
+def masked_portrait(faces: Sequence["Face"], mask: Array, params: CropParams) -> Portrait:
     """The portrait of the largest good face on the mask; NoPortraitError names the gate that refused."""
     if not faces:
         raise NoPortraitError("no_face", "no face was found")

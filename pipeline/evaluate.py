@@ -19,7 +19,7 @@ from sinet.core.recipe import EvaluateRecipe
 log = logging.getLogger("pipeline")
 
 
-def evaluate(
+def evaluate_sinet(
     records: pd.DataFrame, weights: Path, recipe: EvaluateRecipe, gallery: Path
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Metrics and one row a picture of the records' test side; writes the gallery.
@@ -33,7 +33,7 @@ def evaluate(
     from sinet.evaluation.protocol import EvaluateError
     from sinet.evaluation.protocol import evaluate as measure
     from sinet.inference.predictor import Predictor
-    from sinet.network.weights import WeightsError, load
+    from sinet.network.weights import WeightsError, read_weights
     from sinet.training.data import Sample
 
     test = records[records["side"] == "test"].reset_index(drop=True)
@@ -47,7 +47,7 @@ def evaluate(
     if why := native.why_torch():
         log.warning("evaluate: %s", why)
     try:
-        model, card = load(weights)
+        model, card = read_weights(weights)
         predictor = Predictor(model, card.preprocessing)
         evaluation = measure(predictor, samples, recipe)
         write_gallery(gallery, predictor, samples, evaluation, recipe.gallery)
@@ -69,7 +69,7 @@ def evaluate(
 
 def main() -> None:
     """Run the stage."""
-    metrics, table = evaluate(read_records(DATASET), SINET, load_params().evaluate, GALLERY)
+    metrics, table = evaluate_sinet(read_records(DATASET), SINET, load_params().evaluate, GALLERY)
     write_text(PLOTS / "evaluate.csv", table.to_csv(index=False, float_format="%.6f"))
     write_metrics("evaluate", metrics)
     log.info(

@@ -21,7 +21,7 @@ def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams
     from sinet.exporting.to_onnx import ExportError, check_parity, difference, export_onnx, until_compared
     from sinet.images.decode import read_image
     from sinet.inference.predictor import Predictor
-    from sinet.network.weights import WeightsError, load
+    from sinet.network.weights import WeightsError, read_weights
 
     # The records are sorted by id, a hash: the first few are as good as any, and stay when others come.
     pictures = records[records["side"] == "dev"]["image"].head(params.parity_pictures)
@@ -31,7 +31,7 @@ def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams
         )
     images = [read_image(Path(picture)) for picture in pictures]
     try:
-        model, card = load(weights)
+        model, card = read_weights(weights)
         with until_compared(out) as written:
             proto = export_onnx(written, model, card, params.opset)
             largest = difference(written, Predictor(model, card.preprocessing), images)

@@ -30,8 +30,8 @@ from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, key_of
 from pipeline.sources.inspection import VERSION, inspect
 from pipeline.sources.layouts import LABELLED, read_layout
-from pipeline.sources.layouts.listing import MATLAB, Item, Listing
-from pipeline.sources.pixel_duplicates import Candidate, Settled, settle
+from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing
+from pipeline.sources.pixel_duplicates import SameFile, SettledFiles, settle_duplicates
 from sinet.core import atomic
 from sinet.core.recipe import MaskClasses
 from sinet.images.decode import ImageError, ReadError, encode_mask, read_bytes, read_mask
@@ -42,7 +42,7 @@ _STAGING = "staging"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class _Row:
     """What the parent process keeps of a picture; the pictures themselves stay in the workers."""
 
     reason: str = ""  # "" for a usable picture
@@ -65,8 +65,8 @@ class Ingested:
     rejected: list[Rejected]
     items: int
     listing: Listing
-    settled: Settled
-    rows: list[Row]
+    settled: SettledFiles
+    rows: list[_Row]
 
 
 def ingest(
@@ -83,13 +83,13 @@ def ingest(
     task = functools.partial(_take, params=params, classes=classes, staging=staging)
     rows = list(map_images(task, list(enumerate(listing.items)), desc=f"ingest {name}", workers=workers))
     usable = [
-        Candidate(number, row.id, item)
+        SameFile(number, row.id, item)
         for number, (item, row) in enumerate(zip(listing.items, rows, strict=True))
         if not row.reason
     ]
-    settled = settle(usable, functools.partial(_staged_mask, staging), params.duplicate_masks)
+    settled = settle_duplicates(usable, functools.partial(_staged_mask, staging), params.duplicate_masks)
     for number, mask in settled.masks.items():
-        atomic.write(_mask_file(staging, number), encode_mask(mask))
+        atomic.write_atomic(_mask_file(staging, number), encode_mask(mask))
     label = "human" if source.layout in LABELLED else "none"
     # Reviews are of a crawl's pictures; beside masks of people another copy is a reject, and no change of a record.
     twins = _twins(settled, rows) if label == "none" else {}
@@ -137,8 +137,8 @@ def summarise(ingested: Ingested) -> dict[str, Any]:
 
 
 def _take(
-    numbered: tuple[int, Item], params: IngestParams, classes: MaskClasses | None, staging: Path
-) -> Row:
+    numbered: tuple[int, ListedPicture], params: IngestParams, classes: MaskClasses | None, staging: Path
+) -> _Row:
     """Read, check and stage one picture; runs in a worker and never raises for a bad file.
 
     ReadError where the machine did not give its bytes, or had no memory for its pixels.
@@ -148,7 +148,7 @@ def _take(
         image = read_bytes(Path(item.image), params.max_pixels)
         mask = None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
     except ImageError as error:
-        return Row(error.reason, error.detail)
+        return _Row(error.reason, error.detail)
     try:
         return _looked_at(number, item, image, mask, params, classes, staging)
     except MemoryError as error:
@@ -157,22 +157,22 @@ def _take(
 
 def _looked_at(
     number: int,
-    item: Item,
+    item: ListedPicture,
     image: bytes,
     mask: bytes | None,
     params: IngestParams,
     classes: MaskClasses | None,
     staging: Path,
-) -> Row:
+) -> _Row:
     sha256 = hashlib.sha256(image).hexdigest()
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
     result = _inspected(image, sha256, mask, matlab, params, classes)
     if "reason" in result.meta:
-        return Row(**result.meta)
-    atomic.write(_image_file(staging, number, result.meta["suffix"]), result.blobs.get("image", image))
+        return _Row(**result.meta)
+    atomic.write_atomic(_image_file(staging, number, result.meta["suffix"]), result.blobs.get("image", image))
     if "mask" in result.blobs:
-        atomic.write(_mask_file(staging, number), result.blobs["mask"])
-    return Row(**result.meta, sha256=sha256, converted="image" in result.blobs)
+        atomic.write_atomic(_mask_file(staging, number), result.blobs["mask"])
+    return _Row(**result.meta, sha256=sha256, converted="image" in result.blobs)
 
 
 def _read_mask_bytes(path: Path, max_pixels: int) -> bytes:
@@ -228,12 +228,12 @@ def _mask_file(staging: Path, number: int) -> Path:
     return staging / f"{number}.mask.png"
 
 
-def _staged_mask(staging: Path, candidate: Candidate) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
+def _staged_mask(staging: Path, candidate: SameFile) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
     return None if candidate.item.mask is None else read_mask(_mask_file(staging, candidate.number))
 
 
 def _publish(
-    one: Candidate, row: Row, name: str, label: str, twins: str, staging: Path, out: Path
+    one: SameFile, row: _Row, name: str, label: str, twins: str, staging: Path, out: Path
 ) -> dict[str, Any]:
     """Give a staged picture its id as a name; return its record."""
     image = out / "images" / f"{row.id}{row.suffix}"
@@ -262,7 +262,7 @@ def _publish(
     }
 
 
-def _twins(settled: Settled, rows: Sequence[Row]) -> dict[str, str]:
+def _twins(settled: SettledFiles, rows: Sequence[_Row]) -> dict[str, str]:
     """By id, the sha256 of the files left out for their equal pixels: a review may be of one of them."""
     found: dict[str, set[str]] = {}
     for one, _ in settled.rejected:

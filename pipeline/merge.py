@@ -30,8 +30,8 @@ from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
 from pipeline.dataset.labelled import licence_fault, of_these, one_of_each, pictures_to_hash, with_sides
 from pipeline.dataset.near_duplicates import Hashes, clusters, hash_pictures
-from pipeline.dataset.sides import check_sides, first_ids, join, publishes_test
-from pipeline.review.judged import read_reviews, review_of, reviews_by_picture
+from pipeline.dataset.sides import check_sides, first_ids, publishes_test, with_sides_of_all
+from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
 from pipeline.review.reviewed import check_orphans, cut_reviewed
 
 
@@ -61,7 +61,7 @@ def merge(
     known, pseudo = (candidates[one].reset_index(drop=True) for one in (~guessed, guessed))
     seen = of_these(pd.concat([labelled, reviewed]), hashes)  # also what left: it joins what looks like it
     known["cluster"] = clusters(known, seen, sides.max_hash_distance)
-    known, leaks = join(known, sides.dev_share, sides.test_share)
+    known, leaks = with_sides_of_all(known, sides.dev_share, sides.test_share)
     for side in ("test", "dev") if len(pseudo) else ():
         pseudo, alike = unlike(pseudo, known, side, hashes, sides.max_hash_distance)
         leaks += alike
@@ -105,7 +105,7 @@ def choose_pseudo(
     return reject_rows(pseudo, fault)
 
 
-def read_judged(lock: Path, pseudo: pd.DataFrame, crawl: pd.DataFrame) -> dict[str, list[str]]:
+def _judged_crops(lock: Path, pseudo: pd.DataFrame, crawl: pd.DataFrame) -> dict[str, list[str]]:
     """What people said of each pseudo label, by its id, of whichever of its picture's twins; gold tasks tell of none.
 
     PipelineError where a judgement beside the lock is damaged.
@@ -206,13 +206,13 @@ def main() -> None:
     crawl, bodies, crop = read_records(INGEST / "crawl"), read_records(INGEST / "baidu"), read_records(CROP)
     labelled = pd.concat([read_records(INGEST / "eg1800"), crop], ignore_index=True)
     pseudo = read_records(PSEUDO)
-    entries = read_reviews(Path(params.reviews.path))
+    entries = read_locked_reviews(Path(params.reviews.path))
 
     scratch = DATASET / "reviewed"
     reviewed = cut_reviewed(entries, crawl, scratch, params.crop.fill, store)
     check_orphans(reviewed.rejected, params.merge.max_orphaned_reviews)
     by_picture = reviews_by_picture(entries, crawl)
-    judged = read_judged(Path(params.reviews.path), pseudo, crawl)
+    judged = _judged_crops(Path(params.reviews.path), pseudo, crawl)
     wanted, _ = choose_pseudo(pseudo, by_picture, params.merge, judged)
     hashes = hash_pictures(pictures_to_hash([labelled, reviewed.records, wanted], [bodies, crawl]), seen)
     records, rejected = merge(

@@ -28,13 +28,12 @@ from pipeline.deeplab.uncertainty import combine, doubt, quality_flags
 from pipeline.faces import detector as faces
 from pipeline.faces.portrait import choose_portrait, cut, is_confident
 from sinet.core import atomic
-from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image
+from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image
 
 if TYPE_CHECKING:
     from pipeline.faces.detector import Face, FaceFinder
 
-Array = NDArray[np.uint8]
-Opinion = NDArray[np.float32]  # (size, size) in 0..1
+_Probabilities = NDArray[np.float32]  # (size, size) in 0..1
 
 _VERSION = 1  # of what this file makes of a picture: raise it when that changes
 _INHERITED = ("source", "source_key", "sha256", "url", "author", "licence", "retrieved_at", "published_side")
@@ -42,7 +41,7 @@ PARTS = ("flip", "stability", "entropy")
 
 
 @dataclass(frozen=True)
-class Settings:
+class LabelSettings:
     """All that a pseudo label depends on, beside the picture."""
 
     crop: CropParams
@@ -69,11 +68,11 @@ class _Task:
 
     id: str
     image: str
-    settings: Settings
+    settings: LabelSettings
 
 
 def pseudo_label(
-    records: pd.DataFrame, settings: Settings, folder: Path = PSEUDO
+    records: pd.DataFrame, settings: LabelSettings, folder: Path = PSEUDO
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[Rejected]]:
     """Label each record; return the new records, the parts of their uncertainty by id, and what was rejected.
 
@@ -129,7 +128,7 @@ def summarise(records: pd.DataFrame, parts: pd.DataFrame) -> dict[str, Any]:
 
 
 def label_portrait(
-    image: Array, box: Box, face: "Face", settings: Settings
+    image: Array, box: Box, face: "Face", settings: LabelSettings
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The teacher on one portrait of a picture: what the record says of it, and its mask and probability as PNG.
 
@@ -155,7 +154,7 @@ def label_portrait(
     return meta, {"mask": encode_mask(mask), "probability": encode_png(probability)}
 
 
-def joined(straight: Opinion, mirrored: Opinion, size: tuple[int, int]) -> tuple[Array, Array]:
+def joined(straight: _Probabilities, mirrored: _Probabilities, size: tuple[int, int]) -> tuple[Array, Array]:
     """Probability (H, W) uint8 0..255 and mask {0, 1} at a picture's (width, height), from the teacher's two opinions.
 
     The probability is the mean of the picture's and of its mirror image's; person is where it is above 0.5.
@@ -165,7 +164,7 @@ def joined(straight: Opinion, mirrored: Opinion, size: tuple[int, int]) -> tuple
     return probability, (probability > 127).astype(np.uint8)
 
 
-def find_faces(id_: str, image: Array, settings: Settings) -> list["Face"]:
+def find_faces(id_: str, image: Array, settings: LabelSettings) -> list["Face"]:
     """The faces of a picture (H, W, 3) uint8 RGB, from the store where they were found before."""
     store, key = Store("faces", settings.cache), settings.face_key(id_)
     known = store.get(key)
@@ -225,14 +224,14 @@ def _write_pictures(result: Result, parent: Path, folder: Path) -> dict[str, str
     """Image, mask and probability of one record in FOLDER; a picture taken whole keeps its parent's file."""
     id_ = result.meta["id"]
     mask, probability = folder / "masks" / f"{id_}.png", folder / "probability" / f"{id_}.png"
-    atomic.write(mask, result.blobs["mask"])
-    atomic.write(probability, result.blobs["probability"])
+    atomic.write_atomic(mask, result.blobs["mask"])
+    atomic.write_atomic(probability, result.blobs["probability"])
     if "image" in result.blobs:
         image = folder / "images" / f"{id_}.png"
-        atomic.write(image, result.blobs["image"])
+        atomic.write_atomic(image, result.blobs["image"])
     else:
         image = folder / "images" / f"{id_}{parent.suffix}"
-        atomic.write(image, parent.read_bytes())
+        atomic.write_atomic(image, parent.read_bytes())
     return {"image": image.as_posix(), "mask": mask.as_posix(), "probability": probability.as_posix()}
 
 
@@ -258,7 +257,7 @@ def _finder(params: CropParams) -> "FaceFinder":
 @functools.cache
 def _teacher(path: Path) -> tuple[Any, deeplab.TeacherCard]:
     """The teacher, loaded once a worker, and only where a picture was not labelled before."""
-    return deeplab.load(path)
+    return deeplab.load_teacher(path)
 
 
 def main() -> None:
@@ -266,7 +265,7 @@ def main() -> None:
     parents = read_records(INGEST / "crawl")
     if not TEACHER.is_file():
         raise PipelineError(f"expected a teacher at {TEACHER}, found none; run `dvc repro teacher`")
-    settings = Settings(params.crop, params.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
+    settings = LabelSettings(params.crop, params.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
     records, parts, rejected = pseudo_label(parents, settings)
     write_records(PSEUDO, records)
     write_rejected("pseudo_label", rejected)  # before the gate, whose message sends people there

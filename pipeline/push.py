@@ -27,13 +27,13 @@ from annotations.tasks import guidelines
 from annotations.tasks.purpose import TooRoughError
 from annotations.tasks.task import (
     LABEL_CONFIG,
-    Candidate,
-    Pictures,
-    batches,
+    Proposal,
+    TaskPictures,
     build_task,
     cutout,
     encode_jpeg,
-    outline,
+    outline_view,
+    task_batches,
     task_version,
 )
 from pipeline.core.errors import PipelineError
@@ -54,10 +54,10 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Item:
+class Candidate:
     """A queued pseudo label, a labelled picture as a gold task, or a reviewed one for a second look; and its files."""
 
-    candidate: Candidate
+    candidate: Proposal
     image: Path
     mask: Path
     purpose: Purpose
@@ -75,7 +75,7 @@ def read_queue(folder: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=texts, keep_default_na=False)
 
 
-def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFrame) -> list[Item]:
+def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFrame) -> list[Candidate]:
     """The tasks in the queue's order; PipelineError where the queue names an unknown id.
 
     `records` are the pseudo labels; `dataset` holds the labelled pictures of the gold tasks.
@@ -98,7 +98,7 @@ def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFra
 
 
 def write_push(
-    folder: Path, items: Sequence[Item], params: LabelStudioParams, store: Store
+    folder: Path, items: Sequence[Candidate], params: LabelStudioParams, store: Store
 ) -> dict[str, Any]:
     """Write pictures, task files, label config and receipt ("not sent") into FOLDER, and return the receipt.
 
@@ -113,7 +113,7 @@ def write_push(
     tasks = [task for task in map_images(make, items, desc="push") if task is not None]
     if too_rough := len(items) - len(tasks):
         log.info("push: %d gold tasks left out, as their right masks have too rough an outline", too_rough)
-    for number, content in enumerate(batches(tasks), start=1):
+    for number, content in enumerate(task_batches(tasks), start=1):
         files.append(_write(folder / f"tasks-{number:04d}.json", content))
     receipt: dict[str, Any] = {
         "state": "not sent",
@@ -126,9 +126,9 @@ def write_push(
     return receipt
 
 
-def _item(place: Any, row: Any) -> Item:
+def _item(place: Any, row: Any) -> Candidate:
     parent_sha256, crop_box = origin(row)
-    candidate = Candidate(
+    candidate = Proposal(
         key=str(place.key),
         parent_sha256=parent_sha256,
         crop_box=crop_box,
@@ -138,10 +138,10 @@ def _item(place: Any, row: Any) -> Item:
         flags=str(place.flags),
         score=float(place.score),
     )
-    return Item(candidate, Path(str(row.image)), Path(str(row.mask)), place.purpose)
+    return Candidate(candidate, Path(str(row.image)), Path(str(row.mask)), place.purpose)
 
 
-def _gold_item(place: Any, row: Any, records: pd.DataFrame) -> Item:
+def _gold_item(place: Any, row: Any, records: pd.DataFrame) -> Candidate:
     """A labelled picture that says of itself what the pseudo labels `records` say: teacher, size, and a box."""
     shown = guise(row, records)
     item = _item(place, row)
@@ -154,7 +154,7 @@ def _gold_item(place: Any, row: Any, records: pd.DataFrame) -> Item:
     return replace(item, candidate=candidate, size=(shown.width, shown.height))
 
 
-def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, Any] | None:
+def _make_task(item: Candidate, folder: Path, root: str, store: Store) -> dict[str, Any] | None:
     """Write the three pictures of one task into FOLDER and return the task; None, and no picture, if TooRoughError."""
     key = item.candidate.key
     try:
@@ -171,7 +171,7 @@ def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, A
         ) from error
     # A second look has names of its own: a server may show both folders' pictures at one address.
     stem = f"{key}-again" if item.purpose == "student" else key
-    pictures = Pictures(
+    pictures = TaskPictures(
         image=f"{root}/{stem}-image.jpg",
         outline=f"{root}/{stem}-outline.jpg",
         cutout=f"{root}/{stem}-cutout.jpg",
@@ -188,7 +188,7 @@ def _make_task(item: Item, folder: Path, root: str, store: Store) -> dict[str, A
     return task
 
 
-def _shown(item: Item, mask: Array) -> Array:
+def _shown(item: Candidate, mask: Array) -> Array:
     """The mask that the task proposes."""
     if item.purpose == "scratch":
         return np.zeros_like(mask)
@@ -200,7 +200,7 @@ def _shown(item: Item, mask: Array) -> Array:
         raise PipelineError(f"the picture {item.candidate.id} makes no gold task: {error}") from error
 
 
-def _draw(item: Item, mask: Array, read: Array, store: Store) -> dict[str, bytes]:
+def _draw(item: Candidate, mask: Array, read: Array, store: Store) -> dict[str, bytes]:
     """JPEG bytes of "image", "outline" and "cutout"; `read` is the mask as its file has it."""
     key = key_of("push", _VERSION, item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape)
     known = store.get(key)
@@ -210,7 +210,7 @@ def _draw(item: Item, mask: Array, read: Array, store: Store) -> dict[str, bytes
     if image.shape[:2] != read.shape:
         raise ImageError("mask_size", f"{item.image.name} is {_size(image)} pixels, its mask {_size(read)}")
     image = image if item.size is None else fitted(image, *item.size)
-    pictures = {"image": image, "outline": outline(image, mask), "cutout": cutout(image, mask)}
+    pictures = {"image": image, "outline": outline_view(image, mask), "cutout": cutout(image, mask)}
     blobs = {name: encode_jpeg(pixels) for name, pixels in pictures.items()}
     store.put(key, Result({}, blobs))
     return blobs
@@ -221,7 +221,7 @@ def _size(pixels: Array) -> str:
 
 
 def _write(path: Path, content: bytes) -> Path:
-    atomic.write(path, content)
+    atomic.write_atomic(path, content)
     return path
 
 
@@ -236,7 +236,7 @@ def _hint(folder: Path, params: LabelStudioParams) -> str:
     )
 
 
-def send() -> bool:
+def _send() -> bool:
     """Call `python -m annotations push`; a server that cannot be reached is a warning, as the files are written."""
     # As a process: the stage's output does not depend on the code that sends it.
     done = subprocess.run([sys.executable, "-m", "annotations", "push"], check=False)
@@ -252,7 +252,7 @@ def main() -> None:
     gold = (queue["purpose"] == "gold").any()
     items = queued_items(queue, read_records(PSEUDO), read_records(DATASET) if gold else make_records([]))
     receipt = write_push(PUSH, items, params, Store("push"))
-    if params.send and send():
+    if params.send and _send():
         write_json(PUSH / "receipt.json", {**receipt, "state": "sent"})
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from annotations.ledger.lock import review_key
 from annotations.quality.priority import priority
-from annotations.quality.random_slice import draw
+from annotations.quality.random_slice import hashed_share
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import QueueParams, load_params
 from pipeline.core.paths import DATASET, INGEST, PSEUDO, QUEUE
@@ -22,10 +22,10 @@ from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.core.store import Store
 from pipeline.dataset.labelled import pictures_to_hash
 from pipeline.dataset.near_duplicates import clusters, hash_pictures
-from pipeline.review.judged import judged_keys, read_reviews, reviews_by_picture
+from pipeline.review.judged import judged_keys, read_locked_reviews, reviews_by_picture
 from pipeline.review.mix import mix
 
-COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "priority", "flags", "score")
+_COLUMNS = ("rank", "id", "key", "reason", "uncertainty", "priority", "flags", "score")
 
 
 def rank(
@@ -45,7 +45,7 @@ def rank(
     """
     waiting = _waiting(records, reviewed, look_alikes or {})
     doubtful = waiting.sort_values(["priority", "id"], ascending=[False, True])
-    drawn = waiting["id"].map(draw).astype("float64")
+    drawn = waiting["id"].map(hashed_share).astype("float64")
     chosen = drawn < params.random_share
     slice_ = waiting[chosen].assign(reason="random", draw=drawn[chosen]).sort_values(["draw", "id"])
     rest = doubtful[~doubtful["id"].isin(slice_["id"])].assign(reason="uncertain")
@@ -53,7 +53,7 @@ def rank(
     queue = pd.concat([rest, slice_]).loc[order].reset_index(drop=True)
     queue["rank"] = range(1, len(queue) + 1)
     queue["score"] = [round(place / max(1, len(queue)), 6) for place in queue["rank"]]
-    return queue[list(COLUMNS)]
+    return queue[list(_COLUMNS)]
 
 
 def summarise(records: pd.DataFrame, reviewed: Collection[str], mixed: pd.DataFrame) -> dict[str, object]:
@@ -130,7 +130,7 @@ def main() -> None:
     """Read, rank, mix, write."""
     params = load_params()
     records, crawl = read_records(PSEUDO), read_records(INGEST / "crawl")
-    reviews = reviews_by_picture(read_reviews(Path(params.reviews.path)), crawl)
+    reviews = reviews_by_picture(read_locked_reviews(Path(params.reviews.path)), crawl)
     reviewed = judged_keys(records, reviews, params.merge.same_box_iou)
     dataset = read_records(DATASET) if params.queue.gold_share else make_records([])
     hashes = hash_pictures(pictures_to_hash([records], [crawl]), Store("near_duplicates"))

@@ -20,11 +20,11 @@ from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, 
 from pipeline.core.records import read_records, read_rejected
 from pipeline.core.stage import run, write_text
 from pipeline.reporting.figures import iou_histogram, teacher_curves, train_curves
-from pipeline.reporting.flow import KINDS
+from pipeline.reporting.flow import KINDS, Metrics
 from pipeline.reporting.page import (
     Page,
-    Picture,
-    Pictures,
+    ShownPicture,
+    ShownPictures,
     dataset_card,
     dataset_table,
     flow_svg,
@@ -48,8 +48,6 @@ PACKAGES = (
     "onnxruntime",
     "dvc",
 )
-
-Metrics = Mapping[str, Mapping[str, Any]]
 
 
 def card_files(metrics: Metrics) -> dict[str, str]:
@@ -87,7 +85,7 @@ def draw_plots(metrics: Metrics, tables: Mapping[str, pd.DataFrame]) -> dict[str
     }
 
 
-def choose_samples(records: pd.DataFrame, pseudo: pd.DataFrame, params: ReportParams) -> list[Pictures]:
+def choose_samples(records: pd.DataFrame, pseudo: pd.DataFrame, params: ReportParams) -> list[ShownPictures]:
     """Some of each kind of mask: the first by id, which is a hash; pseudo labels from certain to doubtful."""
     groups = []
     for label, name in (("crop", "Portrait crops"), ("reviewed", "Reviewed pseudo labels")):
@@ -98,7 +96,7 @@ def choose_samples(records: pd.DataFrame, pseudo: pd.DataFrame, params: ReportPa
     at = [round(step * (len(doubt) - 1) / max(1, count - 1)) for step in range(count)]
     groups.append(("Pseudo labels", doubt.iloc[at]))
     return [
-        Pictures(name, [_sample(row, params.picture_height) for _, row in table.iterrows()])
+        ShownPictures(name, [_sample(row, params.picture_height) for _, row in table.iterrows()])
         for name, table in groups
         if len(table)
     ]
@@ -132,14 +130,14 @@ def write_files(folder: Path, files: Mapping[str, str]) -> None:
         write_text(folder / name, text)
 
 
-def _sample(row: "pd.Series[Any]", height: int) -> Picture:
+def _sample(row: "pd.Series[Any]", height: int) -> ShownPicture:
     image = outlined(read_image(Path(row["image"])), read_mask(Path(row["mask"])), height)
     caption = str(row["source_key"])
     if row["label"] == "pseudo":
         caption = f"uncertainty {row['uncertainty']:.2f}" + (f", {row['flags']}" if row["flags"] else "")
     elif row["label"] == "reviewed":
         caption = str(row["review"])
-    return Picture(str(row["id"]), data_uri(image), image.shape[1], image.shape[0], caption)
+    return ShownPicture(str(row["id"]), data_uri(image), image.shape[1], image.shape[0], caption)
 
 
 def _rejected(path: Path) -> list[dict[str, str]]:

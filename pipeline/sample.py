@@ -20,7 +20,14 @@ from pipeline.core.params import SampleParams, Sources, load_params
 from pipeline.core.paths import SAMPLE
 from pipeline.core.stage import run, write_text
 from pipeline.drawing.broken import Extras, write_broken
-from pipeline.drawing.layouts import Task, eg1800_id, make_folders, source_row, sources_csv, write
+from pipeline.drawing.layouts import (
+    DrawnSource,
+    eg1800_id,
+    make_folders,
+    source_row,
+    sources_csv,
+    write_picture,
+)
 
 log = logging.getLogger("pipeline")
 
@@ -28,7 +35,7 @@ _DRAWING = Path("data/.sample.tmp")  # until it is whole
 _SOURCES = tuple(Sources.model_fields)
 
 
-def tasks(params: SampleParams) -> list[Task]:
+def tasks(params: SampleParams) -> list[DrawnSource]:
     """Every sound picture of the drawn world; raising a count only adds to the list."""
     counts = {
         "eg1800_train": params.portraits,
@@ -36,7 +43,7 @@ def tasks(params: SampleParams) -> list[Task]:
         "baidu": params.bodies,
         "crawl": params.crawl,
     }
-    return [Task(params.seed, kind, index) for kind, count in counts.items() for index in range(count)]
+    return [DrawnSource(params.seed, kind, index) for kind, count in counts.items() for index in range(count)]
 
 
 def draw_world(params: SampleParams, root: Path, workers: int | None = None) -> None:
@@ -45,7 +52,7 @@ def draw_world(params: SampleParams, root: Path, workers: int | None = None) -> 
     make_folders(root)
     todo = tasks(params)
     for _ in map_images(
-        functools.partial(write, root), todo, desc="sample", workers=workers, initializer=_one_thread
+        functools.partial(write_picture, root), todo, desc="sample", workers=workers, initializer=_one_thread
     ):
         pass
     extras = write_broken(root, params.seed)
@@ -89,7 +96,7 @@ def publish(drawn: Path, root: Path, listed: Path) -> None:
     that were drawn now.
     """
     new = _hashes(drawn)
-    refuse_strangers(root, {*new.items(), *read_list(listed)})
+    refuse_strangers(root, {*new.items(), *_drawn_before(listed)})
     for source in _SOURCES:
         if (root / source).exists():
             shutil.rmtree(root / source)
@@ -119,7 +126,7 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(place) / name for name in sorted([*names, *links]))
 
 
-def read_list(listed: Path) -> set[tuple[str, str]]:
+def _drawn_before(listed: Path) -> set[tuple[str, str]]:
     """Name and sha256 of each file that was drawn; none where there is no list."""
     if not listed.is_file():
         return set()
@@ -131,7 +138,7 @@ def main() -> None:
     params = load_params().sample
     listed = SAMPLE / "drawn.sha256"
     if listed.is_file():  # before the work; without a list, what is drawn now tells what was drawn before
-        refuse_strangers(SAMPLE, read_list(listed))
+        refuse_strangers(SAMPLE, _drawn_before(listed))
     draw_world(params, _DRAWING)
     publish(_DRAWING, SAMPLE, listed)
     log.info("sample: %d pictures drawn, and a few broken files", len(tasks(params)))

@@ -16,14 +16,14 @@ from tqdm import tqdm
 from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import LockError, review_key
 from annotations.masks.overlap import mask_iou
-from annotations.tasks.task import Candidate
+from annotations.tasks.task import Proposal
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import SecondLookParams, load_params
 from pipeline.core.paths import DATASET, SECOND_LOOK, SINET
 from pipeline.core.records import read_records
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
-from pipeline.push import Item, write_push
+from pipeline.push import Candidate, write_push
 from sinet import native
 from sinet.images.decode import read_image, read_mask
 from sinet.inference.predictor import Predictor
@@ -53,7 +53,7 @@ def choose(reviewed: pd.DataFrame, asked: Collection[str], params: SecondLookPar
     return order.head(params.size)
 
 
-def items(chosen: pd.DataFrame) -> list[Item]:
+def items(chosen: pd.DataFrame) -> list[Candidate]:
     """The tasks, in the rows' order. They come before all that is queued: a wrong mask is in the dataset now."""
     return [_item(row, rank / max(1, len(chosen))) for rank, row in enumerate(chosen.itertuples())]
 
@@ -81,8 +81,8 @@ def asked_before(lock: Path) -> set[str]:
         raise PipelineError(f"the judgements cannot be read: {error}") from error
 
 
-def _item(row: Any, place: float) -> Item:
-    candidate = Candidate(
+def _item(row: Any, place: float) -> Candidate:
+    candidate = Proposal(
         key=str(row.key),
         parent_sha256=str(row.parent_sha256),
         crop_box=str(row.crop_box),
@@ -92,7 +92,7 @@ def _item(row: Any, place: float) -> Item:
         flags="",
         score=round(place - 1, 6),
     )
-    return Item(candidate, Path(str(row.image)), Path(str(row.mask)), "student")
+    return Candidate(candidate, Path(str(row.image)), Path(str(row.mask)), "student")
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ CHECKPOINTS = CACHE / "teacher"
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedTeacher:
     """The best weights, how to build the network for them, and what happened in each epoch."""
 
     weights: dict[str, Tensor]
@@ -60,7 +60,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class DevSet:
+class _DevSide:
     """Dev in memory: inputs (N, size, size, 3) uint8 RGB and masks (N, 224, 224) uint8 {0, 1}."""
 
     inputs: NDArray[np.uint8]
@@ -105,7 +105,7 @@ def train_teacher(
     params: TeacherParams,
     encoder_weights: Path | None,
     checkpoints: Path = CHECKPOINTS,
-) -> Trained:
+) -> TrainedTeacher:
     """Train on the records of side train, keep the epoch that is best on those of side dev.
 
     After each epoch the state is written below `checkpoints`; a run that was killed goes on from there, and ends
@@ -122,7 +122,7 @@ def train_teacher(
     run_ = _Run(params, card, encoder_weights, device, steps)
     train.preload("teacher: train")
     dev = load_dev(_samples(records, "dev"), params.size)
-    folder = checkpoint_folder(records, params, encoder_weights, checkpoints)
+    folder = teacher_checkpoint(records, params, encoder_weights, checkpoints)
     state = load_state(folder) or run_.first_state()
     run_.restore(state)
     bar = tqdm(
@@ -136,14 +136,14 @@ def train_teacher(
     with bar:
         while state.epoch < params.epochs and state.epoch - state.best_epoch < params.patience:
             losses = run_.epoch(train, state.epoch, steps, bar)
-            scores = evaluate(run_.average.module, card.preprocessing, dev, device)
+            scores = evaluate_teacher(run_.average.module, card.preprocessing, dev, device)
             state = run_.next_state(state, {**losses, **{f"dev_{k}": v for k, v in scores.items()}})
             save_state(folder, state)
             bar.set_postfix(epoch=state.epoch, dev_iou=f"{scores['foreground_iou']:.3f}")
-    return Trained(state.best, card, state.history, state.best_epoch)
+    return TrainedTeacher(state.best, card, state.history, state.best_epoch)
 
 
-def checkpoint_folder(
+def teacher_checkpoint(
     records: pd.DataFrame,
     params: TeacherParams,
     encoder_weights: Path | None,
@@ -172,15 +172,15 @@ def teacher_loss(logits: Tensor, target: Tensor, dice_weight: float) -> dict[str
     return {"loss": cross_entropy + dice_weight * dice, "cross_entropy": cross_entropy, "dice": dice}
 
 
-def load_dev(samples: Sequence[Sample], size: int) -> DevSet:
+def load_dev(samples: Sequence[Sample], size: int) -> _DevSide:
     """Read the dev pictures as the network wants them, and their masks as the evaluation protocol wants them."""
-    inputs = [deeplab.network_input(read_image(sample.image), size) for sample in samples]
+    inputs = [deeplab.teacher_input(read_image(sample.image), size) for sample in samples]
     masks = [squash_mask(read_mask(sample.mask), paper.SIZE) for sample in samples]
-    return DevSet(np.stack(inputs), np.stack(masks))
+    return _DevSide(np.stack(inputs), np.stack(masks))
 
 
-def evaluate(
-    model: nn.Module, preprocessing: Preprocessing, dev: DevSet, device: torch.device, batch: int = 16
+def evaluate_teacher(
+    model: nn.Module, preprocessing: Preprocessing, dev: _DevSide, device: torch.device, batch: int = 16
 ) -> dict[str, float]:
     """foreground_iou, mean_iou and boundary_f1 (0..1) at 224 x 224, of the mask p > 0.5 without flip."""
     model.eval()
@@ -200,7 +200,7 @@ def evaluate(
     }
 
 
-def summarise(records: pd.DataFrame, items: int, trained: Trained) -> dict[str, Any]:
+def summarise(records: pd.DataFrame, items: int, trained: TrainedTeacher) -> dict[str, Any]:
     """Dev scores of the kept epoch and how it came about; `items` are the labelled records before the choice."""
     best = trained.history[trained.best_epoch - 1]
     return {
@@ -369,10 +369,10 @@ def main() -> None:
     encoder_weights = deeplab.find_encoder_weights(params.weights, params.encoder)
     records, items = read_labelled(everything.sides, everything.merge.licences_excluded)
     trained = train_teacher(records, params, encoder_weights)
-    deeplab.save(TEACHER, trained.weights, trained.card)
+    deeplab.save_teacher(TEACHER, trained.weights, trained.card)
     write_curves(PLOTS / "teacher.csv", trained.history)
     write_metrics("teacher", summarise(records, items, trained))
-    remove_state(checkpoint_folder(records, params, encoder_weights))
+    remove_state(teacher_checkpoint(records, params, encoder_weights))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("pipeline")
 
 
-def train(
+def train_sinet(
     records: pd.DataFrame,
     recipe: TrainRecipe,
     checkpoints: Path | None = None,
@@ -136,7 +136,7 @@ def summarise(records: pd.DataFrame, trained: Trained, start: Start | None = Non
     }
 
 
-def write_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
+def _write_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """One row an epoch, numbered through both phases; dev columns are empty where dev was not evaluated."""
     table = pd.DataFrame([{**row, "epoch": number} for number, row in enumerate(history, 1)])
     write_text(path, table.to_csv(index=False, float_format="%.6g"))
@@ -146,7 +146,7 @@ def main() -> None:
     # Read when torch is loaded: a thread without work waits awake for about 0.1 ms and then sleeps. Awake
     # without a limit, a busy machine crawls; asleep at once, an idle one takes 1.7 times as long.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    from sinet.network.weights import WeightsError, save
+    from sinet.network.weights import WeightsError, save_weights
     from sinet.training.checkpoint import remove_state
     from sinet.training.start import StartError, read_start
 
@@ -156,17 +156,17 @@ def main() -> None:
     except (StartError, WeightsError) as error:
         raise PipelineError(f"train.weights: {error}") from error
     records = read_records(DATASET)
-    trained = train(records, recipe, start=start)
-    if ranks.rank() > 0:
+    trained = train_sinet(records, recipe, start=start)
+    if ranks.own_rank() > 0:
         return
-    save(SINET, trained.model, card_of(records, trained, start))
+    save_weights(SINET, trained.model, card_of(records, trained, start))
     write_metrics("train", summarise(records, trained, start))
-    write_curves(PLOTS / "train.csv", trained.history)
+    _write_curves(PLOTS / "train.csv", trained.history)
     remove_state(checkpoint_folder(records, recipe, start))
 
 
 if __name__ == "__main__":
-    if ranks.rank() == 0:
+    if ranks.own_rank() == 0:
         run("train", main)
     else:
         run_beside("train", main)

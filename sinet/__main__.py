@@ -69,7 +69,7 @@ def predict(
     """
     from sinet.core.device import DeviceError
     from sinet.inference import apply, files
-    from sinet.inference.compose import BackgroundError, Picture, Transparent, parse_background
+    from sinet.inference.compose import BackgroundError, PictureBackground, Transparent, parse_background
     from sinet.inference.footage import VideoError
     from sinet.inference.video import record
     from sinet.network.weights import WeightsError
@@ -90,7 +90,7 @@ def predict(
             raise files.InputError(
                 "a video cannot be transparent; give --background blur, a colour or a picture"
             )
-        picture = Path(background) if background and isinstance(behind, Picture) else None
+        picture = Path(background) if background and isinstance(behind, PictureBackground) else None
         jobs = files.plan(sources, out, behind is not None, existing, picture)
         predictor = _predictor(weights)
         if camera is not None:
@@ -103,7 +103,7 @@ def predict(
     for other in others:
         print(f"left out, by its suffix neither picture nor video: {other}", file=sys.stderr)
     try:
-        failures = apply.apply(predictor, jobs, behind)
+        failures = apply.predict_files(predictor, jobs, behind)
     except KeyboardInterrupt:
         print(
             f"stopped; the same command with --existing skip does what is not yet in {out}", file=sys.stderr
@@ -175,7 +175,7 @@ def evaluate(
             evaluation = evaluating.evaluate(predictor, samples, PROTOCOL, classes)
         figures = evaluation.figures()
         content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
-        atomic.write(out, (json.dumps(content, indent=2) + "\n").encode())
+        atomic.write_atomic(out, (json.dumps(content, indent=2) + "\n").encode())
     for name, value in figures.items():
         print(f"{name:22} {value:.4f}" if isinstance(value, float) else f"{name:22} {value}")
 
@@ -191,7 +191,7 @@ def convert(
 
     The official preprocessing goes into the file: BGR, the published mean and std, and the second division by 255.
     """
-    from sinet.network.convert import convert as convert_checkpoint
+    from sinet.network.convert import convert_official as convert_checkpoint
     from sinet.network.weights import WeightsError
 
     with _told("convert", WeightsError):
@@ -239,7 +239,7 @@ def export(
     from sinet.images.decode import ImageError
     from sinet.inference.files import InputError
     from sinet.inference.predictor import Predictor
-    from sinet.network.weights import WeightsError, load
+    from sinet.network.weights import WeightsError, read_weights
 
     with _told("export", exporting.ExportError, InputError, ImageError, WeightsError):
         if int8 is not None and (pictures is None or with_preprocessing):
@@ -247,9 +247,9 @@ def export(
         if openvino is not None and openvino.suffix != ".xml":
             raise InputError(f"expected a name that ends in .xml for the OpenVINO file, found {openvino}")
         _check_apart(weights, pictures, out, openvino, openvino and openvino.with_suffix(".bin"), int8)
-        model, card = load(weights)
+        model, card = read_weights(weights)
         predictor = Predictor(model, card.preprocessing)
-        most = MOST if int8 is None else export_int8.PICTURES
+        most = MOST if int8 is None else export_int8.CALIBRATED_ON
         images = comparison_pictures(pictures, card.preprocessing.size, most)
         compared = images[:MOST]
         with exporting.until_compared(out) as written:
@@ -260,7 +260,7 @@ def export(
         if openvino is not None:
             with exporting.until_compared(openvino) as written:
                 export_openvino.export_openvino(out, written, card)
-                apart = export_openvino.difference(written, predictor, compared)
+                apart = export_openvino.openvino_difference(written, predictor, compared)
                 exporting.check_parity(openvino, apart, TOLERANCE, len(compared))
             _tell_parity(openvino, apart, len(compared))
         if int8 is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from annotations.ledger.lock import KEEPS, VERDICTS, Verdict
-from annotations.masks.brush import Array, BrushError, named, regions_to_mask
+from annotations.masks.brush import Array, BrushError, regions_to_mask, type_name
 from annotations.tasks.task import IMAGE, LABEL_CONFIG, MASK, REASONS, VERDICT
 
 # By type of item, the tags of label_config.xml that make it.
@@ -37,7 +37,7 @@ class Answer:
 def read_answer(results: object, height: int, width: int) -> Answer:
     """The answer in the `result` of an annotation; AnswerError where it is none, or where it holds anything else."""
     if not isinstance(results, list):
-        raise AnswerError(f"expected a list of results, found {named(results)}")
+        raise AnswerError(f"expected a list of results, found {type_name(results)}")
     for item in results:
         _check_frame(item)
     verdict = _verdict(_choices(results, VERDICT))
@@ -50,18 +50,18 @@ def read_answer(results: object, height: int, width: int) -> Answer:
 
 def _check_frame(item: object) -> None:
     if not isinstance(item, Mapping):
-        raise AnswerError(f"expected results, found {named(item)} among them")
+        raise AnswerError(f"expected results, found {type_name(item)} among them")
     kind = item.get("type")
     if kind == "brush":
         raise AnswerError("found a stroke without a label: nobody can tell whether it is person")
     if not isinstance(kind, str) or kind not in _MADE_BY:
-        raise AnswerError(f"found an item of type {named(kind)}, which this review does not ask for")
+        raise AnswerError(f"found an item of type {type_name(kind)}, which this review does not ask for")
     if item.get("from_name") not in _MADE_BY[kind] or item.get("to_name") != IMAGE:
-        found = f"{named(item.get('from_name'))} on {named(item.get('to_name'))}"
+        found = f"{type_name(item.get('from_name'))} on {type_name(item.get('to_name'))}"
         raise AnswerError(f"found {kind} of {found}, which this review does not ask for")
     known = _FRAME | _SIZE if kind == "brushlabels" else _FRAME
     for name in sorted(item.keys() - known):
-        raise AnswerError(f"found {kind} with {name} {named(item[name])}, which nobody would read")
+        raise AnswerError(f"found {kind} with {name} {type_name(item[name])}, which nobody would read")
 
 
 def _choices(results: Sequence[Mapping[str, Any]], name: str) -> list[str]:
@@ -72,7 +72,7 @@ def _choices(results: Sequence[Mapping[str, Any]], name: str) -> list[str]:
             value = item.get("value")
             listed = value.get("choices") if isinstance(value, Mapping) and len(value) == 1 else None
             if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-                raise AnswerError(f"expected {name} as a list of choices, found {named(value)}")
+                raise AnswerError(f"expected {name} as a list of choices, found {type_name(value)}")
             chosen += listed
     return chosen
 
@@ -83,14 +83,16 @@ def _verdict(chosen: Sequence[str]) -> Verdict:
     for verdict in VERDICTS:
         if chosen[0] == verdict:
             return verdict
-    raise AnswerError(f"expected {', '.join(VERDICTS)}, found the verdict {named(chosen[0])}")
+    raise AnswerError(f"expected {', '.join(VERDICTS)}, found the verdict {type_name(chosen[0])}")
 
 
 def _reasons(chosen: Sequence[str], verdict: Verdict) -> tuple[str, ...]:
     if chosen and verdict in KEEPS:
-        raise AnswerError(f"{verdict}, but with reasons to reject: {named(list(chosen))}")
+        raise AnswerError(f"{verdict}, but with reasons to reject: {type_name(list(chosen))}")
     for unknown in sorted(set(chosen) - _known_reasons()):
-        raise AnswerError(f"{verdict}, but for the reason {named(unknown)}, which this review does not offer")
+        raise AnswerError(
+            f"{verdict}, but for the reason {type_name(unknown)}, which this review does not offer"
+        )
     return tuple(sorted(set(chosen)))
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from annotations.errors import ReviewError
 from annotations.ledger.exported import Reading, Review, Subject
 from annotations.ledger.judgements import JudgedTask, Opinion, edit_of
-from annotations.ledger.lock import Array, pack_mask, unpack_mask
+from annotations.ledger.lock import pack_mask, unpack_mask
 from annotations.ledger.shards import faults
 from annotations.ledger.voices import with_marks
-from annotations.masks.brush import fingerprint
+from annotations.masks.brush import Array, fingerprint
 
 Ask = Callable[
     [Subject], Array | None

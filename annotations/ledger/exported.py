@@ -17,11 +17,12 @@ from annotations.errors import ReviewError
 from annotations.ledger.answer import Answer, AnswerError, read_answer
 from annotations.ledger.lock import KEEPS, NAMELESS, Key
 from annotations.ledger.shards import faults
-from annotations.masks.brush import MAX_PIXELS, Array, BrushError, fingerprint, named, regions_to_mask
+from annotations.masks.brush import Array, BrushError, fingerprint, regions_to_mask, type_name
 from annotations.masks.packed import PackedMask
 from annotations.quality.reviewers import Purpose, Said
 from annotations.tasks.purpose import FIELD as SEAL
 from annotations.tasks.purpose import unseal
+from sinet.images.decode import MAX_PIXELS
 
 # What a review comes to. `unclear` says that somebody must look again: it agrees with nothing.
 Outcome = Literal["keep", "reject", "unsure", "unclear"]
@@ -119,7 +120,7 @@ class _Data(BaseModel):
         x0, y0, x1, y1 = (int(part) for part in self.crop_box.split(","))
         if (self.width, self.height) != (x1 - x0, y1 - y0):
             raise ValueError(
-                f"{self.width}x{self.height} pixels do not fill the crop box {named(self.crop_box)}"
+                f"{self.width}x{self.height} pixels do not fill the crop box {type_name(self.crop_box)}"
             )
         if self.width * self.height > MAX_PIXELS:
             raise ValueError(
@@ -152,7 +153,7 @@ def read_export(content: bytes) -> Reading:
                 reading.reviews.append(review)
                 reading.notes.extend(_untimed(review, annotation))
     if others:
-        passed_over = f"{len(others)} tasks are not of this review and were passed over: {named(others)}"
+        passed_over = f"{len(others)} tasks are not of this review and were passed over: {type_name(others)}"
         reading.notes.insert(0, passed_over)
     return reading
 
@@ -188,7 +189,7 @@ def _number(found: object, what: str) -> int:
     """The number that the server gave to something."""
     if isinstance(found, int) and not isinstance(found, bool):
         return found
-    raise ReviewError(f"{what} without its number, found {named(found)}; pull again")
+    raise ReviewError(f"{what} without its number, found {type_name(found)}; pull again")
 
 
 def _annotations(task: int, found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -196,7 +197,7 @@ def _annotations(task: int, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     if isinstance(annotations, list) and all(isinstance(one, dict) for one in annotations):
         return annotations
     raise ReviewError(
-        f"expected the annotations of task {task} as a list, found {named(annotations)}; pull again"
+        f"expected the annotations of task {task} as a list, found {type_name(annotations)}; pull again"
     )
 
 
@@ -260,7 +261,7 @@ def _read(subject: Subject, annotation: Mapping[str, Any]) -> tuple[Answer | Non
     """The answer, whether its mask is another one than was proposed, and why somebody must look again."""
     cancelled = annotation.get("was_cancelled")
     if cancelled not in (None, False):
-        return None, False, f"expected was_cancelled as true or false, found {named(cancelled)}"
+        return None, False, f"expected was_cancelled as true or false, found {type_name(cancelled)}"
     try:
         answer = read_answer(annotation.get("result"), subject.height, subject.width)
     except AnswerError as error:
@@ -345,7 +346,7 @@ def _untimed(review: Review, annotation: Mapping[str, Any]) -> Iterator[str]:
     if review.seconds is None and annotation.get("lead_time") is not None:
         yield (
             f"task {review.subject.task}, annotation {review.annotation}: expected its time in seconds, found "
-            f"{named(annotation['lead_time'])}; the answer counts, its time does not"
+            f"{type_name(annotation['lead_time'])}; the answer counts, its time does not"
         )
 
 
@@ -355,8 +356,9 @@ def _changed_at(subject: Subject, annotation: Mapping[str, Any]) -> datetime:
         return _moment(found).replace(microsecond=0)
     except ValueError as error:
         raise ReviewError(
-            f"task {subject.task}, annotation {annotation['id']}: expected the time of its last change, found "
-            f"{named(found)}; without it nobody can tell whose word is the last: delete that annotation on the server"
+            f"task {subject.task}, annotation {annotation['id']}: expected the time of its last change, "
+            f"found {type_name(found)}; without it nobody can tell whose word is the last: "
+            "delete that annotation on the server"
         ) from error
 
 
@@ -365,7 +367,7 @@ def _moment(found: object) -> datetime:
     try:
         moment = datetime.fromisoformat(found) if isinstance(found, str) else None
         if moment is None or moment.tzinfo is None:
-            raise ValueError(f"expected a time with its zone, found {named(found)}")
+            raise ValueError(f"expected a time with its zone, found {type_name(found)}")
         return moment.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(str(error)) from error

@@ -11,8 +11,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from annotations.ledger.lock import KEEPS, Array, Key, Moment, Pseudonym, pack_mask, unpack_mask
+from annotations.ledger.lock import KEEPS, Key, Moment, Pseudonym, pack_mask, unpack_mask
 from annotations.ledger.shards import parse_line, read_shards, write_shards
+from annotations.masks.brush import Array
 from annotations.quality.reviewers import Judgement, Purpose, Said
 
 FOLDER = "judgements"  # in the lock's folder

@@ -15,14 +15,13 @@ from typing import Annotated, Literal
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from annotations.ledger.shards import LockError as LockError
 from annotations.ledger.shards import parse_line, read_shards, write_shards
+from annotations.masks.brush import Array
 
-Array = NDArray[np.uint8]
 Verdict = Literal["accept", "fix", "reject", "unsure"]
 VERDICTS: tuple[Verdict, ...] = ("accept", "fix", "reject", "unsure")
 KEEPS: tuple[Verdict, ...] = ("accept", "fix")  # the verdicts that bring a mask

@@ -8,8 +8,8 @@
   The lock gets the mask that is most like the others. Where no such half exists the crop is in conflict and goes
   to a second round, never to whoever was last.
 - An annotation that a colleague changed is two people's words: what it says now is the colleague's, and what it said
-  at an earlier pull stays the first one's voice, until they say something else (annotations/ledger/voices.py). So does an
-  answer that was skipped or deleted, beside any that is there.
+  at an earlier pull stays the first one's voice, until they say something else (annotations/ledger/voices.py). So does
+  an answer that was skipped or deleted, beside any that is there.
 - An answer whose author is not known any more is a voice of its own. As all such may be of one person, they add one
   vote to what others say by name, however many they are, and never make the majority that these do not have; against
   it each one counts. So it is with an answer that somebody wrote last and another one, who answers beside it, began:

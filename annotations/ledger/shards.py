@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from annotations.atomic import write
+from sinet.core.atomic import write_atomic
 
 _SHARD = re.compile(r"^[0-9a-f]{2}\.jsonl$")
 _MEND = "restore the file from git, or remove the line and pull that review again"
@@ -30,18 +30,20 @@ class Keyed(Protocol):
     def model_dump(self, *, mode: str) -> dict[str, object]: ...
 
 
-Item = TypeVar("Item", bound=Keyed)
+_Keyed = TypeVar("_Keyed", bound=Keyed)
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def read_shards(folder: Path, parse: Callable[[bytes, str], Item], name: Callable[[Item], str]) -> list[Item]:
+def read_shards(
+    folder: Path, parse: Callable[[bytes, str], _Keyed], name: Callable[[_Keyed], str]
+) -> list[_Keyed]:
     """All items sorted by `name`, which tells them apart and begins with "key KEY" or the like.
 
     `parse` makes an item from a line and the place that its error names (see `parse_line`). Raises LockError that
     names file and line for the first damaged item.
     """
     seen: dict[str, str] = {}
-    items: list[Item] = []
+    items: list[_Keyed] = []
     for path in sorted(folder.glob("*.jsonl")):
         if not _SHARD.match(path.name):
             raise LockError(f"{path}: a lock has files 00.jsonl to ff.jsonl only; remove this one")
@@ -57,9 +59,9 @@ def read_shards(folder: Path, parse: Callable[[bytes, str], Item], name: Callabl
     return sorted(items, key=name)
 
 
-def write_shards(folder: Path, items: Iterable[Item], name: Callable[[Item], str]) -> None:
+def write_shards(folder: Path, items: Iterable[_Keyed], name: Callable[[_Keyed], str]) -> None:
     """Make the folder hold exactly these items; equal files stay untouched. LockError where two share a name."""
-    shards: dict[str, list[Item]] = {}
+    shards: dict[str, list[_Keyed]] = {}
     names: set[str] = set()
     for item in sorted(items, key=name):
         if name(item) in names:
@@ -110,4 +112,4 @@ def _line(item: Keyed) -> str:
 def _replace(path: Path, content: bytes) -> None:
     if path.is_file() and path.read_bytes() == content:
         return
-    write(path, content)
+    write_atomic(path, content)

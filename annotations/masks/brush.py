@@ -45,7 +45,7 @@ def decode_rle(rle: Sequence[int], length: int | None = None) -> Array:
     Raises BrushError for damaged data, and where N is not `length` (checked before anything is allocated).
     """
     if not isinstance(rle, Sequence) or isinstance(rle, str):  # of a number, bytes() would make as many zeros
-        raise BrushError(f"expected a brush region as numbers 0..255, found {named(rle)}")
+        raise BrushError(f"expected a brush region as numbers 0..255, found {type_name(rle)}")
     try:
         data = bytes(rle)
     except (ValueError, TypeError) as error:
@@ -81,14 +81,14 @@ def regions_to_mask(results: object, height: int, width: int, label: str = LABEL
     region, another label or none, another size, format or rotation, and strokes that are not in the pixels.
     """
     if not isinstance(results, list):
-        raise BrushError(f"expected a list of results, found {named(results)}")
+        raise BrushError(f"expected a list of results, found {type_name(results)}")
     if height * width > MAX_PIXELS:
         raise BrushError(f"expected a mask of at most {MAX_PIXELS} pixels, found {width}x{height}")
     union = np.zeros((height, width), np.uint8)
     for result in results:
         if not isinstance(result, Mapping) or result.get("type") not in ("choices", "brushlabels"):
             kind = result.get("type") if isinstance(result, Mapping) else result
-            raise BrushError(f"expected brush regions, found {named(kind)}")
+            raise BrushError(f"expected brush regions, found {type_name(kind)}")
         if result["type"] == "brushlabels":
             union |= rle_to_mask(_rle_of(result, height, width, label), height, width)
     return union
@@ -98,25 +98,27 @@ def _rle_of(region: Mapping[str, Any], height: int, width: int, label: str) -> A
     """The runs of a brush region that is all as this review makes it."""
     size = (region.get("original_height"), region.get("original_width"))
     if size != (height, width):
-        found = f"{named(size[1])}x{named(size[0])}"
+        found = f"{type_name(size[1])}x{type_name(size[0])}"
         raise BrushError(f"expected a region of {width}x{height} pixels, found {found}")
     if region.get("image_rotation", 0) != 0:
-        found = named(region["image_rotation"])
+        found = type_name(region["image_rotation"])
         raise BrushError(f"expected a region of an upright picture, found rotation {found}")
     value = region.get("value")
     if not isinstance(value, Mapping):
-        raise BrushError(f"expected a region's value, found {named(value)}")
+        raise BrushError(f"expected a region's value, found {type_name(value)}")
     if value.get("brushlabels") != [label]:
-        raise BrushError(f"expected a region of {label}, found the labels {named(value.get('brushlabels'))}")
+        raise BrushError(
+            f"expected a region of {label}, found the labels {type_name(value.get('brushlabels'))}"
+        )
     if value.get("format") != "rle":
-        raise BrushError(f"expected a region in format rle, found {named(value.get('format'))}")
+        raise BrushError(f"expected a region in format rle, found {type_name(value.get('format'))}")
     for unknown in sorted(value.keys() - {"brushlabels", "format", "rle"}):
-        raise BrushError(f"expected a region's pixels alone, found {unknown} {named(value[unknown])}")
+        raise BrushError(f"expected a region's pixels alone, found {unknown} {type_name(value[unknown])}")
     rle: Any = value.get("rle")
     return rle  # decode_rle looks at it
 
 
-def named(found: object) -> str:
+def type_name(found: object) -> str:
     """What was found, in at most 60 characters of any terminal."""
     text = json.dumps(found, default=repr)
     return text if len(text) <= 60 else f"{text[:56]} ..."

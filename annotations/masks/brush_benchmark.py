@@ -11,7 +11,7 @@ import numpy as np
 from annotations.masks.brush import Array, decode_rle, encode_rle, mask_to_rle
 
 
-def drawn_mask(height: int, width: int, soft: bool) -> Array:
+def _drawn_mask(height: int, width: int, soft: bool) -> Array:
     """A head with ragged hair on shoulders, 0/255; soft: with the grey edges of a careless export."""
     rng = np.random.default_rng(0)
     shape = np.zeros((height, width), np.float32)
@@ -38,7 +38,7 @@ def main() -> None:
 
     print(f"{'mask 800x600':<16}{'numbers':>9}{'':>10}{'SDK ms':>10}{'ours ms':>10}{'ratio':>8}")
     for name, soft in (("hard 0/1", False), ("soft edges", True)):
-        mask = drawn_mask(800, 600, soft)
+        mask = _drawn_mask(800, 600, soft)
         values = np.repeat(mask.ravel(), 4)
         rle = encode_rle(values)
         if not soft and mask_to_rle(mask // 255) != sdk.mask2rle(mask):

@@ -11,17 +11,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.masks.overlap import Mask, inner_boundary, mask_iou
+from annotations.masks.brush import Array
+from annotations.masks.overlap import inner_boundary, mask_iou
 
 DAMAGED_IOU = 0.90  # at most, of the damaged and the right mask: clearly below the IoU of two who agree
 WORST_IOU = 0.5  # at least: a fault to find, no nonsense
 Point = tuple[int, int]  # row, column
-Kind = Callable[[Mask, Point, int], Mask]  # the mask, a point of its outline, pixels of damage
+Kind = Callable[[Array, Point, int], Array]  # the mask, a point of its outline, pixels of damage
 
 _STEP = 0.005  # of the picture's diagonal, by which the damage grows until it is large enough
 
 
-def damaged(mask: Mask, key: str) -> Mask:
+def damaged(mask: Array, key: str) -> Array:
     """The mask (H, W) uint8 {0, 1} too wide, too narrow, without a piece of its outline, or with a piece too much.
 
     The IoU with the right mask is at most DAMAGED_IOU, and at least WORST_IOU unless a few pixels are all there is.
@@ -42,7 +43,7 @@ def damaged(mask: Mask, key: str) -> Mask:
     return max(usable, key=lambda pair: pair[0])[1] if good is None else good
 
 
-def _enough(mask: Mask, place: Point, kind: Kind) -> tuple[float, Mask]:
+def _enough(mask: Array, place: Point, kind: Kind) -> tuple[float, Array]:
     """The least damage of this kind that shows, or the most there is; and its IoU with the mask."""
     likeness, changed = 1.0, mask
     for changed in _growing(mask, place, kind):
@@ -52,29 +53,29 @@ def _enough(mask: Mask, place: Point, kind: Kind) -> tuple[float, Mask]:
     return likeness, changed
 
 
-def _growing(mask: Mask, place: Point, kind: Kind) -> Iterator[Mask]:
+def _growing(mask: Array, place: Point, kind: Kind) -> Iterator[Array]:
     step = max(1.0, _STEP * math.hypot(*mask.shape))
     for number in range(1, 101):
         yield kind(mask, place, round(number * step))
 
 
-def _wider(mask: Mask, place: Point, reach: int) -> Mask:
+def _wider(mask: Array, place: Point, reach: int) -> Array:
     return (_distance(1 - mask) <= reach).astype(np.uint8)
 
 
-def _narrower(mask: Mask, place: Point, reach: int) -> Mask:
+def _narrower(mask: Array, place: Point, reach: int) -> Array:
     return (_distance(mask) > reach).astype(np.uint8)
 
 
-def _missing(mask: Mask, place: Point, reach: int) -> Mask:
+def _missing(mask: Array, place: Point, reach: int) -> Array:
     return mask & ~_spot(mask, place, reach)
 
 
-def _added(mask: Mask, place: Point, reach: int) -> Mask:
+def _added(mask: Array, place: Point, reach: int) -> Array:
     return mask | _spot(mask, place, reach)
 
 
-def _distance(mask: Mask) -> NDArray[np.float32]:
+def _distance(mask: Array) -> NDArray[np.float32]:
     """Pixels from each pixel of the mask to the nearest outside it; what is beyond the picture counts for neither.
 
     A disc of a hundred pixels that goes over a picture takes seconds, and this a millisecond whatever the reach.
@@ -82,7 +83,7 @@ def _distance(mask: Mask) -> NDArray[np.float32]:
     return np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE), np.float32)
 
 
-def _spot(mask: Mask, place: Point, reach: int) -> Mask:
+def _spot(mask: Array, place: Point, reach: int) -> Array:
     spot = np.zeros_like(mask)
     cv2.circle(spot, place[::-1], reach, 1, -1)
     return spot

@@ -13,30 +13,29 @@ from collections.abc import Hashable, Iterable, Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Mask = NDArray[np.uint8]  # (H, W) in {0, 1}
+from annotations.masks.brush import Array
 
 AGREE_IOU = 0.95  # two kept masks of this IoU or more say the same
-BAND = (
+_BAND = (
     0.02  # of the picture's diagonal: the width of the boundary, as the paper sets it for COCO-like pictures
 )
 
 
-def mask_iou(one: Mask, other: Mask) -> float:
+def mask_iou(one: Array, other: Array) -> float:
     """Intersection over union of two masks (H, W) uint8 in {0, 1}, 0..1; of two empty ones 1."""
     _same_shape(one, other)
     union = int(np.count_nonzero(one | other))
     return int(np.count_nonzero(one & other)) / union if union else 1.0
 
 
-def boundary_iou(one: Mask, other: Mask, band: float = BAND) -> float:
+def boundary_iou(one: Array, other: Array, band: float = _BAND) -> float:
     """IoU of the `inner_boundary` of two masks (H, W) uint8 in {0, 1}, 0..1; of two empty ones 1."""
     _same_shape(one, other)
     return mask_iou(inner_boundary(one, band), inner_boundary(other, band))
 
 
-def inner_boundary(mask: Mask, band: float = BAND) -> Mask:
+def inner_boundary(mask: Array, band: float = _BAND) -> Array:
     """The pixels of a mask (H, W) uint8 {0, 1} within `band` diagonals (at least one pixel) of its outline.
 
     As in the paper's code, the distance is that of a square, and outside of the picture is background: where the
@@ -69,6 +68,6 @@ def krippendorff_alpha(units: Iterable[Sequence[Hashable]]) -> float | None:
     return 1 - (count - 1) * observed / expected
 
 
-def _same_shape(one: Mask, other: Mask) -> None:
+def _same_shape(one: Array, other: Array) -> None:
     if one.shape != other.shape or one.ndim != 2:
         raise ValueError(f"expected two masks (H, W) of one size, found {one.shape} and {other.shape}")

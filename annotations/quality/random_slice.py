@@ -6,11 +6,11 @@ Stage queue draws it, and the gain of further reviews is estimated from the revi
 import hashlib
 
 
-def draw(identity: str, salt: str = "queue") -> float:
+def hashed_share(identity: str, salt: str = "queue") -> float:
     """0..1 by the id; salted, or the slice would be the pictures that the same hash puts on the dev side."""
     return int(hashlib.sha256(f"{salt} {identity}".encode()).hexdigest()[:8], 16) / 2**32
 
 
 def in_random_slice(identity: str, share: float) -> bool:
     """Whether a picture is in a slice of this share (0..1); a larger slice holds the smaller ones."""
-    return draw(identity) < share
+    return hashed_share(identity) < share

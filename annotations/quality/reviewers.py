@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.ledger.lock import nameless
-from annotations.masks.overlap import AGREE_IOU, Mask, boundary_iou, krippendorff_alpha, mask_iou
+from annotations.masks.brush import Array
+from annotations.masks.overlap import AGREE_IOU, boundary_iou, krippendorff_alpha, mask_iou
 
 NOT_MEASURED = "not measured"
 GRID = 16  # cells of a bias map along each side
@@ -43,9 +44,9 @@ class Judgement:
     said: Said
     seconds: float | None  # that it took
     uncertainty: float | None  # of the proposed mask, 0 = certain, 1 = doubtful
-    proposed: Mask | None  # (H, W) uint8 {0, 1}; None where it is not known
-    mask: Mask | None  # as submitted; None unless accept or fix
-    truth: Mask | None = None  # the right mask, of a gold task
+    proposed: Array | None  # (H, W) uint8 {0, 1}; None where it is not known
+    mask: Array | None  # as submitted; None unless accept or fix
+    truth: Array | None = None  # the right mask, of a gold task
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def by_reviewer(judgements: Sequence[Judgement]) -> dict[str, dict[str, object]]
     return found
 
 
-def against(pairs: Sequence[tuple[Mask, Mask]]) -> dict[str, Figure]:
+def against(pairs: Sequence[tuple[Array, Array]]) -> dict[str, Figure]:
     """Masks beside what they are compared with, (mask, reference) each.
 
     `signed_area`: mean of (area - the reference's area) / the reference's area; above 0 the reviewer takes too much.
@@ -139,9 +140,9 @@ def caught(judgements: Iterable[Judgement]) -> dict[str, Figure]:
     return {"caught": _mean(float(one.said != "accept") for one in gold)}
 
 
-def with_others(judgements: Iterable[Judgement]) -> dict[str, list[tuple[Mask, Mask]]]:
+def with_others(judgements: Iterable[Judgement]) -> dict[str, list[tuple[Array, Array]]]:
     """By reviewer, each of their masks beside each other reviewer's mask of the same unit."""
-    found: dict[str, list[tuple[Mask, Mask]]] = defaultdict(list)
+    found: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
     for unit in _by_unit(judgements):
         for one in unit:
             for other in unit:
@@ -161,7 +162,7 @@ def bias_maps(judgements: Sequence[Judgement]) -> dict[str, NDArray[np.float64]]
     return maps
 
 
-def bias_map(pairs: Sequence[tuple[Mask, Mask]], grid: int = GRID) -> NDArray[np.float64]:
+def bias_map(pairs: Sequence[tuple[Array, Array]], grid: int = GRID) -> NDArray[np.float64]:
     """Mean of mask - reference in each cell of the picture's frame: (grid, grid), row 0 at the top, -1..1.
 
     Above 0 the mask has too much there, below 0 too little. `pairs`: (mask, reference), at least one.
@@ -256,7 +257,7 @@ def _scratch(judgements: Iterable[Judgement]) -> list[Judgement]:
     return [one for one in judgements if one.first_look and one.purpose == "scratch"]
 
 
-def _with_truth(judgements: Iterable[Judgement]) -> list[tuple[Mask, Mask]]:
+def _with_truth(judgements: Iterable[Judgement]) -> list[tuple[Array, Array]]:
     return [
         (one.mask, one.truth)
         for one in judgements

@@ -19,14 +19,14 @@ from annotations.errors import ReviewError
 from annotations.masks.overlap import AGREE_IOU
 from annotations.quality.priority import priority
 
-COLUMNS = ("id", "kind", "cluster", "uncertainty", "iou")
+_COLUMNS = ("id", "kind", "cluster", "uncertainty", "iou")
 FRONTS = (0.1, 0.2, 0.5)  # of the queue, that is reviewed
 BAD_BELOW = AGREE_IOU  # what a curator would not accept
 RESAMPLES = 1000
 
-Floats = NDArray[np.float64]
+_Floats = NDArray[np.float64]
 # A sort key of the masks (the larger comes first), from uncertainties, clusters and a generator.
-Order = Callable[[Floats, NDArray[np.int64], np.random.Generator], Floats]
+Order = Callable[[_Floats, NDArray[np.int64], np.random.Generator], _Floats]
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ def read_masks(path: Path) -> pd.DataFrame:
             f"expected a table of masks at {path}, found none that can be read ({error}); "
             "`python -m pipeline benchmark queue` writes one"
         ) from error
-    missing = [name for name in COLUMNS if name not in table]
+    missing = [name for name in _COLUMNS if name not in table]
     if missing or table.empty:
         raise ReviewError(
-            f"expected the columns {', '.join(COLUMNS)} and a row a mask in {path}, found {len(table)} rows "
+            f"expected the columns {', '.join(_COLUMNS)} and a row a mask in {path}, found {len(table)} rows "
             f"without {', '.join(missing) or 'anything missing'}"
         )
     for name in ("uncertainty", "iou"):
@@ -89,7 +89,7 @@ def simulate(
     ]
 
 
-def describe(results: Sequence[Simulation], bad_below: float) -> list[str]:
+def describe_orders(results: Sequence[Simulation], bad_below: float) -> list[str]:
     """The result as lines of text."""
     lines = []
     for one in results:
@@ -158,8 +158,8 @@ def _resampled(
 
 
 def _shares(
-    doubt: Floats, bad: NDArray[np.bool_], cluster: NDArray[np.int64], random: np.random.Generator
-) -> Floats:
+    doubt: _Floats, bad: NDArray[np.bool_], cluster: NDArray[np.int64], random: np.random.Generator
+) -> _Floats:
     """(orders, fronts): of the bad masks, the share in each front part of each order."""
     result = np.empty((len(_ORDERS), len(FRONTS)))
     for i, key in enumerate(_ORDERS.values()):

@@ -14,9 +14,9 @@ from contextlib import closing
 from fnmatch import fnmatch
 from pathlib import Path
 
-from annotations.atomic import PRIVATE, replacing
 from annotations.errors import ReviewError
 from annotations.server.installation import Installation
+from sinet.core.atomic import PRIVATE, replacing
 
 _DATABASE = "label_studio.sqlite3"
 _LEFT_OUT = ("server.json", "server*.log", "push.lock", "review.lock", "*.tmp")
@@ -32,8 +32,8 @@ def backup(installation: Installation, file: Path) -> None:
         )
     with (
         tempfile.TemporaryDirectory() as scratch,
-        replacing(file, PRIVATE) as raw,
-        tarfile.open(fileobj=raw, mode="w:gz", compresslevel=3, dereference=True) as archive,
+        replacing(file, PRIVATE) as unfinished,
+        tarfile.open(unfinished, mode="w:gz", compresslevel=3, dereference=True) as archive,
     ):
         copy = Path(scratch) / _DATABASE
         try:

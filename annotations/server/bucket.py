@@ -19,7 +19,7 @@ from annotations.settings import BUCKET
 
 log = logging.getLogger("annotations")
 
-TITLE = "SINet portraits"  # of the source storage that push adds to the project, and renews
+STORAGE_TITLE = "SINet portraits"  # of the source storage that push adds to the project, and renews
 
 _ENDPOINT = "AWS_ENDPOINT_URL"
 _KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
@@ -106,21 +106,21 @@ def open_bucket(address: str) -> Bucket:
     return Bucket(access, f"{address} at {_host(endpoint)}", client)
 
 
-def show(client: Client, project: Project, bucket: Bucket) -> None:
+def add_storage(client: Client, project: Project, bucket: Bucket) -> None:
     """Let the project show the bucket's pictures: a source storage, added once and renewed by every push.
 
     The server tells nobody which keys it has, so that they are sent each time. A storage of the bucket that somebody
     else added stays as it is: it may have keys and an address of its own.
     """
     of_bucket = [one for one in client.bucket_storages(project) if one.bucket == bucket.access.bucket]
-    ours = next((one for one in of_bucket if one.title == TITLE), None)
+    ours = next((one for one in of_bucket if one.title == STORAGE_TITLE), None)
     if ours is None and of_bucket:
         log.info(
             "source storage %d of the project, which push did not add, shows the pictures", of_bucket[0].id
         )
         return
     try:
-        client.write_bucket_storage(project, TITLE, bucket.access, None if ours is None else ours.id)
+        client.write_bucket_storage(project, STORAGE_TITLE, bucket.access, None if ours is None else ours.id)
     except ReviewError as error:
         raise ReviewError(
             f"the pictures are in {bucket.where}, but Label Studio cannot show them from there: {error}. It has to "

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from annotations.atomic import replacing
 from annotations.errors import ReviewError
 from annotations.tasks.task import CUTOUT, IMAGE, OUTLINE
+from sinet.core.atomic import replacing
 
-Task = dict[str, Any]  # as Label Studio imports it: data and predictions
+TaskContent = dict[str, Any]  # as Label Studio imports it: data and predictions
 
 SERVED_ROOT = "/data/local-files/?d=pictures"  # of the server that `make review` starts
 RECEIPT = "receipt.json"  # beside the files, with their hashes
@@ -27,7 +27,7 @@ def written(folder: Path) -> bool:
     return (folder / RECEIPT).is_file()
 
 
-def read_tasks(folder: Path) -> Iterator[Task]:
+def read_tasks(folder: Path) -> Iterator[TaskContent]:
     """The tasks of FOLDER/tasks-*.json in order, one file in memory at a time.
 
     ReviewError where a file is not what its receipt says; the tasks of the files before it have come by then.
@@ -53,7 +53,7 @@ def _listed(receipt: Path) -> dict[str, Any]:
         raise ReviewError(f"{receipt} is damaged; run `dvc repro --force push`") from error
 
 
-def parse_task(content: bytes) -> Task:
+def parse_task(content: bytes) -> TaskContent:
     """One task from JSON; ValueError where it is none."""
     task = json.loads(content)
     if not (
@@ -75,12 +75,12 @@ def picture_name(version: str, kind: str) -> str:
     return f"{version}-{kind}.jpg"
 
 
-def with_addresses(task: Mapping[str, Any], addresses: Mapping[str, str]) -> Task:
+def with_addresses(task: Mapping[str, Any], addresses: Mapping[str, str]) -> TaskContent:
     """The task with other addresses of what it shows, by the keys of `files_of`."""
     return {**task, "data": {**task["data"], **addresses}}
 
 
-def publish(tasks: Iterable[Mapping[str, Any]], source: Path, target: Path) -> None:
+def publish_tasks(tasks: Iterable[Mapping[str, Any]], source: Path, target: Path) -> None:
     """Copy what the tasks show from SOURCE (data/push/images) to TARGET, once; `served` says where it is then."""
     target.mkdir(parents=True, exist_ok=True)
     for task in tasks:
@@ -115,5 +115,5 @@ def _copy(source: Path, target: Path, again: bool = False) -> None:
         raise ReviewError(f"expected the picture {source}, found none; run `dvc repro --force push`")
     if again and target.exists() and target.read_bytes() == source.read_bytes():
         return
-    with source.open("rb") as content, replacing(target) as file:
-        shutil.copyfileobj(content, file)
+    with replacing(target) as unfinished:
+        shutil.copyfile(source, unfinished)

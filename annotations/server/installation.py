@@ -19,9 +19,9 @@ from pathlib import Path
 
 import psutil
 
-from annotations.atomic import PRIVATE, write
 from annotations.errors import ReviewError
 from annotations.server.client import healthy
+from sinet.core.atomic import PRIVATE, write_atomic
 
 # The first start makes the database: under a minute on an idle machine, many on a busy one.
 START_SECONDS = 900
@@ -85,7 +85,7 @@ class Installation:
         self.folder.chmod(0o700)
         if not self._secrets.exists():
             made = Secrets("curator@example.org", secrets.token_urlsafe(9), secrets.token_hex(20))
-            write(self._secrets, f"{json.dumps(asdict(made), indent=2)}\n".encode(), PRIVATE)
+            write_atomic(self._secrets, f"{json.dumps(asdict(made), indent=2)}\n".encode(), PRIVATE)
         return self.secrets()
 
     def secrets(self) -> Secrets:
@@ -176,7 +176,7 @@ class Installation:
         return running is not None
 
     def _note(self, running: Running) -> None:
-        write(self._running, f"{json.dumps(asdict(running))}\n".encode(), PRIVATE)
+        write_atomic(self._running, f"{json.dumps(asdict(running))}\n".encode(), PRIVATE)
 
     def _noted(self) -> Running | None:
         """The server that was last noted as running, whether it still does."""

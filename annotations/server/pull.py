@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from annotations.atomic import write
 from annotations.errors import ReviewError
 from annotations.ledger.collect import collect
 from annotations.ledger.exported import Reading, Subject, read_export
@@ -25,10 +24,11 @@ from annotations.ledger.settle import Conflict, Drift, Settled, settle, to_do, u
 from annotations.ledger.voices import with_voices
 from annotations.masks.brush import Array, BrushError, regions_to_mask
 from annotations.server.client import Client
-from annotations.server.import_files import Task, parse_task
+from annotations.server.import_files import TaskContent, parse_task
 from annotations.server.installation import Installation
 from annotations.server.session import Session, alone, the_project
 from annotations.tasks.task import MODEL_VERSION
+from sinet.core.atomic import write_atomic
 
 log = logging.getLogger("annotations")
 
@@ -58,7 +58,7 @@ def _pull(session: Session, keep: bool, forget: Sequence[str]) -> Drift:
     write_second_round(session.client, session.installation, settled.conflicts.values())
     write_lock(lock, drift.entries)
     write_judgements(lock, judged)
-    for line in report(drift, reading, settled):
+    for line in _report(drift, reading, settled):
         log.info("%s", line)
     return drift
 
@@ -104,11 +104,11 @@ def save_export(folder: Path, content: bytes, now: datetime) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     path = folder / f"{now:%Y%m%dT%H%M%S%f}Z.json.gz"
-    write(path, gzip.compress(content, compresslevel=3, mtime=0))
+    write_atomic(path, gzip.compress(content, compresslevel=3, mtime=0))
     return path
 
 
-def report(drift: Drift, reading: Reading, settled: Settled) -> list[str]:
+def _report(drift: Drift, reading: Reading, settled: Settled) -> list[str]:
     """What changed since the lock, and what is left to do, a line each."""
     left = to_do(reading, settled)
     lines = [
@@ -144,7 +144,7 @@ def write_second_round(client: Client, installation: Installation, conflicts: It
         path = folder / f"{version}.json"
         wanted[path] = _written(path) or _second_task(client, conflict, version)
     for path, content in wanted.items():
-        write(path, content)
+        write_atomic(path, content)
     for path in set(folder.glob("*.json")) - wanted.keys():
         path.unlink()
 
@@ -155,7 +155,7 @@ def round_version(conflict: Conflict) -> str:
     return hashlib.sha256(repr((conflict.key, said)).encode()).hexdigest()[:16]
 
 
-def again(task: dict[str, Any], version: str, conflict: Conflict) -> Task:
+def second_round_task(task: dict[str, Any], version: str, conflict: Conflict) -> TaskContent:
     """The task once more, as the newest version of its crop was sent, without what people said about it."""
     data = {**task["data"], "version": version, "round": 2}
     about = re.sub(r"^second round, .*? reviews · ", "", str(task["data"].get("about", "")))
@@ -179,7 +179,7 @@ def _second_task(client: Client, conflict: Conflict, version: str) -> bytes:
     numbers = sorted({review.subject.task for review in conflict.reviews}, reverse=True)
     tasks = [client.task(number) for number in numbers]
     chosen = next((task for task in tasks if task["predictions"]), tasks[0])
-    return json.dumps(again(chosen, version, conflict), sort_keys=True).encode()
+    return json.dumps(second_round_task(chosen, version, conflict), sort_keys=True).encode()
 
 
 def _loss(keys: Sequence[str], saved: Path) -> str:

@@ -14,16 +14,16 @@ from annotations.errors import ReviewError
 from annotations.server.client import on_this_machine
 from annotations.server.import_files import written
 from annotations.server.installation import Installation, free_port
-from annotations.server.session import open_session, send, show_pictures, the_project
+from annotations.server.session import open_session, send_tasks, show_pictures, the_project
 from annotations.server.status import lost_pictures
-from annotations.settings import PUSH, REVIEW_DATA, read_settings, server_python
+from annotations.settings import IMPORT_FILES, REVIEW_DATA, read_settings, server_python
 
 log = logging.getLogger("annotations")
 
 _PORT = 8080
 
 
-def review(
+def run_review(
     folder: Path = REVIEW_DATA, show: Callable[[str], None] = print, update_config: bool = False
 ) -> None:
     """Start the server, or find it running; push; print address and log-in; wait, and stop what was started.
@@ -50,8 +50,10 @@ def ready(folder: Path = REVIEW_DATA) -> str:
             f"label_studio.url is {address}, which is not this machine: `python -m annotations push` sends the "
             "queue there, and curators log in there"
         )
-    if not written(PUSH) and not any(Installation(folder).database.glob("*.sqlite3")):
-        raise ReviewError(f"nothing to review yet: {PUSH} holds no import files; run `make repro` first")
+    if not written(IMPORT_FILES) and not any(Installation(folder).database.glob("*.sqlite3")):
+        raise ReviewError(
+            f"nothing to review yet: {IMPORT_FILES} holds no import files; run `make repro` first"
+        )
     return address
 
 
@@ -99,15 +101,15 @@ def _say_why_it_ended(installation: Installation) -> None:
 
 def _push_and_show(installation: Installation, show: Callable[[str], None], update_config: bool) -> None:
     session = open_session(installation.folder)
-    if written(PUSH):
-        project, sent = send(session, update_config)
+    if written(IMPORT_FILES):
+        project, sent = send_tasks(session, update_config)
         show(
             f"{sent.wanted} tasks are in the project, {sent.sent} of them new, {sent.removed} replaced ones removed."
         )
     else:  # restored on a machine where the recipe has not run
         project = the_project(session)
         show_pictures(session, project)
-        show(f"Nothing new is sent, as {PUSH} holds no import files.")
+        show(f"Nothing new is sent, as {IMPORT_FILES} holds no import files.")
     heads = session.client.heads(project)
     show(f"The project has {len(heads)} tasks.")
     for sentence in lost_pictures(heads, installation.pictures):

@@ -25,8 +25,8 @@ from annotations.server.client import (
     TaskHead,
     on_this_machine,
 )
-from annotations.server.import_files import Task
-from annotations.tasks.task import MODEL_VERSION, batches
+from annotations.server.import_files import TaskContent
+from annotations.tasks.task import MODEL_VERSION, task_batches
 
 log = logging.getLogger("annotations")
 
@@ -53,7 +53,7 @@ class Sent:
     removed: int  # copies and versions that a newer mask replaces; nobody had touched them
 
 
-def missing(tasks: Iterable[Task], heads: Iterable[TaskHead]) -> Iterator[Task]:
+def missing(tasks: Iterable[TaskContent], heads: Iterable[TaskHead]) -> Iterator[TaskContent]:
     """The tasks whose version the server lacks, each version once, in their order."""
     known = {head.version for head in heads}
     for task in tasks:
@@ -63,7 +63,7 @@ def missing(tasks: Iterable[Task], heads: Iterable[TaskHead]) -> Iterator[Task]:
             yield task
 
 
-def without_masks(tasks: Iterable[Task]) -> list[Task]:
+def without_masks(tasks: Iterable[TaskContent]) -> list[TaskContent]:
     """The tasks' `data` and scores: all that deciding what to send takes, and a twentieth of the memory."""
     return [
         {"data": task["data"], "predictions": [{"score": one["score"]} for one in task["predictions"]]}
@@ -71,14 +71,14 @@ def without_masks(tasks: Iterable[Task]) -> list[Task]:
     ]
 
 
-def shown(task: Task) -> Task:
+def shown(task: TaskContent) -> TaskContent:
     """The task as it is sent: an import file or a second round of an earlier version named the teacher as the model."""
     predictions = [{**one, "model_version": MODEL_VERSION} for one in task["predictions"]]
     return {**task, "predictions": predictions}
 
 
 def misplaced(
-    tasks: Iterable[Task], heads: Iterable[TaskHead], scores: Mapping[int, float]
+    tasks: Iterable[TaskContent], heads: Iterable[TaskHead], scores: Mapping[int, float]
 ) -> dict[int, float | None]:
     """Of the server's tasks those that show no mask, and all of another score where the order is not that of `tasks`.
 
@@ -96,7 +96,7 @@ def misplaced(
     return hidden | {task: score for task, score in right.items() if now[task] != score}
 
 
-def surplus(tasks: Iterable[Task], heads: Iterable[TaskHead]) -> list[TaskHead]:
+def surplus(tasks: Iterable[TaskContent], heads: Iterable[TaskHead]) -> list[TaskHead]:
     """Untouched tasks to remove: further copies of one version, and versions of a key that a wanted one replaces.
 
     Of copies a touched one stays, else the oldest: every sender comes to the same choice.
@@ -149,7 +149,7 @@ def find_project(client: Client, title: str, label_config: str, update_config: b
     return project
 
 
-def push(client: Client, project: Project, tasks: Iterable[Task], batch: int = BATCH) -> Sent:
+def push(client: Client, project: Project, tasks: Iterable[TaskContent], batch: int = BATCH) -> Sent:
     """Make the project hold every task once; ReviewError says how many are there if it cannot.
 
     `tasks` is gone through several times and never kept whole, so that it may read them from files each time.
@@ -176,7 +176,11 @@ def push(client: Client, project: Project, tasks: Iterable[Task], batch: int = B
 
 
 def _show(
-    client: Client, project: Project, tasks: Iterable[Task], wanted: list[Task], heads: list[TaskHead]
+    client: Client,
+    project: Project,
+    tasks: Iterable[TaskContent],
+    wanted: list[TaskContent],
+    heads: list[TaskHead],
 ) -> None:
     """Make the masks visible, and the order that of the scores; where all is well it costs two requests."""
     serving = client.serving(project)
@@ -203,9 +207,9 @@ def _mend(client: Client, head: TaskHead, score: float | None) -> bool:
     return bool(there)
 
 
-def _send(client: Client, project: Project, tasks: Iterable[Task], batch: int) -> DoubtfulError | None:
+def _send(client: Client, project: Project, tasks: Iterable[TaskContent], batch: int) -> DoubtfulError | None:
     """Send the tasks in batches; stop at the first doubt and return it."""
-    for content in batches(map(shown, tasks), max_tasks=batch):
+    for content in task_batches(map(shown, tasks), max_tasks=batch):
         try:
             client.import_tasks(project, content)
         except DoubtfulError as error:
@@ -252,7 +256,7 @@ def _element(node: ElementTree.Element) -> object:
     return node.tag, sorted(node.attrib.items()), text, [_element(child) for child in node]
 
 
-def _version(task: Task) -> str:
+def _version(task: TaskContent) -> str:
     return str(task["data"]["version"])
 
 

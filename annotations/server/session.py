@@ -8,39 +8,46 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from annotations.errors import ReviewError
-from annotations.server.bucket import open_bucket, show
+from annotations.server.bucket import add_storage, open_bucket
 from annotations.server.client import KEY_NAME, Client, Project, on_this_machine
-from annotations.server.import_files import Task, parse_task, publish, read_tasks, served, with_addresses
+from annotations.server.import_files import (
+    TaskContent,
+    parse_task,
+    publish_tasks,
+    read_tasks,
+    served,
+    with_addresses,
+)
 from annotations.server.installation import Installation
 from annotations.server.send import Sent, find_project, missing, push, without_masks
-from annotations.server.upload import SHELF_CONFIG, Shelf, upload
+from annotations.server.upload import SHELF_CONFIG, Shelf, upload_pictures
 from annotations.settings import (
     BUCKET,
+    IMPORT_FILES,
     PROJECT,
-    PUSH,
     REVIEW_DATA,
-    SECOND_LOOK,
+    SECOND_LOOK_FILES,
     SHELF,
     UPLOAD,
-    Settings,
+    ReviewSettings,
     read_settings,
 )
 from annotations.tasks.task import LABEL_CONFIG
 
-PICTURES = "pictures"  # title of the storage with the pictures of this machine's server
+PICTURES_FOLDER = "pictures"  # title of the storage with the pictures of this machine's server
 
 
 @dataclass(frozen=True)
 class Session:
     """A server and what belongs to it here."""
 
-    settings: Settings
+    settings: ReviewSettings
     installation: Installation
     client: Client
     own_server: bool  # the one of `make review`, which shows pictures from the installation's folder
 
 
-Addresses = Callable[[Task], Mapping[str, str]]  # of what a task shows, where they are not as written
+Addresses = Callable[[TaskContent], Mapping[str, str]]  # of what a task shows, where they are not as written
 
 
 @dataclass(frozen=True)
@@ -48,9 +55,9 @@ class Outgoing:
     """The tasks that are to be on the server. Each time through, the import files are read anew, one at a time."""
 
     folders: Mapping[Path, Addresses]
-    second_round: Sequence[Task]
+    second_round: Sequence[TaskContent]
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[TaskContent]:
         for folder, addresses in self.folders.items():
             for task in read_tasks(folder):
                 yield with_addresses(task, addresses(task))
@@ -83,7 +90,9 @@ def open_session(folder: Path = REVIEW_DATA) -> Session:
     )
 
 
-def send(session: Session, update_config: bool = False, source: Path = PUSH) -> tuple[Project, Sent]:
+def send_tasks(
+    session: Session, update_config: bool = False, source: Path = IMPORT_FILES
+) -> tuple[Project, Sent]:
     """Send what stage push wrote, second looks and the second round to the project; make it if there is none."""
     with alone(session.installation.folder):
         written = {folder: without_masks(read_tasks(folder)) for folder in sources(source)}
@@ -109,9 +118,11 @@ def show_pictures(session: Session, project: Project) -> None:
     if any(one.path == str(folder) for one in there):
         return
     ours = [
-        one.id for one in there if one.title == PICTURES and Path(one.path).parts[-2:] == folder.parts[-2:]
+        one.id
+        for one in there
+        if one.title == PICTURES_FOLDER and Path(one.path).parts[-2:] == folder.parts[-2:]
     ]
-    session.client.write_folder(project, PICTURES, str(folder), ours[0] if ours else None)
+    session.client.write_folder(project, PICTURES_FOLDER, str(folder), ours[0] if ours else None)
 
 
 def the_project(session: Session) -> Project:
@@ -129,17 +140,17 @@ def the_project(session: Session) -> Project:
     return found[0]
 
 
-def sources(push: Path = PUSH) -> list[Path]:
+def sources(push: Path = IMPORT_FILES) -> list[Path]:
     """The folders with import files: that of stage push, and that of stage second_look where it has run."""
-    return [push, *([SECOND_LOOK] if SECOND_LOOK.is_dir() else [])]
+    return [push, *([SECOND_LOOK_FILES] if SECOND_LOOK_FILES.is_dir() else [])]
 
 
-def second_round(installation: Installation) -> list[Task]:
+def second_round(installation: Installation) -> list[TaskContent]:
     """The tasks that the last pull wrote for crops in conflict."""
     return [_second_round(path) for path in sorted(installation.second_round.glob("*.json"))]
 
 
-def _second_round(path: Path) -> Task:
+def _second_round(path: Path) -> TaskContent:
     try:
         return parse_task(path.read_bytes())
     except ValueError as error:
@@ -150,20 +161,22 @@ def _how_to_push(session: Session) -> str:
     return "`make review`" if session.own_server else "`python -m annotations push`"
 
 
-def _shown(session: Session, project: Project, tasks: list[Task], source: Path) -> Addresses:
+def _shown(session: Session, project: Project, tasks: list[TaskContent], source: Path) -> Addresses:
     """The addresses at which the server shows the tasks' pictures, brought there where that is ours to do."""
     if session.own_server:
-        publish(tasks, source, session.installation.pictures)
+        publish_tasks(tasks, source, session.installation.pictures)
         return served
     root = session.settings.picture_root
     if root == UPLOAD:
         absent = missing(tasks, session.client.heads(project))
         shelf = find_project(session.client, SHELF, SHELF_CONFIG)
-        uploaded = upload(Shelf(session.client, shelf), absent, source)
+        uploaded = upload_pictures(Shelf(session.client, shelf), absent, source)
     elif root.startswith(BUCKET) and tasks:
         bucket = open_bucket(root)
-        uploaded = upload(bucket, tasks, source)  # of all: the bucket's name may now lead to another storage
-        show(session.client, project, bucket)
+        uploaded = upload_pictures(
+            bucket, tasks, source
+        )  # of all: the bucket's name may now lead to another storage
+        add_storage(session.client, project, bucket)
     else:
         return lambda task: {}
     return lambda task: uploaded.get(task["data"]["version"], {})

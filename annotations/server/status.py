@@ -13,7 +13,7 @@ from annotations.ledger.settle import Settled, to_do
 from annotations.quality.random_slice import in_random_slice
 from annotations.quality.reviewers import QUEUED, Figure, Judgement, caught, double
 from annotations.server.client import TaskHead
-from annotations.server.import_files import Task, unserved
+from annotations.server.import_files import TaskContent, unserved
 from annotations.server.send import missing, same_config
 
 ENOUGH = 10  # reviews of the random slice, below which no gain is stated
@@ -56,7 +56,7 @@ def wilson(hits: int, trials: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
-def describe(reading: Reading, settled: Settled, share: float) -> list[str]:
+def describe_review(reading: Reading, settled: Settled, share: float) -> list[str]:
     """The state of the review, a line each."""
     left = to_do(reading, settled)
     verdicts = Counter(entry.verdict for entry in settled.entries.values())
@@ -99,7 +99,7 @@ def describe_quality(judgements: Sequence[Judgement]) -> list[str]:
 
 
 def damage(
-    tasks: Sequence[Task],
+    tasks: Sequence[TaskContent],
     heads: Sequence[TaskHead],
     reading: Reading,
     configs: tuple[str, str],
@@ -191,5 +191,5 @@ def _time(reviews: Iterable[Review]) -> str:
     return f"time of a review: {median(seconds):.0f} s (median of {len(seconds)})"
 
 
-def _named(tasks: Sequence[Task]) -> str:
+def _named(tasks: Sequence[TaskContent]) -> str:
     return f" ({', '.join(str(task['data']['key']) for task in tasks[:3])}{' ...' if len(tasks) > 3 else ''})"

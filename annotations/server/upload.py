@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from annotations.errors import ReviewError
 from annotations.server.client import Client, Project
-from annotations.server.import_files import Task, files_of, picture_name
+from annotations.server.import_files import TaskContent, files_of, picture_name
 
 SHELF_CONFIG = '<View><Image name="picture" value="$picture"/></View>'  # of the project that holds the files
 
@@ -56,7 +56,7 @@ class Shelf:
         self.client.upload(self.project, name, content)
 
 
-def upload(place: Place, tasks: Iterable[Task], source: Path) -> dict[str, dict[str, str]]:
+def upload_pictures(place: Place, tasks: Iterable[TaskContent], source: Path) -> dict[str, dict[str, str]]:
     """Upload what the tasks show from SOURCE (data/push/images); the addresses of it there, by version and kind.
 
     ReviewError where a file is missing here or did not arrive there.
@@ -81,7 +81,7 @@ def upload(place: Place, tasks: Iterable[Task], source: Path) -> dict[str, dict[
     return {version: {kind: there[name] for kind, name in names.items()} for version, names in named.items()}
 
 
-def _uploaded_name(task: Task, kind: str, file: Path) -> str:
+def _uploaded_name(task: TaskContent, kind: str, file: Path) -> str:
     if not file.is_file():
         raise ReviewError(f"expected the picture {file}, found none; run `dvc repro --force push`")
     if kind == "guidelines":  # one for all tasks, until its text changes

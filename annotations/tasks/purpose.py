@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotations.errors import ReviewError
-from annotations.ledger.lock import Array, pack_mask, unpack_mask
+from annotations.ledger.lock import pack_mask, unpack_mask
+from annotations.masks.brush import Array
 from annotations.quality.reviewers import Purpose
 
 FIELD = "seal"  # of a task's data

@@ -40,7 +40,7 @@ _JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Proposal:
     """A pseudo label that waits for a review."""
 
     key: str  # annotations.ledger.lock.review_key of the two next
@@ -54,7 +54,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class TaskPictures:
     """Where the curator's browser finds the three pictures and the guidelines."""
 
     image: str
@@ -63,7 +63,7 @@ class Pictures:
     guidelines: str
 
 
-def outline(image: Array, mask: Array) -> Array:
+def outline_view(image: Array, mask: Array) -> Array:
     """The picture with a double line along the mask's edge, drawn outside of it: (H, W, 3) uint8 RGB."""
     thin = max(1, round(max(mask.shape) / 500))
     drawn = image.copy()
@@ -92,7 +92,7 @@ def encode_jpeg(pixels: Array) -> bytes:
     return bytes(data.tobytes())
 
 
-def task_version(candidate: Candidate, mask: Array, label_config: str, purpose: Purpose = "review") -> str:
+def task_version(candidate: Proposal, mask: Array, label_config: str, purpose: Purpose = "review") -> str:
     """16 hex digits of picture, mask, teacher, config and purpose: what a sender recognises an equal task by."""
     digest = hashlib.sha256(repr((candidate.key, candidate.id, candidate.teacher, mask.shape)).encode())
     digest.update(np.packbits(mask).tobytes())
@@ -103,9 +103,9 @@ def task_version(candidate: Candidate, mask: Array, label_config: str, purpose: 
 
 
 def build_task(
-    candidate: Candidate,
+    candidate: Proposal,
     mask: Array,
-    pictures: Pictures,
+    pictures: TaskPictures,
     version: str,
     purpose: Purpose = "review",
     truth: Array | None = None,
@@ -138,7 +138,7 @@ def build_task(
     return {"data": data, "predictions": [prediction]}
 
 
-def batches(
+def task_batches(
     tasks: Iterable[Mapping[str, Any]], max_tasks: int = MAX_TASKS, max_bytes: int = MAX_BYTES
 ) -> Iterator[bytes]:
     """JSON lists of at most `max_tasks` tasks and `max_bytes` bytes (a single larger task stands alone)."""
@@ -168,7 +168,7 @@ def _region(key: str, mask: Array) -> dict[str, Any]:
     }
 
 
-def _about(candidate: Candidate, purpose: Purpose) -> str:
+def _about(candidate: Proposal, purpose: Purpose) -> str:
     """What the editor says of a task before its link to the guidelines; the list of tasks shows it as it is."""
     if purpose == "scratch":
         return "no mask is proposed: draw it, then F"

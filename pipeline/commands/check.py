@@ -23,9 +23,9 @@ from pipeline.core.params import Params, load_params
 from pipeline.core.paths import PARAMS, PROFILES
 from pipeline.crop import on_mask
 from pipeline.faces.portrait import is_confident
-from pipeline.sources.inspection import FEW_LEVELS, Picture, inspect
+from pipeline.sources.inspection import FEW_LEVELS, InspectedPicture, inspect
 from pipeline.sources.layouts import EXPECTED, LABELLED, READERS, recognise, recognise_labelled
-from pipeline.sources.layouts.listing import MATLAB, Item, Listing, folders_below, printable
+from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing, folders_below, printable
 from sinet.images.decode import Array, ImageError, ReadError, probe, read_bytes, read_image
 from sinet.images.mask_file import NO_MASK, decode_mask
 
@@ -96,7 +96,7 @@ def main(folders: Sequence[Path]) -> int:
     """Check the folders and print what was found; 1 where one of them cannot be used."""
     params = load_params(PARAMS if PARAMS.is_file() else PROFILES / "sample.yaml")
     report = check(folders, params, _face_finder(params))
-    show(report, Console(highlight=False, soft_wrap=True))
+    print_report(report, Console(highlight=False, soft_wrap=True))
     return 0 if report.usable else 1
 
 
@@ -118,7 +118,7 @@ def check(folders: Iterable[Path], params: Params, find_faces: FindFaces | None 
     return Report(reports)
 
 
-def show(report: Report, console: Console) -> None:
+def print_report(report: Report, console: Console) -> None:
     """Print a report."""
     for one in report.folders:
         _show_one(one, console)
@@ -216,7 +216,9 @@ def _labelled_below(folder: Path) -> dict[Path, str]:
     return found
 
 
-def _open(listing: Listing, params: Params, report: FolderReport) -> tuple[list[Item], list[ReadError]]:
+def _open(
+    listing: Listing, params: Params, report: FolderReport
+) -> tuple[list[ListedPicture], list[ReadError]]:
     """Decode all pictures or a sample, read the headers of the rest; return the usable and the unread ones."""
     rejected = defaultdict(list)
     report.listed_rejected = len(listing.unusable)
@@ -243,7 +245,7 @@ def _open(listing: Listing, params: Params, report: FolderReport) -> tuple[list[
     return usable, unread
 
 
-def _inspect(item: Item, params: Params, layout: str | None) -> Picture:
+def _inspect(item: ListedPicture, params: Params, layout: str | None) -> InspectedPicture:
     image = read_bytes(Path(item.image), params.ingest.max_pixels)
     mask = None if item.mask is None else read_bytes(Path(item.mask), params.ingest.max_pixels)
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
@@ -251,12 +253,12 @@ def _inspect(item: Item, params: Params, layout: str | None) -> Picture:
     return inspect(image, mask, params.ingest, classes, matlab=matlab)
 
 
-def _mask(item: Item, params: Params, layout: str | None) -> Array:
+def _mask(item: ListedPicture, params: Params, layout: str | None) -> Array:
     """The mask of a picture that ingest can use, (H, W) uint8 {0, 1}."""
     return decode_mask(_inspect(item, params, layout).mask or b"").person
 
 
-def _probe(item: Item, max_pixels: int) -> None:
+def _probe(item: ListedPicture, max_pixels: int) -> None:
     size = probe(Path(item.image), max_pixels)
     if item.mask is not None and not item.mask.lower().endswith(MATLAB):
         mask = probe(Path(item.mask), max_pixels)
@@ -265,7 +267,7 @@ def _probe(item: Item, max_pixels: int) -> None:
             raise ImageError("mask_size", detail)
 
 
-def _twins(items: Sequence[Item]) -> int:
+def _twins(items: Sequence[ListedPicture]) -> int:
     """Files that have the bytes of another one; only files of one size are read."""
     sizes = defaultdict(list)
     for item in items:
@@ -312,7 +314,7 @@ def _names(report: FolderReport, listing: Listing) -> None:
         report.notes.append("No CSV that tells origin, author or licence of the photographs.")
 
 
-def _masks(report: FolderReport, usable: Sequence[Item], params: Params) -> None:
+def _masks(report: FolderReport, usable: Sequence[ListedPicture], params: Params) -> None:
     """Mistakes that show in the masks' pixels: swapped folders, 0/1 levels, levels of classes, inverted masks."""
     if report.layout not in LABELLED:
         _masks_in_a_crawl(report, usable[:FACES])
@@ -341,7 +343,7 @@ def _masks(report: FolderReport, usable: Sequence[Item], params: Params) -> None
         )
 
 
-def _masks_in_a_crawl(report: FolderReport, looked: Sequence[Item]) -> None:
+def _masks_in_a_crawl(report: FolderReport, looked: Sequence[ListedPicture]) -> None:
     few = sum(len(np.unique(read_image(Path(item.image)))) <= FEW_LEVELS for item in looked)
     if few:
         report.mistakes.append(
@@ -358,7 +360,9 @@ def _looks_inverted(person: Array) -> bool:
     return bool(border.mean() > 0.6 and border.mean() > middle.mean())
 
 
-def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces, params: Params) -> None:
+def _faces(
+    report: FolderReport, usable: Sequence[ListedPicture], find_faces: FindFaces, params: Params
+) -> None:
     looked = usable[:FACES]
     faces = [find_faces(read_image(Path(item.image))) for item in looked]
     found = sum(map(bool, faces))
@@ -376,7 +380,7 @@ def _faces(report: FolderReport, usable: Sequence[Item], find_faces: FindFaces, 
         )
 
 
-def _on_mask(item: Item, faces: Sequence["Face"], params: Params, layout: str) -> bool:
+def _on_mask(item: ListedPicture, faces: Sequence["Face"], params: Params, layout: str) -> bool:
     """Whether one of the faces is on the mask of a picture that ingest can use."""
     mask = _mask(item, params, layout)
     return any(on_mask(face, mask, params.crop) for face in faces)

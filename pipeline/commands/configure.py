@@ -85,8 +85,8 @@ def configure(profile: str, folders: Mapping[str, Path | None], params: Path = P
     if after != before:
         if before and _edited(before):
             kept = _free_name(params)
-            atomic.write(kept, before.encode())
-        atomic.write(params, after.encode())
+            atomic.write_atomic(kept, before.encode())
+        atomic.write_atomic(params, after.encode())
     lines = difflib.unified_diff(
         before.splitlines(), after.splitlines(), f"{params} (before)", f"{params} (now)", n=0, lineterm=""
     )

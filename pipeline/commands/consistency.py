@@ -21,12 +21,12 @@ import yaml
 from pipeline.core import paths
 from pipeline.core.params import Params, Sources
 
-PACKAGES = ("pipeline", "sinet", "annotations")
+_PACKAGES = ("pipeline", "sinet", "annotations")
 # What carries numbers and files around but cannot change a stage's result: naming it as a dependency would train
 # a teacher again for a new line in a docstring of params.py.
 PLUMBING = frozenset(
     f"pipeline.core.{name}" for name in ("params", "paths", "records", "store", "execute", "stage", "errors")
-) | {"pipeline", "sinet", "annotations", "sinet.core.recipe", "sinet.core.atomic", "annotations.atomic"}
+) | {"pipeline", "sinet", "annotations", "sinet.core.recipe", "sinet.core.atomic"}
 
 # Modules that run as stages do, but from outside the recipe.
 NO_STAGES = frozenset({"drawn_reviews"})
@@ -263,7 +263,7 @@ def _imports(module: str, root: Path) -> Iterator[str]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] in PACKAGES and _is_module(name, root))
+        yield from (name for name in names if name.split(".")[0] in _PACKAGES and _is_module(name, root))
 
 
 def _is_module(name: str, root: Path) -> bool:

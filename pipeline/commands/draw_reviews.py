@@ -18,12 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from annotations.ledger.judgements import JudgedTask, Opinion, edit_of, write_judgements
 from annotations.ledger.lock import LockEntry, Verdict, pack_mask, review_key, write_lock
 from annotations.masks.overlap import AGREE_IOU, mask_iou
-from annotations.quality.random_slice import draw as draw_share
+from annotations.quality.random_slice import hashed_share as draw_share
 from annotations.quality.reviewers import Purpose
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
@@ -31,13 +30,12 @@ from pipeline.core.params import load_params
 from pipeline.core.paths import PSEUDO
 from pipeline.core.records import read_records
 from pipeline.core.stage import run
-from pipeline.drawing.layouts import Task, crawl_index, crawl_name, draw
+from pipeline.drawing.layouts import DrawnSource, crawl_index, crawl_name, draw_picture
 from pipeline.faces.portrait import cut
-from sinet.images.decode import read_mask
+from sinet.images.decode import Array, read_mask
 
 log = logging.getLogger("pipeline")
 
-Mask = NDArray[np.uint8]
 
 REVIEWS = 60  # enough to show every verdict, few enough for a small lock
 ACCEPT_IOU, FIX_IOU = 0.90, 0.60  # a better mask is kept, a worse one is beyond repair
@@ -69,7 +67,7 @@ class Pseudo:
     index: int  # of the drawn crawl picture
     parent_sha256: str
     crop_box: str
-    mask: Mask
+    mask: Array
     teacher: str | None
     uncertainty: float | None = None  # 0 = certain, 1 = doubtful
 
@@ -78,7 +76,7 @@ class Pseudo:
         return review_key(self.parent_sha256, self.crop_box)
 
 
-def review(pseudo: Pseudo, exact_parent: Mask) -> LockEntry:
+def draw_review(pseudo: Pseudo, exact_parent: Array) -> LockEntry:
     """What a reviewer says who knows the exact mask of the whole crawl picture."""
     exact = cut(exact_parent, Box.parse(pseudo.crop_box), 0)
     if exact.shape != pseudo.mask.shape:
@@ -87,7 +85,7 @@ def review(pseudo: Pseudo, exact_parent: Mask) -> LockEntry:
             f"is {_size(pseudo.mask)}; run `dvc repro pseudo_label` so that both belong to one drawn world"
         )
     verdict, reasons = _judge(pseudo, exact)
-    masks: dict[Verdict, Mask | None] = {"accept": pseudo.mask, "fix": exact, "reject": None, "unsure": None}
+    masks: dict[Verdict, Array | None] = {"accept": pseudo.mask, "fix": exact, "reject": None, "unsure": None}
     return LockEntry.of(
         parent_sha256=pseudo.parent_sha256,
         crop_box=pseudo.crop_box,
@@ -108,12 +106,12 @@ def chosen(pseudos: Iterable[Pseudo], count: int = REVIEWS) -> list[Pseudo]:
     return sorted(sorted(pseudos, key=lambda one: _hash(one.key, "chosen"))[:count], key=lambda one: one.key)
 
 
-def review_all(pseudos: Iterable[Pseudo], exact_mask: Callable[[int], Mask]) -> list[LockEntry]:
+def review_all(pseudos: Iterable[Pseudo], exact_mask: Callable[[int], Array]) -> list[LockEntry]:
     """A review of each chosen pseudo label; `exact_mask` gives the mask of a crawl picture by its index."""
-    return [review(pseudo, exact_mask(pseudo.index)) for pseudo in chosen(pseudos)]
+    return [draw_review(pseudo, exact_mask(pseudo.index)) for pseudo in chosen(pseudos)]
 
 
-def judge(pseudo: Pseudo, entry: LockEntry) -> list[JudgedTask]:
+def draw_judgements(pseudo: Pseudo, entry: LockEntry) -> list[JudgedTask]:
     """The judgements that led to this entry: one, or two that agree, or two in conflict and a third for the first.
 
     A second reviewer says the same of a picture, but their mask has their HABIT.
@@ -131,9 +129,9 @@ def judge(pseudo: Pseudo, entry: LockEntry) -> list[JudgedTask]:
     return tasks
 
 
-def drawn_mask(seed: int, index: int, sha256: str) -> Mask:
+def _exact_mask(seed: int, index: int, sha256: str) -> Array:
     """The exact mask of crawl picture `index`; PipelineError where its file is not the one with this sha256."""
-    drawn = draw(Task(seed, "crawl", index))
+    drawn = draw_picture(DrawnSource(seed, "crawl", index))
     if hashlib.sha256(drawn.jpeg()).hexdigest() != sha256:
         raise PipelineError(
             f"{crawl_name(index)} of params.yaml's drawn world is another file than the one that {PSEUDO} was "
@@ -147,7 +145,7 @@ def summarise(entries: Iterable[LockEntry]) -> dict[str, int]:
     return dict(sorted(Counter(entry.verdict for entry in entries).items()))
 
 
-def _judge(pseudo: Pseudo, exact: Mask) -> tuple[Verdict, tuple[str, ...]]:
+def _judge(pseudo: Pseudo, exact: Array) -> tuple[Verdict, tuple[str, ...]]:
     if exact.mean() < MIN_PERSON:
         return "reject", ("no_person",)
     lot = draw_share(pseudo.key, "verdict")
@@ -162,7 +160,7 @@ def _judge(pseudo: Pseudo, exact: Mask) -> tuple[Verdict, tuple[str, ...]]:
 
 
 def _judged(
-    pseudo: Pseudo, entry: LockEntry, purpose: Purpose, round_: int, reviewer: str, mask: Mask | None
+    pseudo: Pseudo, entry: LockEntry, purpose: Purpose, round_: int, reviewer: str, mask: Array | None
 ) -> JudgedTask:
     """What one reviewer said of one task, with the entry's verdict."""
     low, high = SECONDS[entry.verdict]
@@ -194,7 +192,7 @@ def _day(purpose: Purpose, round_: int) -> int:
     return {"review": 0}.get(purpose, round_)
 
 
-def _with_habit(mask: Mask, pixels: int) -> Mask:
+def _with_habit(mask: Array, pixels: int) -> Array:
     """The mask grown by so many pixels, or shrunk where they are below 0."""
     size = 2 * abs(pixels) + 1
     change = cv2.dilate if pixels > 0 else cv2.erode
@@ -205,7 +203,7 @@ def _hash(key: str, purpose: str) -> str:
     return hashlib.sha256(f"{purpose} {key}".encode()).hexdigest()
 
 
-def _size(mask: Mask) -> str:
+def _size(mask: Array) -> str:
     return f"{mask.shape[1]}x{mask.shape[0]}"
 
 
@@ -231,11 +229,11 @@ def main() -> None:
         )
     files = {pseudo.index: pseudo.parent_sha256 for pseudo in pseudos}
     seed = params.sample.seed
-    entries = review_all(pseudos, lambda index: drawn_mask(seed, index, files[index]))
+    entries = review_all(pseudos, lambda index: _exact_mask(seed, index, files[index]))
     by_key = {pseudo.key: pseudo for pseudo in pseudos}
     lock = Path(params.reviews.path)
     write_lock(lock, entries)
-    write_judgements(lock, [task for entry in entries for task in judge(by_key[entry.key], entry)])
+    write_judgements(lock, [task for entry in entries for task in draw_judgements(by_key[entry.key], entry)])
     log.info("drawn_reviews: %d of %d reviewed: %s", len(entries), len(pseudos), summarise(entries))
 
 

@@ -32,7 +32,7 @@ def first_to_differ(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [name for name in changed if not (set(_inputs(after["stages"][name])) & made_by.keys())]
 
 
-def read_lock(text: str) -> dict[str, Any]:
+def parse_dvc_lock(text: str) -> dict[str, Any]:
     """The content of a dvc.lock; PipelineError where it is not whole, as where DVC was killed while writing it."""
     try:
         lock = yaml.safe_load(text)
@@ -94,7 +94,7 @@ def main() -> None:
     committed = _git("show", f"HEAD:./{LOCK}")
     if committed is None or not LOCK.exists():
         return
-    after = read_lock(LOCK.read_text(encoding="utf-8"))
+    after = parse_dvc_lock(LOCK.read_text(encoding="utf-8"))
     params_changed = bool(_git("diff", "--name-only", "HEAD", "--", "params.yaml"))
     print(explain(yaml.safe_load(committed) or {}, after, params_changed))
 

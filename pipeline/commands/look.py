@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands.explain import LOCK, read_lock
+from pipeline.commands.explain import LOCK, parse_dvc_lock
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import DATA, MODELS
 
@@ -23,7 +23,7 @@ def main() -> None:
     """PipelineError where dvc.lock is damaged or a run would lose somebody's files; says nothing else."""
     if not LOCK.exists():
         return
-    lock = read_lock(LOCK.read_text(encoding="utf-8"))
+    lock = parse_dvc_lock(LOCK.read_text(encoding="utf-8"))
     status = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
     changed = [*status.get("added", []), *status.get("modified", [])]
     found = [Path(path) for path in strangers(lock, changed, status.get("deleted", []))]

@@ -20,7 +20,7 @@ from pipeline.core.errors import PipelineError
 from sinet.core.progress import bar_interval
 from sinet.images.decode import ReadError
 
-T = TypeVar("T")
+_Given = TypeVar("_Given")
 R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -41,8 +41,8 @@ def worker_count() -> int:
 
 
 def map_images(
-    function: Callable[[T], R],
-    items: Sequence[T],
+    function: Callable[[_Given], R],
+    items: Sequence[_Given],
     *,
     desc: str,
     workers: int | None = None,
@@ -80,7 +80,7 @@ def map_images(
             raise PipelineError(f"{least}{not_read(unread)}. Then run the stage again: what was read is kept")
 
 
-def _tried(function: Callable[[T], R], item: T) -> R | ReadError:
+def _tried(function: Callable[[_Given], R], item: _Given) -> R | ReadError:
     try:
         return function(item)
     except ReadError as error:
@@ -99,8 +99,8 @@ def not_read(errors: Sequence[ReadError]) -> str:
 
 
 def _results(
-    function: Callable[[T], R],
-    items: Sequence[T],
+    function: Callable[[_Given], R],
+    items: Sequence[_Given],
     workers: int,
     initializer: Callable[..., None] | None,
     initargs: tuple[object, ...],

@@ -32,7 +32,7 @@ from sinet.core.recipe import (
     check_warmup,
 )
 
-Share = Annotated[float, Field(ge=0, le=1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
 Positive = Annotated[int, Field(ge=1, strict=True)]
@@ -106,12 +106,12 @@ class IngestParams(Section):
     max_pixels: Positive
     min_side: Positive
     mask_threshold: Annotated[int, Field(ge=1, le=254)]  # grey above it is person
-    min_foreground: Share
-    max_foreground: Share
-    max_undecided: Share  # of a mask's pixels, neither dark nor light
+    min_foreground: _Share
+    max_foreground: _Share
+    max_undecided: _Share  # of a mask's pixels, neither dark nor light
     mask_levels: MaskLevels
     duplicate_masks: Literal["keep_first", "reject_both", "majority"]
-    max_reject_rate: Share
+    max_reject_rate: _Share
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -125,7 +125,7 @@ class FaceParams(Section):
 
     min_size: Annotated[int, Field(ge=12)]  # pixels; MTCNN looks for no smaller face
     max_side: Annotated[int, Field(ge=64)]  # pixels; a larger picture is reduced to it for the search
-    min_probability: Share
+    min_probability: _Share
     min_height: Positive  # pixels
 
     @model_validator(mode="after")
@@ -150,12 +150,12 @@ class CropParams(Section):
     faces: FaceParams
     geometry: GeometryParams
     fill: Annotated[int, Field(ge=0, le=255)]  # grey of what lies outside the photograph; its mask is 0
-    whole_from: Share  # of a picture's area: a portrait box of that size takes the picture as it is
-    min_on_mask: Share  # of the face's box
-    min_coverage: Share  # of the crop by the mask
-    max_coverage: Share
+    whole_from: _Share  # of a picture's area: a portrait box of that size takes the picture as it is
+    min_on_mask: _Share  # of the face's box
+    min_coverage: _Share  # of the crop by the mask
+    max_coverage: _Share
     other_face: Annotated[float, Field(gt=0)]  # share of the chosen face's height, of one that rejects it
-    max_reject_rate: Share
+    max_reject_rate: _Share
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -226,10 +226,10 @@ class UncertaintyParams(Section):
 class FlagParams(Section):
     """What looks wrong with a pseudo mask."""
 
-    min_person: Share  # of the picture
-    piece: Share  # of the mask: from this size on a second piece counts
-    border: Share  # of each of the four edges
-    min_face_covered: Share  # of the face's box
+    min_person: _Share  # of the picture
+    piece: _Share  # of the mask: from this size on a second piece counts
+    border: _Share  # of each of the four edges
+    min_face_covered: _Share  # of the face's box
 
 
 class PseudoLabelParams(Section):
@@ -237,17 +237,17 @@ class PseudoLabelParams(Section):
 
     uncertainty: UncertaintyParams
     flags: FlagParams
-    max_reject_rate: Share
+    max_reject_rate: _Share
 
 
 class QueueParams(Section):
     """Which pseudo labels people look at first."""
 
     size: Positive  # at most so many wait for a review
-    random_share: Share  # of the queue, drawn by a hash of the id whatever its uncertainty
-    double_share: Share  # of the queue, asked twice, for two reviewers
-    gold_share: Share  # of the queue, in tasks more: labelled dev pictures whose mask is damaged on purpose
-    from_scratch_share: Share  # of the queue, asked without a mask, to measure what the masks save
+    random_share: _Share  # of the queue, drawn by a hash of the id whatever its uncertainty
+    double_share: _Share  # of the queue, asked twice, for two reviewers
+    gold_share: _Share  # of the queue, in tasks more: labelled dev pictures whose mask is damaged on purpose
+    from_scratch_share: _Share  # of the queue, asked without a mask, to measure what the masks save
 
 
 class LabelStudioParams(Section):
@@ -268,8 +268,8 @@ class ReviewsParams(Section):
 class SidesParams(Section):
     """The three sides, for the teacher and the dataset alike."""
 
-    dev_share: Share  # of the clusters outside test
-    test_share: Share  # of the clusters, only where no source publishes a test side
+    dev_share: _Share  # of the clusters outside test
+    test_share: _Share  # of the clusters, only where no source publishes a test side
     max_hash_distance: Annotated[int, Field(ge=0, le=256)]  # bits of 256
 
     @model_validator(mode="after")
@@ -283,18 +283,18 @@ class SecondLookParams(Section):
     """Which accepted masks the curators are asked about again."""
 
     size: Count  # at most so many
-    min_disagreement: Share  # 1 - IoU of SINet's mask and the accepted one
+    min_disagreement: _Share  # 1 - IoU of SINet's mask and the accepted one
 
 
 class MergeParams(Section):
     """Which records make the dataset."""
 
     unreviewed: Literal["exclude", "include"]
-    max_uncertainty: Share  # of an included pseudo label
-    same_box_iou: Share  # above it, two boxes of one picture are the same crop
+    max_uncertainty: _Share  # of an included pseudo label
+    same_box_iou: _Share  # above it, two boxes of one picture are the same crop
     max_orphaned_reviews: Count
     licences_excluded: tuple[Pattern[str], ...]  # regular expressions, searched for without regard to case
-    max_reject_rate: Share  # of the labelled pictures
+    max_reject_rate: _Share  # of the labelled pictures
 
 
 class ExportParams(Section):

@@ -1,6 +1,6 @@
 """What the reason codes of data/rejected mean, in words, for the report."""
 
-MEANINGS = {
+REASONS = {
     # the files
     "empty_file": "the file has zero bytes",
     "listed_without_file": "a list names a file that is not there",
@@ -52,4 +52,4 @@ MEANINGS = {
 
 def meaning(reason: str) -> str:
     """A few words for a reason code; a code without an entry is its own words."""
-    return MEANINGS.get(reason, reason.replace("_", " "))
+    return REASONS.get(reason, reason.replace("_", " "))

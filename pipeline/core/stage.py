@@ -91,7 +91,7 @@ def _alone(words: list[str]) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8, whole or not at all; makes the folder."""
-    atomic.write(path, text.encode())
+    atomic.write_atomic(path, text.encode())
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:

@@ -63,7 +63,7 @@ class Store:
             for name, content in entries.items():
                 archive.writestr(zipfile.ZipInfo(name), content)
         content = buffer.getvalue()
-        atomic.write(self._path(key), hashlib.sha256(content).digest() + content)
+        atomic.write_atomic(self._path(key), hashlib.sha256(content).digest() + content)
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key

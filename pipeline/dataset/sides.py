@@ -45,7 +45,9 @@ def split(labelled: pd.DataFrame, dev_share: float, test_share: float) -> tuple[
     return reject_rows(labelled, fault)
 
 
-def join(records: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd.DataFrame, list[Rejected]]:
+def with_sides_of_all(
+    records: pd.DataFrame, dev_share: float, test_share: float
+) -> tuple[pd.DataFrame, list[Rejected]]:
     """Give the reviewed labels, which have no side, one by what their cluster holds.
 
     `records` are those that `split` gave a side, which keep it, and the reviewed ones, with clusters over all of them.

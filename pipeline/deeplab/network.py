@@ -124,16 +124,16 @@ def load_encoder(model: nn.Module, path: Path) -> None:
     encoder.load_state_dict({**wanted, **found})
 
 
-def save(path: Path, state: Mapping[str, Tensor], card: TeacherCard) -> None:
+def save_teacher(path: Path, state: Mapping[str, Tensor], card: TeacherCard) -> None:
     """Write weights and card as safetensors, whole or not at all; the same values give the same bytes."""
     from safetensors.torch import save as to_bytes
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
     # One metadata entry only: the format does not fix the order of several.
-    atomic.write(path, to_bytes(tensors, metadata={"card": card.to_json()}))
+    atomic.write_atomic(path, to_bytes(tensors, metadata={"card": card.to_json()}))
 
 
-def load(path: Path) -> tuple[nn.Module, TeacherCard]:
+def load_teacher(path: Path) -> tuple[nn.Module, TeacherCard]:
     """The network in evaluation mode on the CPU, and its card."""
     from safetensors import SafetensorError, safe_open
 
@@ -156,7 +156,7 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def network_input(image: Array, size: int) -> Array:
+def teacher_input(image: Array, size: int) -> Array:
     """An (H, W, 3) uint8 picture at (size, size, 3), reduced the way the training pictures are."""
     height, width = image.shape[:2]
     small, _ = reduce(image, np.zeros((height, width), np.uint8), CACHE_SIDE)
@@ -167,7 +167,7 @@ def two_opinions(
     model: nn.Module, preprocessing: Preprocessing, image: Array
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Probability of "person" from the picture and from its mirror image (mirrored back), (size, size) in 0..1."""
-    picture = torch.from_numpy(network_input(image, preprocessing.size)[None])
+    picture = torch.from_numpy(teacher_input(image, preprocessing.size)[None])
     with torch.inference_mode():
         x = preprocessing.tensor(picture)
         probability = torch.sigmoid(model(torch.cat([x, x.flip(-1)])))[:, 0]

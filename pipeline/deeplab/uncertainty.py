@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Box
 from pipeline.core.params import FlagParams, UncertaintyParams
 from sinet.evaluation.metrics import boundary_band
+from sinet.images.decode import Array
 
-Probability = NDArray[np.floating]  # (H, W) in 0..1
-Mask = NDArray[np.uint8]  # (H, W) in {0, 1}
+_Probability = NDArray[np.floating]  # (H, W) in 0..1
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Parts:
     entropy: float
 
 
-def doubt(straight: Probability, mirrored: Probability, params: UncertaintyParams) -> Parts:
+def doubt(straight: _Probability, mirrored: _Probability, params: UncertaintyParams) -> Parts:
     """The parts for a picture's two probability maps, the second mirrored back.
 
     Without a pixel of person there is no outline to doubt, yet the picture holds a face: all parts are 1.
@@ -56,7 +56,7 @@ def combine(parts: Parts, params: UncertaintyParams) -> float:
     return float(sum(weights[name] * value for name, value in asdict(parts).items()) / total)
 
 
-def quality_flags(mask: Mask, face: Box, params: FlagParams) -> list[str]:
+def quality_flags(mask: Array, face: Box, params: FlagParams) -> list[str]:
     """What looks wrong with a mask (H, W) whose picture has this face, sorted names; [] where nothing does.
 
     no_person: less than `min_person` of the picture is person. several_pieces: another piece than the largest holds
@@ -82,12 +82,12 @@ def _iou(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return int(np.count_nonzero(one & other)) / union if union else 1.0
 
 
-def _entropy(p: Probability) -> NDArray[np.float64]:
+def _entropy(p: _Probability) -> NDArray[np.float64]:
     q = np.clip(p.astype(np.float64), 1e-7, 1 - 1e-7)
     return np.asarray(-(q * np.log2(q) + (1 - q) * np.log2(1 - q)))
 
 
-def _second_piece(mask: Mask) -> float:
+def _second_piece(mask: Array) -> float:
     """Share of the mask that its second largest 8-connected piece holds, 0 for less than two pieces."""
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     if count < 3:

@@ -80,8 +80,8 @@ _Generators = Callable[[int], np.random.Generator]
 
 def _eg1800(root: Path, rng: _Generators) -> None:
     def put(number: int, image: bytes, mask: camera.Pixels) -> None:
-        atomic.write(root / EG1800_IMAGES / f"{number}.jpg", image)
-        atomic.write(root / EG1800_MASKS / f"{number}_mask.png", camera.png(mask))
+        atomic.write_atomic(root / EG1800_IMAGES / f"{number}.jpg", image)
+        atomic.write_atomic(root / EG1800_MASKS / f"{number}_mask.png", camera.png(mask))
 
     drawn = [portrait(rng(k)) for k in range(8)]
     full = [one.mask * np.uint8(255) for one in drawn]
@@ -99,23 +99,23 @@ def _eg1800(root: Path, rng: _Generators) -> None:
 def _baidu(root: Path, rng: _Generators) -> None:
     drawn = [body(rng(k)) for k in range(4)]
     images, masks = root / BAIDU_IMAGES, root / BAIDU_MASKS
-    atomic.write(images / "9001.jpg", b"")
-    atomic.write(masks / "9001-profile.jpg", profile_bytes(drawn[0].mask))
-    atomic.write(images / "9002.jpg", drawn[1].jpeg())
-    atomic.write(images / "9003.jpg", drawn[2].jpeg())
-    atomic.write(masks / "9003.jpg", profile_bytes(drawn[2].mask))
-    atomic.write(images / "9004.jpg", _turned(drawn[3]))
-    atomic.write(masks / "9004-profile.jpg", profile_bytes(drawn[3].mask))
+    atomic.write_atomic(images / "9001.jpg", b"")
+    atomic.write_atomic(masks / "9001-profile.jpg", profile_bytes(drawn[0].mask))
+    atomic.write_atomic(images / "9002.jpg", drawn[1].jpeg())
+    atomic.write_atomic(images / "9003.jpg", drawn[2].jpeg())
+    atomic.write_atomic(masks / "9003.jpg", profile_bytes(drawn[2].mask))
+    atomic.write_atomic(images / "9004.jpg", _turned(drawn[3]))
+    atomic.write_atomic(masks / "9004-profile.jpg", profile_bytes(drawn[3].mask))
 
 
 def _crawl(root: Path, rng: _Generators) -> None:
     drawn = [portrait(rng(k)) for k in range(4)]
     folder = root / CRAWL_IMAGES
-    atomic.write(folder / "odd-truncated.jpg", _cut(drawn[0].jpeg()))
-    atomic.write(folder / "odd-page.jpg", _PAGE)
-    atomic.write(folder / "odd-cmyk.jpg", _saved(Image.fromarray(drawn[1].image).convert("CMYK")))
-    atomic.write(folder / "odd-turned.jpg", _turned(drawn[2]))
-    atomic.write(folder / "odd-unlisted.jpg", drawn[3].jpeg())
+    atomic.write_atomic(folder / "odd-truncated.jpg", _cut(drawn[0].jpeg()))
+    atomic.write_atomic(folder / "odd-page.jpg", _PAGE)
+    atomic.write_atomic(folder / "odd-cmyk.jpg", _saved(Image.fromarray(drawn[1].image).convert("CMYK")))
+    atomic.write_atomic(folder / "odd-turned.jpg", _turned(drawn[2]))
+    atomic.write_atomic(folder / "odd-unlisted.jpg", drawn[3].jpeg())
 
 
 def _cut(data: bytes) -> bytes:

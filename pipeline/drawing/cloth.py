@@ -8,7 +8,7 @@ from pipeline.drawing.person import Cloth
 
 def weave(cloth: Cloth, u: Floats, v: Floats, pixel: float, rng: np.random.Generator) -> Floats:
     """Colour (H, W, 3) of a cloth at local coordinates u, v; `pixel` is the size of one pixel there."""
-    amount = PATTERNS[cloth.pattern](u, v, np.float32(cloth.size), pixel, rng)
+    amount = _PATTERNS[cloth.pattern](u, v, np.float32(cloth.size), pixel, rng)
     first, second = np.asarray(cloth.colour, np.float32), np.asarray(cloth.second, np.float32)
     return np.asarray(first + amount[..., None] * (second - first), np.float32)
 
@@ -82,7 +82,7 @@ def _blotches(u: Floats, v: Floats, size: np.float32, pixel: float, rng: np.rand
     return np.float32(0.5) * (step(hills, 0.2) + step(hills - np.float32(0.7), 0.2))
 
 
-PATTERNS = {
+_PATTERNS = {
     "plain": _plain,
     "rows": _rows,
     "columns": _columns,

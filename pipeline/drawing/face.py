@@ -31,7 +31,7 @@ from pipeline.drawing.person import Person
 EYE_U, MOUTH_V = 0.41, 0.80
 
 
-def outline(person: Person) -> Points:
+def _outline(person: Person) -> Points:
     """The head without ears, from crown to chin."""
     t = np.linspace(0, 2 * np.pi, 56, endpoint=False)
     u, v = np.sin(t), -np.cos(t)
@@ -85,7 +85,7 @@ def draw_ears(layer: Layer, head: Frame, person: Person, light: Light) -> None:
 
 def draw_face(layer: Layer, head: Frame, person: Person, light: Light, rng: np.random.Generator) -> None:
     """Skin and features."""
-    box, alpha = layer.shape([head.points(outline(person))])
+    box, alpha = layer.shape([head.points(_outline(person))])
     if alpha.size == 0:
         return
     u, v = head.grid(box)

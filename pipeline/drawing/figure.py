@@ -30,7 +30,7 @@ from pipeline.drawing.paint import (
     smooth,
     strokes,
 )
-from pipeline.drawing.person import Cloth, Colour, Person, near, sample_cloth, sample_colour
+from pipeline.drawing.person import Cloth, Paint, Person, near, sample_cloth, sample_colour
 
 # pose -> angle of the upper arm and of the forearm from straight down, outwards positive, radians
 _ARMS: dict[str, tuple[float, float]] = {
@@ -68,7 +68,7 @@ class _Easel:
         u, v = self.body.grid(box)
         self.layer.paint(box, alpha, shaded(weave(cloth, u, v, 1 / unit, self.rng), factor, self.light))
 
-    def solid(self, outlines: list[Points], colour: Colour, radius: float, tone: float = 1.0) -> None:
+    def solid(self, outlines: list[Points], colour: Paint, radius: float, tone: float = 1.0) -> None:
         """Skin, leather, wood: one colour, lit."""
         box, alpha = self.layer.shape([self.body.points(outline) for outline in outlines])
         if alpha.size == 0:

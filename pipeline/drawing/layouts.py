@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.drawing import camera
 from pipeline.drawing.person import pick
-from pipeline.drawing.picture import Drawn, again, body, generator, nobody, portrait, wide
+from pipeline.drawing.picture import Drawn, another_picture, body, generator, nobody, portrait, wide
 from sinet.core import atomic
 
 EG1800_IMAGES, EG1800_MASKS = Path("eg1800/images_data_crop"), Path("eg1800/GT_png")
@@ -34,7 +34,7 @@ SOURCE_COLUMNS = ("file", "url", "source", "licence", "author")
 
 
 @dataclass(frozen=True)
-class Task:
+class DrawnSource:
     """One picture to draw and write: `kind` is eg1800_train, eg1800_test, baidu or crawl."""
 
     seed: int
@@ -70,7 +70,7 @@ def crawl_index(name: str) -> int | None:
     )
 
 
-def draw(task: Task) -> Drawn:
+def draw_picture(task: DrawnSource) -> Drawn:
     """The picture of a task, with its exact mask."""
     rng = generator(task.seed, task.kind, task.index)
     if task.kind == "baidu":
@@ -78,7 +78,9 @@ def draw(task: Task) -> Drawn:
     if task.kind != "crawl":
         return portrait(rng)
     if task.index and rng.random() < _NEAR_DUPLICATE:
-        return again(draw(Task(task.seed, "crawl", int(rng.integers(task.index)))), rng)
+        return another_picture(
+            draw_picture(DrawnSource(task.seed, "crawl", int(rng.integers(task.index)))), rng
+        )
     what = pick(
         rng,
         ("portrait", "tilted", "body", "tilted body", "wide", "nobody"),
@@ -100,20 +102,20 @@ def draw(task: Task) -> Drawn:
             return nobody(rng)
 
 
-def write(root: Path, task: Task) -> None:
+def write_picture(root: Path, task: DrawnSource) -> None:
     """Draw one picture and write its files below `root`."""
-    drawn = draw(task)
+    drawn = draw_picture(task)
     match task.kind:
         case "baidu":
             name = baidu_name(task.index)
-            atomic.write(root / BAIDU_IMAGES / f"{name}.jpg", drawn.jpeg())
-            atomic.write(root / BAIDU_MASKS / f"{name}-profile.jpg", profile_bytes(drawn.mask))
+            atomic.write_atomic(root / BAIDU_IMAGES / f"{name}.jpg", drawn.jpeg())
+            atomic.write_atomic(root / BAIDU_MASKS / f"{name}-profile.jpg", profile_bytes(drawn.mask))
         case "crawl":
-            atomic.write(root / CRAWL_IMAGES / crawl_name(task.index), drawn.jpeg())
+            atomic.write_atomic(root / CRAWL_IMAGES / crawl_name(task.index), drawn.jpeg())
         case _:
             number = eg1800_id(task.seed, task.kind.removeprefix("eg1800_"), task.index)
-            atomic.write(root / EG1800_IMAGES / f"{number:05d}.jpg", drawn.jpeg())
-            atomic.write(
+            atomic.write_atomic(root / EG1800_IMAGES / f"{number:05d}.jpg", drawn.jpeg())
+            atomic.write_atomic(
                 root / EG1800_MASKS / f"{number:05d}_mask.png", camera.png(drawn.mask * np.uint8(255))
             )
 

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 import numpy as np
 
-Colour = tuple[float, float, float]
-T = TypeVar("T")
+Paint = tuple[float, float, float]
+_Choice = TypeVar("_Choice")
 
-SKINS: tuple[Colour, ...] = (
+SKINS: tuple[Paint, ...] = (
     (0.96, 0.82, 0.73),
     (0.91, 0.74, 0.63),
     (0.86, 0.67, 0.53),
@@ -19,7 +19,7 @@ SKINS: tuple[Colour, ...] = (
     (0.53, 0.36, 0.26),
     (0.40, 0.27, 0.20),
 )
-HAIRS: tuple[Colour, ...] = (
+HAIRS: tuple[Paint, ...] = (
     (0.07, 0.06, 0.06),
     (0.14, 0.09, 0.07),
     (0.25, 0.16, 0.10),
@@ -60,8 +60,8 @@ class Cloth:
     """A pattern in two colours; `size` is the length of its repeat in half head widths."""
 
     pattern: str
-    colour: Colour
-    second: Colour
+    colour: Paint
+    second: Paint
     size: float
 
 
@@ -69,13 +69,13 @@ class Cloth:
 class Person:
     """Looks and pose. Lengths in half head widths, angles in radians."""
 
-    skin: Colour
-    hair: Colour
+    skin: Paint
+    hair: Paint
     hair_style: str
     hair_length: float
     parting: float
     beard: str  # none, stubble, moustache, full
-    eyes: Colour
+    eyes: Paint
     brows: float  # thickness
     lips: float  # 0 natural .. 1 painted
     smile: float
@@ -89,10 +89,10 @@ class Person:
     tilt: float
     top: str
     top_cloth: Cloth
-    under: Colour  # what shows at the collar
+    under: Paint  # what shows at the collar
     bottom: str
     bottom_cloth: Cloth
-    shoes: Colour
+    shoes: Paint
     left_arm: str
     right_arm: str
     held: str  # none, phone, cup, book, flowers
@@ -162,7 +162,7 @@ def sample_cloth(rng: np.random.Generator) -> Cloth:
     )
 
 
-def sample_colour(rng: np.random.Generator) -> Colour:
+def sample_colour(rng: np.random.Generator) -> Paint:
     """Clothes are mostly dull, dark or white, at times loud."""
     grey = rng.uniform(0.06, 0.95)
     loud = rng.uniform(0, 0.22) if rng.random() < 0.6 else rng.uniform(0.22, 0.5)
@@ -170,7 +170,7 @@ def sample_colour(rng: np.random.Generator) -> Colour:
     return (float(red), float(green), float(blue))
 
 
-def near(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
+def near(rng: np.random.Generator, colour: Paint, spread: float) -> Paint:
     """A colour close to another."""
     red, green, blue = np.clip(
         np.asarray(colour) + rng.normal(0, spread) + rng.normal(0, spread / 2, 3), 0.02, 0.98
@@ -178,7 +178,9 @@ def near(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
     return (float(red), float(green), float(blue))
 
 
-def pick(rng: np.random.Generator, options: tuple[T, ...], shares: tuple[float, ...] | None = None) -> T:
+def pick(
+    rng: np.random.Generator, options: tuple[_Choice, ...], shares: tuple[float, ...] | None = None
+) -> _Choice:
     """One of the options by lot."""
     if shares is None:
         return options[int(rng.integers(len(options)))]

@@ -95,7 +95,7 @@ def nobody(rng: np.random.Generator, width: int = 360, height: int = 360) -> Dra
 
 
 @plain_opencv()
-def again(drawn: Drawn, rng: np.random.Generator) -> Drawn:
+def another_picture(drawn: Drawn, rng: np.random.Generator) -> Drawn:
     """A near-duplicate as crawls bring them: scaled, slightly brighter, re-encoded, at times mirrored."""
     height, width = drawn.mask.shape
     scale = float(rng.uniform(0.7, 1.25))

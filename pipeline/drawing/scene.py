@@ -21,7 +21,7 @@ from pipeline.drawing.paint import (
     shaded,
     smooth,
 )
-from pipeline.drawing.person import SKINS, Colour, near, pick, sample_cloth, sample_colour
+from pipeline.drawing.person import SKINS, Paint, near, pick, sample_cloth, sample_colour
 
 Generator = np.random.Generator
 
@@ -38,7 +38,7 @@ def draw_scene(rng: Generator, width: int, height: int, outdoors: bool) -> Float
     return np.asarray(np.clip(blurred(picture, sigma), 0.01, 0.99), np.float32)
 
 
-def _ramp(rng: Generator, width: int, height: int, first: Colour, second: Colour) -> Floats:
+def _ramp(rng: Generator, width: int, height: int, first: Paint, second: Paint) -> Floats:
     angle = rng.uniform(0, 2 * np.pi)
     x = np.linspace(-0.5, 0.5, width, dtype=np.float32)[None, :] * np.float32(np.cos(angle))
     y = np.linspace(-0.5, 0.5, height, dtype=np.float32)[:, None] * np.float32(np.sin(angle))

@@ -15,7 +15,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
-from pipeline.experiments.runs import budgeted, figures, heading, report
+from pipeline.experiments.runs import budgeted, figures, heading, log_figures
 from pipeline.train import samples_of, seen
 from sinet.core.recipe import Range, TrainRecipe
 from sinet.network.model import SINet
@@ -43,7 +43,7 @@ class NoDetail(SINet):
 
 
 @dataclass(frozen=True)
-class Variant:
+class _Ablation:
     """One row of the table: what is changed in the recipe, or in the network."""
 
     name: str
@@ -51,24 +51,24 @@ class Variant:
     architecture: type[SINet] = SINet
 
 
-def variants(recipe: TrainRecipe) -> Sequence[Variant]:
+def variants(recipe: TrainRecipe) -> Sequence[_Ablation]:
     """The recipe as it stands, and without one thing at a time; with it where the recipe does without."""
     mean, behind = recipe.average_decay, recipe.augment.background
     narrow = all(getattr(recipe.augment, key) == value for key, value in NARROW.items())
     return (
-        Variant("as params.yaml says"),
-        Variant("gate always 1", architecture=OpenGate),
-        Variant("no low-level branch", architecture=NoDetail),
-        Variant("lambda 0", lambda recipe: _full(recipe, boundary_weight=0.0)),
-        Variant(
+        _Ablation("as params.yaml says"),
+        _Ablation("gate always 1", architecture=OpenGate),
+        _Ablation("no low-level branch", architecture=NoDetail),
+        _Ablation("lambda 0", lambda recipe: _full(recipe, boundary_weight=0.0)),
+        _Ablation(
             "no running mean" if mean else f"running mean {MEAN}",
             lambda recipe: recipe.model_copy(update={"average_decay": 0.0 if mean else MEAN}),
         ),
-        Variant(
+        _Ablation(
             "no other backgrounds" if behind else f"other backgrounds {BEHIND}",
             lambda recipe: _augment(recipe, background=0.0 if behind else BEHIND),
         ),
-        Variant(
+        _Ablation(
             "wide warps" if narrow else "narrow warps",
             lambda recipe: _augment(recipe, **(WIDE if narrow else NARROW)),
         ),
@@ -88,7 +88,7 @@ def main(images: int, size: int, seeds: int) -> None:
     for variant in variants(params.train):
         changed = map(variant.change, recipes)
         runs = (figures(records, recipe, dev, params.evaluate, variant.architecture) for recipe in changed)
-        report(variant.name, seeds, runs)
+        log_figures(variant.name, seeds, runs)
 
 
 def _augment(recipe: TrainRecipe, **changes: Any) -> TrainRecipe:

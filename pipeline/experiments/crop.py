@@ -14,25 +14,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import SAMPLE
 from pipeline.core.torchvision_guard import install_torchvision_guard
-from pipeline.crop import NoPortraitError, Portrait, find_portrait, judge
+from pipeline.crop import NoPortraitError, Portrait, find_portrait, masked_portrait
 from pipeline.faces.detector import Face, FaceFinder
 from pipeline.sources.layouts import baidu
-from sinet.images.decode import ImageError, read_bytes, read_image
+from sinet.images.decode import Array, ImageError, read_bytes, read_image
 from sinet.images.mask_file import MaskRules, decode_mask
 
 log = logging.getLogger("pipeline")
 
-Array = NDArray[np.uint8]
 
 PHOTOGRAPHS = 150  # evenly spread over the folder
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 SAME_FACE = 0.5  # intersection over union
 
 
@@ -64,7 +62,7 @@ def main(folder: Path | None) -> None:
     folder = folder or SAMPLE / "baidu"
     params = load_params()
     paths, masks = photographs(folder), masks_by_picture(folder)
-    tallies = measure(paths, masks, params.crop, params.ingest.mask_threshold)
+    tallies = _measure(paths, masks, params.crop, params.ingest.mask_threshold)
     print(f"{len(paths)} photographs of {folder.name}/; CPU milliseconds a photograph on one thread")
     print(f"{'':<42}{'median':>9}{'mean':>9}{'faces':>8}   of the default's faces")
     for name, tally in tallies.items():
@@ -73,7 +71,7 @@ def main(folder: Path | None) -> None:
 
 def photographs(folder: Path) -> list[Path]:
     """At most PHOTOGRAPHS pictures, evenly spread over those of the folder by name, without masks."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     paths = sorted(path for path in found if path.parent.name not in ("profiles", "masks", "GT_png"))
     if not paths:
         raise PipelineError(f"expected photographs in {folder}, found none; name a folder that holds some")
@@ -87,7 +85,7 @@ def masks_by_picture(folder: Path) -> dict[Path, Path]:
     return {Path(item.image): Path(item.mask) for item in items if item.mask}
 
 
-def measure(
+def _measure(
     paths: Sequence[Path], masks: Mapping[Path, Path], params: CropParams, mask_threshold: int
 ) -> dict[str, Tally]:
     """Search each picture in every way before the next, so that a busy machine slows all of them alike."""
@@ -112,7 +110,7 @@ def measure(
         ours.add(seconds, faces, wanted)
         if mask is not None:
             chosen, seconds = timed(_passed, find_portrait, image, mask, finder, params)
-            stage.add(seconds, chosen, _passed(judge, wanted, mask, params))
+            stage.add(seconds, chosen, _passed(masked_portrait, wanted, mask, params))
     if not theirs.seconds:
         raise PipelineError("expected photographs that can be read, found none; the log names what is wrong")
     rows = {"MTCNN, default settings": theirs, "crop's search, whole photograph": ours}

@@ -21,7 +21,7 @@ from pipeline.ingest import ingest
 from sinet.core import atomic
 from sinet.images.decode import Array
 
-FEW = 200
+_FEW = 200
 WIDTH, HEIGHT = 1632, 1224
 LIMIT_MB = 200
 
@@ -31,13 +31,13 @@ def main(pictures: int) -> None:
     with tempfile.TemporaryDirectory(prefix="benchmark-ingest-") as name:
         # A folder of its own, so that the results of another run in .cache save nothing.
         shutil.copy(PARAMS if PARAMS.is_file() else PROFILES / "sample.yaml", Path(name) / PARAMS)
-        peaks = [_measure(Path(name), count) for count in (FEW, pictures)]
+        peaks = [_measure(Path(name), count) for count in (_FEW, pictures)]
     grown = peaks[1] - peaks[0]
     verdict = "within" if grown <= LIMIT_MB else "OVER"
-    print(f"{pictures:,} pictures take {grown:+.0f} MB against {FEW}: {verdict} the limit of {LIMIT_MB} MB")
+    print(f"{pictures:,} pictures take {grown:+.0f} MB against {_FEW}: {verdict} the limit of {LIMIT_MB} MB")
 
 
-def draw(folder: Path, count: int) -> None:
+def _draw(folder: Path, count: int) -> None:
     """Write pictures 000000.jpg, ... of 2 megapixels, each with other pixels; those that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
@@ -46,7 +46,7 @@ def draw(folder: Path, count: int) -> None:
     for number in range(count):
         path = folder / f"{number:06d}.jpg"
         if not path.exists():
-            atomic.write(path, cv2.imencode(".jpg", _stamped(base, number))[1].tobytes())
+            atomic.write_atomic(path, cv2.imencode(".jpg", _stamped(base, number))[1].tobytes())
 
 
 def _stamped(base: Array, number: int) -> Array:
@@ -60,7 +60,7 @@ def _stamped(base: Array, number: int) -> Array:
 def _measure(folder: Path, count: int) -> float:
     """Peak resident memory in MB of an ingest of `count` pictures, summed over its processes."""
     pictures, out = folder / f"pictures-{count}", folder / f"out-{count}"
-    draw(pictures, count)
+    _draw(pictures, count)
     start, peak = time.monotonic(), 0
     process = psutil.Popen([sys.executable, "-m", __name__, pictures.name, out.name], cwd=folder)
     while process.poll() is None:

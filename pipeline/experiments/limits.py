@@ -23,7 +23,7 @@ from sinet.core.recipe import EvaluateRecipe
 from sinet.evaluation.metrics import foreground_iou_each
 from sinet.evaluation.protocol import Predicts, evaluate, read_pair
 from sinet.inference.predictor import Predictor, enlarge
-from sinet.network.loss import boundary_band
+from sinet.network.loss import outline_band
 from sinet.network.preprocess import squash_mask
 from sinet.network.weights import WeightsError
 from sinet.training.data import Sample
@@ -78,7 +78,7 @@ def mistakes(predictor: Predicts, sample: Sample, measure: EvaluateRecipe) -> ND
     found = enlarge(predictor.square_probability(image), measure.size, measure.size) > 0.5
     wrong = found != (true > 0)
     target = torch.from_numpy(true.astype(np.int64))[None]
-    near = [boundary_band(target, 2 * pixels + 1)[0].numpy() for pixels in range(1, FARTHEST + 1)]
+    near = [outline_band(target, 2 * pixels + 1)[0].numpy() for pixels in range(1, FARTHEST + 1)]
     return np.array([*((wrong & one).sum() for one in near), wrong.sum()])
 
 

@@ -12,10 +12,10 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
-from pipeline.experiments.runs import budgeted, figures, heading, report
+from pipeline.experiments.runs import budgeted, figures, heading, log_figures
 from pipeline.train import samples_of
 
-KINDS = ("human", "crop", "reviewed", "pseudo")  # from the surest masks to the least sure ones
+_KINDS = ("human", "crop", "reviewed", "pseudo")  # from the surest masks to the least sure ones
 
 
 def main(images: int, size: int, seeds: int) -> None:
@@ -30,13 +30,13 @@ def main(images: int, size: int, seeds: int) -> None:
         pictures = int((chosen["side"] == "train").sum())
         recipes = (budgeted(params.train, images, size, seed, pictures) for seed in range(1, seeds + 1))
         runs = (figures(chosen, recipe, test, params.evaluate) for recipe in recipes)
-        report(name, pictures, runs)
+        log_figures(name, pictures, runs)
 
 
 def mixes(records: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The mix of the first kind there is, of the first two, ...; every mix has the same dev side, of the first kind."""
     training = records[records["side"] == "train"]
-    kinds = [kind for kind in KINDS if (training["label"] == kind).any()]
+    kinds = [kind for kind in _KINDS if (training["label"] == kind).any()]
     if not kinds:
         raise PipelineError("expected a train side in data/dataset, found none; run `dvc repro merge`")
     dev = records[(records["side"] == "dev") & (records["label"] == kinds[0])]

@@ -15,15 +15,15 @@ from tqdm import tqdm
 
 from annotations.masks.gold import damaged
 from annotations.masks.overlap import mask_iou
-from annotations.quality.random_slice import draw
-from annotations.quality.simulate import BAD_BELOW, describe, read_masks, simulate
+from annotations.quality.random_slice import hashed_share
+from annotations.quality.simulate import BAD_BELOW, describe_orders, read_masks, simulate
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import PseudoLabelParams, TeacherParams, load_params
 from pipeline.core.stage import write_text
 from pipeline.deeplab import network as deeplab
 from pipeline.deeplab.uncertainty import combine, doubt
 from pipeline.pseudo_label import joined
-from pipeline.teacher import Trained, read_labelled, train_teacher
+from pipeline.teacher import TrainedTeacher, read_labelled, train_teacher
 from sinet.images.decode import read_image, read_mask
 
 log = logging.getLogger("pipeline")
@@ -38,7 +38,7 @@ def main(out: Path, folds: int, epochs: int, size: int) -> None:
     encoder = deeplab.find_encoder_weights(params.teacher.weights, params.teacher.encoder)
     teacher = params.teacher.model_copy(update={"epochs": epochs, "patience": epochs, "size": size})
     rows = []
-    for number, (seen, unseen) in enumerate(split(records, folds), start=1):
+    for number, (seen, unseen) in enumerate(_folds(records, folds), start=1):
         trained = teach(seen, teacher, encoder)
         rows += list(label(unseen, trained, params.pseudo_label))
         log.info("fold %d of %d: %d masks of a teacher of %d pictures", number, folds, len(unseen), len(seen))
@@ -46,12 +46,12 @@ def main(out: Path, folds: int, epochs: int, size: int) -> None:
         out, pd.DataFrame(rows).sort_values(["kind", "id"], ascending=[False, True]).to_csv(index=False)
     )
     print(f"{out}: {len(rows):,} masks; `python -m annotations simulate {out}` says this again")
-    print("\n".join(describe(simulate(read_masks(out)), BAD_BELOW)))
+    print("\n".join(describe_orders(simulate(read_masks(out)), BAD_BELOW)))
 
 
-def split(records: pd.DataFrame, folds: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+def _folds(records: pd.DataFrame, folds: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """For each fold the records outside it, on their sides train and dev, and those in it. Clusters stay whole."""
-    fold = records["cluster"].map(lambda one: int(draw(str(one), "fold") * folds))
+    fold = records["cluster"].map(lambda one: int(hashed_share(str(one), "fold") * folds))
     for number in range(folds):
         seen, unseen = records[fold != number], records[fold == number]
         sides = set(seen["side"])
@@ -62,14 +62,14 @@ def split(records: pd.DataFrame, folds: int) -> Iterator[tuple[pd.DataFrame, pd.
         yield seen.reset_index(drop=True), unseen.reset_index(drop=True)
 
 
-def teach(records: pd.DataFrame, params: TeacherParams, encoder: Path | None) -> Trained:
+def teach(records: pd.DataFrame, params: TeacherParams, encoder: Path | None) -> TrainedTeacher:
     """A teacher of these records, of which nothing is kept on disk."""
     with tempfile.TemporaryDirectory(prefix="benchmark-queue-") as folder:
         return train_teacher(records, params, encoder, Path(folder))
 
 
 def label(
-    records: pd.DataFrame, trained: Trained, params: PseudoLabelParams
+    records: pd.DataFrame, trained: TrainedTeacher, params: PseudoLabelParams
 ) -> Iterator[dict[str, str | float]]:
     """COLUMNS of each record's mask by this teacher, and of its right mask, every fifth of which is damaged.
 
@@ -90,6 +90,6 @@ def label(
             "uncertainty": round(combine(parts, params.uncertainty), 6),
         }
         yield {**shared, "kind": "the teacher's own", "iou": round(mask_iou(mask, right), 6)}
-        hurt = draw(str(row.id), "damaged") < DAMAGED_SHARE
+        hurt = hashed_share(str(row.id), "damaged") < DAMAGED_SHARE
         shown = damaged(right, str(row.id)) if hurt else right
         yield {**shared, "kind": "damaged on purpose", "iou": round(mask_iou(shown, right), 6)}

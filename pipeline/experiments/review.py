@@ -26,28 +26,28 @@ from tqdm import tqdm
 from annotations.ledger.lock import read_lock, review_key
 from annotations.masks.brush import mask_to_rle, regions_to_mask
 from annotations.server.client import Client, Project
-from annotations.server.import_files import Task, read_tasks
+from annotations.server.import_files import TaskContent, read_tasks
 from annotations.server.installation import Installation, Running, free_port
 from annotations.server.send import BATCH
-from annotations.settings import PROJECT, PUSH, REVIEW_DATA, server_python
-from annotations.tasks.task import LABEL_CONFIG, Candidate, batches
+from annotations.settings import IMPORT_FILES, PROJECT, REVIEW_DATA, server_python
+from annotations.tasks.task import LABEL_CONFIG, Proposal, task_batches
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import CACHE, PARAMS, PROFILES
 from pipeline.core.store import Store
 from pipeline.drawing.picture import generator, portrait
-from pipeline.push import Item, write_push
+from pipeline.push import Candidate, write_push
 from sinet.images.decode import encode_mask, encode_png, pixel_id
 
 WIDTH, HEIGHT = 600, 800  # pixels of a drawn portrait
 PEOPLE = 25  # different drawn portraits, which the tasks share
-TEACHER = "be7c4" + "0" * 11
+_TEACHER = "be7c4" + "0" * 11
 MOVED = 3  # pixels, by which a changed mask lies beside the proposed one
 _POLL = 0.05  # seconds between two looks at a process's memory
 
 
 @dataclass(frozen=True)
-class Row:
+class _Row:
     """A line of the table."""
 
     name: str
@@ -81,11 +81,11 @@ def main(tasks: int, reviews: int, sample: int) -> None:
         installation = Installation(folder / REVIEW_DATA)
         try:
             running = installation.start(python, free_port(0))
-            rows = measure(folder, installation, running, reviews, sample)
+            rows = _measure(folder, installation, running, reviews, sample)
         finally:
             installation.stop()
     print(f"{tasks:,} tasks of {WIDTH}x{HEIGHT} pixels, {reviews:,} reviewed; CPU in seconds")
-    print("\n".join(table(rows)))
+    print("\n".join(_table(rows)))
 
 
 def write_project(folder: Path, tasks: int) -> None:
@@ -96,16 +96,18 @@ def write_project(folder: Path, tasks: int) -> None:
     (folder / PARAMS).write_text(yaml.safe_dump(content))
     people = [_person(folder / "people", number) for number in range(min(PEOPLE, tasks))]
     items = [_item(number, *people[number % len(people)]) for number in range(tasks)]
-    write_push(folder / PUSH, items, load_params(folder / PARAMS).label_studio, Store("push", folder / CACHE))
+    write_push(
+        folder / IMPORT_FILES, items, load_params(folder / PARAMS).label_studio, Store("push", folder / CACHE)
+    )
 
 
-def measure(
+def _measure(
     folder: Path, installation: Installation, running: Running, reviews: int, sample: int
-) -> list[Row]:
+) -> list[_Row]:
     """The table's rows, on a running server without projects; PipelineError where a push or a pull went wrong."""
     server = psutil.Process(running.pid)
     key = installation.secrets().api_key
-    tasks = list(read_tasks(folder / PUSH))
+    tasks = list(read_tasks(folder / IMPORT_FILES))
     count = len(tasks)
     imports = _imports(running.url, key, tasks[:sample], server)
     push = _command(f"push of {count:,}", "push", count, folder, server, f" {count} sent")
@@ -118,7 +120,7 @@ def measure(
     return [push, pull, again, *imports]
 
 
-def submit(url: str, key: str, tasks: Sequence[Task]) -> None:
+def submit(url: str, key: str, tasks: Sequence[TaskContent]) -> None:
     """Review pushed tasks as the editor would: every second mask changed, the others accepted."""
     client, sdk = Client(url, key), _sdk(url, key)
     (project,) = client.projects(PROJECT)
@@ -128,7 +130,7 @@ def submit(url: str, key: str, tasks: Sequence[Task]) -> None:
         sdk.annotations.create(id=numbers[task["data"]["version"]], lead_time=5.0, result=result)
 
 
-def table(rows: Sequence[Row]) -> list[str]:
+def _table(rows: Sequence[_Row]) -> list[str]:
     """The rows under their header; and how ours compare with the SDK's import, which is the last row.
 
     The first row is push, the last but one our import alone.
@@ -153,19 +155,19 @@ def _person(folder: Path, number: int) -> tuple[str, Path, Path]:
     return pixel_id(drawn.image), image, mask
 
 
-def _item(number: int, identity: str, image: Path, mask: Path) -> Item:
+def _item(number: int, identity: str, image: Path, mask: Path) -> Candidate:
     parent, box = hashlib.sha256(f"picture {number}".encode()).hexdigest(), f"0,0,{WIDTH},{HEIGHT}"
-    candidate = Candidate(
+    candidate = Proposal(
         key=review_key(parent, box),
         parent_sha256=parent,
         crop_box=box,
         id=identity,
-        teacher=TEACHER,
+        teacher=_TEACHER,
         uncertainty=0.5,
         flags="",
         score=float(number),
     )
-    return Item(candidate, image, mask, "review")
+    return Candidate(candidate, image, mask, "review")
 
 
 def _said(proposed: list[dict[str, Any]], changed: bool) -> list[dict[str, Any]]:
@@ -179,7 +181,9 @@ def _said(proposed: list[dict[str, Any]], changed: bool) -> list[dict[str, Any]]
     return [verdict, {**proposed[0], "value": value, "origin": "prediction-changed"}]
 
 
-def _command(name: str, command: str, tasks: int, folder: Path, server: psutil.Process, expected: str) -> Row:
+def _command(
+    name: str, command: str, tasks: int, folder: Path, server: psutil.Process, expected: str
+) -> _Row:
     """Run `python -m annotations COMMAND` in FOLDER; PipelineError where it fails or does not print `expected`."""
     log = folder / f"{command}.log"
     peak = 0.0
@@ -197,15 +201,15 @@ def _command(name: str, command: str, tasks: int, folder: Path, server: psutil.P
     seconds, cpu, servers = _timed(run, resource.RUSAGE_CHILDREN, server)
     if expected not in log.read_text():
         raise PipelineError(f"{command} was to print '{expected}', found: {log.read_text()[-1000:]}")
-    return Row(name, tasks, seconds, cpu, servers, peak)
+    return _Row(name, tasks, seconds, cpu, servers, peak)
 
 
-def _imports(url: str, key: str, tasks: Sequence[Task], server: psutil.Process) -> list[Row]:
+def _imports(url: str, key: str, tasks: Sequence[TaskContent], server: psutil.Process) -> list[_Row]:
     """The import alone, of tasks that are parsed already: as push does it, and by the SDK; each into a new project."""
     client, sdk = Client(url, key), _sdk(url, key)
 
     def ours(project: Project) -> None:
-        for content in batches(tasks, max_tasks=BATCH):
+        for content in task_batches(tasks, max_tasks=BATCH):
             client.import_tasks(project, content)
 
     def theirs(project: Project) -> None:
@@ -216,7 +220,7 @@ def _imports(url: str, key: str, tasks: Sequence[Task], server: psutil.Process) 
         project = client.create_project(name, LABEL_CONFIG.read_text(), "")
         taken = _timed(partial(run, project), resource.RUSAGE_SELF, server)
         client.delete_project(project)
-        rows.append(Row(f"{name}, {len(tasks)}", len(tasks), *taken, peak=None))
+        rows.append(_Row(f"{name}, {len(tasks)}", len(tasks), *taken, peak=None))
     return rows
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.train import train
+from pipeline.train import train_sinet
 from sinet.core.recipe import NONE, EvaluateRecipe, Phases, TrainRecipe
 from sinet.evaluation.protocol import evaluate
 from sinet.inference.predictor import Predictor
@@ -20,13 +20,13 @@ log = logging.getLogger("pipeline")
 
 Figures = dict[str, float | int]  # the four metrics, 0..1, and how many pictures
 
-METRICS = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
+FOUR_METRICS = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
 _NAME, _COUNT, _CELL = 34, 9, 23  # widths of the columns
 
 
 def heading(name: str, count: str) -> str:
     """The table's first line; `row` gives the others."""
-    return f"{name:<{_NAME}}{count:>{_COUNT}}" + "".join(f"{metric:>{_CELL}}" for metric in METRICS)
+    return f"{name:<{_NAME}}{count:>{_COUNT}}" + "".join(f"{metric:>{_CELL}}" for metric in FOUR_METRICS)
 
 
 def budgeted(recipe: TrainRecipe, images: int, size: int, seed: int, pictures: int) -> TrainRecipe:
@@ -62,7 +62,7 @@ def figures(
 def trained_aside(records: pd.DataFrame, recipe: TrainRecipe, architecture: type[SINet] = SINet) -> Trained:
     """One training run that starts anew and leaves no checkpoint."""
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        return train(records, recipe, Path(folder), architecture)
+        return train_sinet(records, recipe, Path(folder), architecture)
 
 
 def judged(trained: Trained, judged_on: Sequence[Sample], measure: EvaluateRecipe) -> Figures:
@@ -70,7 +70,7 @@ def judged(trained: Trained, judged_on: Sequence[Sample], measure: EvaluateRecip
     return evaluate(Predictor(trained.model, trained.preprocessing), judged_on, measure).figures()
 
 
-def report(name: str, count: int, runs: Iterable[Figures]) -> None:
+def log_figures(name: str, count: int, runs: Iterable[Figures]) -> None:
     """Print one line of the table, of runs with the seeds 1, 2, ...; `count` stands beside the name."""
     done = []
     for seed, found in enumerate(runs, start=1):
@@ -82,7 +82,7 @@ def report(name: str, count: int, runs: Iterable[Figures]) -> None:
 def row(name: str, count: int, runs: Sequence[Figures]) -> str:
     """One line of the table: each metric in percent as mean ± standard deviation over the runs."""
     cells = []
-    for metric in METRICS:
+    for metric in FOUR_METRICS:
         values = [100 * float(run[metric]) for run in runs]
         spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
         cells.append(f"{statistics.fmean(values):.2f}{spread}")

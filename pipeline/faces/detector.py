@@ -25,7 +25,7 @@ from pipeline.core.torchvision_guard import install_torchvision_guard, nms
 if TYPE_CHECKING:
     from pipeline.core.params import CropParams
 
-Floats = NDArray[np.float32]
+_Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 # MTCNN's published settings, facenet-pytorch's defaults.
@@ -91,7 +91,7 @@ class FaceFinder:
                 found.append(Face(box, value))
         return sorted(found, key=lambda f: (-f.probability, -f.box.width * f.box.height, f.box.x0, f.box.y0))
 
-    def _cascade(self, image: "_Averages") -> tuple[Floats, Floats]:
+    def _cascade(self, image: "_Averages") -> tuple[_Floats, _Floats]:
         boxes = self._proposals(image)
         boxes, keep = _visible(boxes, image)
         if len(boxes):
@@ -109,7 +109,7 @@ class FaceFinder:
         stay = _suppress_nested(boxes, score, 0.7)
         return boxes[stay], score[stay]
 
-    def _proposals(self, image: "_Averages") -> Floats:
+    def _proposals(self, image: "_Averages") -> _Floats:
         """Square candidates (N, 4) of the first network over a pyramid of sizes."""
         boxes, shifts, scores = [], [], []
         scale = _CELL / self.min_size
@@ -186,7 +186,7 @@ def _tensor(sums: NDArray[np.int32], pixels: Ints) -> torch.Tensor:
     return torch.from_numpy(values).permute(0, 3, 1, 2)
 
 
-def _propose(net: Any, image: torch.Tensor) -> tuple[Floats, Floats]:
+def _propose(net: Any, image: torch.Tensor) -> tuple[_Floats, _Floats]:
     """The first network, in strips that fit the CPU's cache: shifts (h, w, 4), face probability (h, w)."""
     height = image.shape[2]
     cells = (height - _CELL + 1) // _STRIDE + 1
@@ -197,7 +197,7 @@ def _propose(net: Any, image: torch.Tensor) -> tuple[Floats, Floats]:
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _propose_strip(net: Any, image: torch.Tensor) -> tuple[Floats, Floats]:
+def _propose_strip(net: Any, image: torch.Tensor) -> tuple[_Floats, _Floats]:
     x = net.prelu1(net.conv1(image))
     # Its 2x2 maximum pooling, written as maxima of slices, which is many times faster on a CPU.
     x = torch.nn.functional.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), value=-torch.inf)
@@ -207,13 +207,13 @@ def _propose_strip(net: Any, image: torch.Tensor) -> tuple[Floats, Floats]:
     return net.conv4_2(x)[0].permute(1, 2, 0).numpy(), net.softmax4_1(net.conv4_1(x))[0, 1].numpy()
 
 
-def _run(net: Any, patches: torch.Tensor) -> tuple[Floats, Floats]:
+def _run(net: Any, patches: torch.Tensor) -> tuple[_Floats, _Floats]:
     """The second or third network: shifts (N, 4) and face probability (N,)."""
     results = [net(part) for part in patches.split(_BATCH)]
     return torch.cat([r[0] for r in results]).numpy(), torch.cat([r[-1][:, 1] for r in results]).numpy()
 
 
-def _visible(boxes: Floats, image: _Averages) -> tuple[Floats, Ints]:
+def _visible(boxes: _Floats, image: _Averages) -> tuple[_Floats, Ints]:
     """Boxes that show something of the picture, and what they show, as the detector counts pixels."""
     edges = np.trunc(boxes).astype(np.int64)
     low, high = np.maximum(edges[:, :2], 1) - 1, np.minimum(edges[:, 2:], [image.width, image.height])
@@ -221,13 +221,13 @@ def _visible(boxes: Floats, image: _Averages) -> tuple[Floats, Ints]:
     return boxes[seen], np.concatenate([low, high], 1)[seen]
 
 
-def _moved(boxes: Floats, shift: Floats, extra: int) -> Floats:
+def _moved(boxes: _Floats, shift: _Floats, extra: int) -> _Floats:
     """Each edge moved by a share of the box's size (plus `extra` pixel, as the detector counts sizes)."""
     size = boxes[:, 2:] - boxes[:, :2] + np.float32(extra)
     return boxes + shift * np.tile(size, 2)
 
 
-def _square(boxes: Floats) -> Floats:
+def _square(boxes: _Floats) -> _Floats:
     """Squares of the longer side around the same centres."""
     size = boxes[:, 2:] - boxes[:, :2]
     side = size.max(1, keepdims=True)
@@ -235,11 +235,11 @@ def _square(boxes: Floats) -> Floats:
     return np.concatenate([corner, corner + side], 1)
 
 
-def _suppress(boxes: Floats, score: Floats, threshold: float) -> Ints:
+def _suppress(boxes: _Floats, score: _Floats, threshold: float) -> Ints:
     return nms(torch.from_numpy(boxes), torch.from_numpy(score), threshold).numpy()
 
 
-def _suppress_nested(boxes: Floats, score: Floats, threshold: float) -> Ints:
+def _suppress_nested(boxes: _Floats, score: _Floats, threshold: float) -> Ints:
     """NMS that divides the shared area by the smaller box, so that a face inside a face goes too."""
     size = boxes[:, 2:] - boxes[:, :2] + 1
     area = size.prod(1)

@@ -15,15 +15,15 @@ from pipeline.reporting.figures import BACKGROUND, INK
 from pipeline.reporting.flow import KINDS, SOURCES, Metrics, extent, flow
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
 
-TITLE = "From the sources' files to the sides of the dataset"
+_TITLE = "From the sources' files to the sides of the dataset"
 METRIC_NAMES = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
 # As sinet.evaluation.gallery paints them; a test holds the two together, since importing it here would load torch.
 COLOURS = {"found": "rgb(0, 114, 178)", "false": "rgb(213, 94, 0)", "missed": "rgb(240, 228, 66)"}
-EXAMPLES = 8  # rejected items shown for a stage
+SHOWN_EACH = 8  # rejected items shown for a stage
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownPicture:
     """A picture inside the page."""
 
     id: str
@@ -34,11 +34,11 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ShownPictures:
     """Pictures with one kind of mask."""
 
     name: str
-    pictures: Sequence[Picture]
+    pictures: Sequence[ShownPicture]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Page:
     rejected: Mapping[
         str, Sequence[Mapping[str, str]]
     ]  # by the stage's metrics: source, source_key, reason, detail
-    samples: Sequence[Pictures]
+    samples: Sequence[ShownPictures]
     gallery: Sequence[Mapping[str, Any]]  # id, file, uri, width, height, the four figures
     label: str  # the kind of the test masks, where there is only one
     params: Mapping[str, Any]  # sections of params.yaml
@@ -88,7 +88,7 @@ def flow_svg(metrics: Metrics, *, standalone: bool = True) -> str:
     """The drawing of the counts; `standalone` brings its own colours, else the page's are used."""
     nodes, edges = flow(metrics)
     width, height = extent(nodes)
-    drawing = {"nodes": nodes, "edges": edges, "width": width, "height": height, "title": TITLE}
+    drawing = {"nodes": nodes, "edges": edges, "width": width, "height": height, "title": _TITLE}
     return _template("flow.svg.j2").render(drawing, standalone=standalone).strip() + "\n"
 
 
@@ -123,7 +123,7 @@ def _data_facts(metrics: Metrics) -> dict[str, Any]:
     merge = metrics["merge"]
     kinds = [kind for kind in KINDS if kind in merge["labels"]]
     return {
-        "title": TITLE,
+        "title": _TITLE,
         "merge": merge,
         "sides": SIDES,
         "kinds": kinds,
@@ -259,7 +259,7 @@ def _spread(rejected: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
         by_reason.setdefault(one["reason"], []).append(one)
     rounds = max((len(members) for members in by_reason.values()), default=0)
     order = [members[at] for at in range(rounds) for members in by_reason.values() if at < len(members)]
-    return sorted(order[:EXAMPLES], key=lambda one: (one["reason"], one["source_key"]))
+    return sorted(order[:SHOWN_EACH], key=lambda one: (one["reason"], one["source_key"]))
 
 
 def _list(parts: Sequence[str]) -> str:

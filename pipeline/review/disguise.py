@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from annotations.quality.random_slice import draw
+from annotations.quality.random_slice import hashed_share
 from pipeline.core.boxes import Box
 from sinet.images.decode import Array
 
@@ -58,11 +58,11 @@ def guise(record: Any, pseudo: pd.DataFrame) -> Guise:
 
 
 def _drawn(record: Any, rows: Sequence[Any], salt: str) -> Any:
-    return min(rows, key=lambda row: draw(f"{record.id} {row.id}", salt))
+    return min(rows, key=lambda row: hashed_share(f"{record.id} {row.id}", salt))
 
 
 def _between(record: Any, salt: str, limits: tuple[float, float]) -> float:
-    return limits[0] + draw(str(record.id), salt) * (limits[1] - limits[0])
+    return limits[0] + hashed_share(str(record.id), salt) * (limits[1] - limits[0])
 
 
 def _place(record: Any, axis: str, start: int, end: int, length: int, ends: Sequence[int]) -> int:

@@ -11,7 +11,7 @@ from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 
 
-def read_reviews(folder: Path) -> list[LockEntry]:
+def read_locked_reviews(folder: Path) -> list[LockEntry]:
     """All locked reviews; a damaged or missing lock is a PipelineError."""
     try:
         return read_lock(folder)

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from annotations.ledger.lock import review_key
-from annotations.quality.random_slice import draw
+from annotations.quality.random_slice import hashed_share
 from pipeline.core.params import QueueParams
 
 LATER = 50  # places in the queue between the two tasks of one mask: seldom are both served to one reviewer in a row
@@ -25,8 +25,10 @@ def mix(queue: pd.DataFrame, dataset: pd.DataFrame, params: QueueParams) -> pd.D
     as a pseudo label makes no gold task.
     """
     ids = queue["id"].astype("str")
-    from_scratch = ids.map(lambda one: draw(one, "scratch")).astype("float64") < params.from_scratch_share
-    twice = ids.map(lambda one: draw(one, "second")).astype("float64") < params.double_share
+    from_scratch = (
+        ids.map(lambda one: hashed_share(one, "scratch")).astype("float64") < params.from_scratch_share
+    )
+    twice = ids.map(lambda one: hashed_share(one, "second")).astype("float64") < params.double_share
     first = queue.assign(
         purpose=from_scratch.map({True: "scratch", False: "review"}).astype("str"),
         place=pd.Series(range(len(queue)), index=queue.index, dtype="float64"),
@@ -56,11 +58,13 @@ def _gold(queue: pd.DataFrame, dataset: pd.DataFrame, count: int) -> pd.DataFram
     keys = {str(row.id): review_key(*origin(row)) for row in known.itertuples()}
     queued = set(queue["key"])
     chosen = sorted(
-        (one for one in keys if keys[one] not in queued), key=lambda one: (draw(one, "gold"), one)
+        (one for one in keys if keys[one] not in queued), key=lambda one: (hashed_share(one, "gold"), one)
     )
     chosen = chosen[:count]
     part = len(queue) / max(1, len(chosen))
-    places = [min(len(queue) - 1, int((n + draw(one, "place")) * part)) for n, one in enumerate(chosen)]
+    places = [
+        min(len(queue) - 1, int((n + hashed_share(one, "place")) * part)) for n, one in enumerate(chosen)
+    ]
     rows = queue.iloc[places].reset_index(drop=True)
     return rows.assign(
         id=pd.Series(chosen, dtype="str"),
@@ -69,7 +73,7 @@ def _gold(queue: pd.DataFrame, dataset: pd.DataFrame, count: int) -> pd.DataFram
         uncertainty=_doubts(queue, places, chosen),
         flags=[_flags(queue, place, one) for place, one in zip(places, chosen, strict=True)],
         purpose="gold",
-        place=[place + draw(one, "before") - 0.5 for place, one in zip(places, chosen, strict=True)],
+        place=[place + hashed_share(one, "before") - 0.5 for place, one in zip(places, chosen, strict=True)],
     )
 
 
@@ -81,7 +85,7 @@ def _doubts(queue: pd.DataFrame, places: Sequence[int], ids: Sequence[str]) -> l
         here = float(ordered[place])
         others = [float(value) for value in ordered[place : place + _NEAR] if value != here]
         others += [float(value) for value in ordered[max(0, place - _NEAR) : place] if value != here]
-        share = 0.1 + 0.8 * draw(one, "doubt")
+        share = 0.1 + 0.8 * hashed_share(one, "doubt")
         found.append(here + (others[0] - here) * share if others else here)
     return found
 
@@ -90,4 +94,4 @@ def _flags(queue: pd.DataFrame, place: int, one: str) -> str:
     """The flags of a queued task nearby; a gold task always shows a person."""
     near = queue["flags"].iloc[max(0, place - _NEAR) : place + _NEAR]
     near = near[~near.str.contains("no_person")]
-    return str(near.iloc[int(draw(one, "flags") * len(near))]) if len(near) else ""
+    return str(near.iloc[int(hashed_share(one, "flags") * len(near))]) if len(near) else ""

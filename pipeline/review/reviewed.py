@@ -149,6 +149,6 @@ def _cut_one(task: _Cut) -> str:
         blobs = {"image": encode_png(picture), "mask": encode_mask(entry.mask_array())}
         result = Result({"id": pixel_id(picture)}, blobs)
         task.store.put(key, result)
-    atomic.write(task.folder / f"{entry.key}.png", result.blobs["image"])
-    atomic.write(task.folder / f"{entry.key}-mask.png", result.blobs["mask"])
+    atomic.write_atomic(task.folder / f"{entry.key}.png", result.blobs["image"])
+    atomic.write_atomic(task.folder / f"{entry.key}-mask.png", result.blobs["mask"])
     return str(result.meta["id"])

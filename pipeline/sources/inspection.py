@@ -17,7 +17,7 @@ from sinet.images.decode import (
     pixel_id,
     upright,
 )
-from sinet.images.mask_file import NO_MASK, Mask, MaskRules, decode_mask
+from sinet.images.mask_file import NO_MASK, MaskRules, ReadMask, decode_mask
 
 # Whatever changes a result changes this: our own code, and the libraries that decode and encode.
 VERSION = f"4 pillow {PIL.__version__} opencv {cv2.__version__}"
@@ -26,7 +26,7 @@ FEW_LEVELS = 8  # of grey: no photograph has so few
 
 
 @dataclass(frozen=True)
-class Picture:
+class InspectedPicture:
     """A usable picture."""
 
     id: str
@@ -46,7 +46,7 @@ def inspect(
     classes: MaskClasses | None = None,
     *,
     matlab: bool = False,
-) -> Picture:
+) -> InspectedPicture:
     """Decode and check a picture and its mask (`matlab`: a .mat file). ImageError where they are unusable."""
     decoded = decode(image, params.max_pixels)
     height, width = decoded.pixels.shape[:2]
@@ -55,7 +55,7 @@ def inspect(
     found = None if mask is None else _decode_mask(mask, params, classes, matlab=matlab)
     person = None if found is None else _laid(found.person, decoded)
     share = None if person is None else _checked_share(person, params)
-    return Picture(
+    return InspectedPicture(
         id=pixel_id(decoded.pixels),
         width=width,
         height=height,
@@ -67,7 +67,7 @@ def inspect(
     )
 
 
-def _decode_mask(data: bytes, params: IngestParams, classes: MaskClasses | None, *, matlab: bool) -> Mask:
+def _decode_mask(data: bytes, params: IngestParams, classes: MaskClasses | None, *, matlab: bool) -> ReadMask:
     rules = MaskRules(params.mask_threshold, params.max_undecided, classes)
     try:
         return decode_mask(data, rules, params.max_pixels, matlab=matlab)

@@ -6,34 +6,34 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.sources.layouts.listing import Item
+from pipeline.sources.layouts.listing import ListedPicture
 from sinet.images.decode import Array
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class SameFile:
     """A usable picture that may have twins."""
 
     number: int  # names its files
     id: str
-    item: Item
+    item: ListedPicture
 
 
 @dataclass
-class Settled:
+class SettledFiles:
     """The outcome. `masks` replaces masks of kept candidates, by number."""
 
-    kept: list[Candidate] = field(default_factory=list)
-    rejected: list[tuple[Candidate, str]] = field(default_factory=list)  # with a sentence
+    kept: list[SameFile] = field(default_factory=list)
+    rejected: list[tuple[SameFile, str]] = field(default_factory=list)  # with a sentence
     masks: dict[int, Array] = field(default_factory=dict)
     pictures: int = 0  # that have twins
     other_masks: int = 0  # of these, whose masks differ
     train_same_as_test: int = 0  # candidates
 
 
-def settle(
-    candidates: Sequence[Candidate], mask: Callable[[Candidate], Array | None], duplicate_masks: str
-) -> Settled:
+def settle_duplicates(
+    candidates: Sequence[SameFile], mask: Callable[[SameFile], Array | None], duplicate_masks: str
+) -> SettledFiles:
     """Keep one candidate an id. `mask` gives the (H, W) {0, 1} mask of a candidate, None where it has none.
 
     A published test side wins over the rest. Among equals the first by source_key stays; where their masks
@@ -45,14 +45,17 @@ def settle(
         candidates, key=lambda one: (one.item.published_side != "test", one.item.source_key)
     ):
         groups[candidate.id].append(candidate)
-    settled = Settled()
+    settled = SettledFiles()
     for key in sorted(groups):
         _settle_one(groups[key], mask, duplicate_masks, settled)
     return settled
 
 
 def _settle_one(
-    group: list[Candidate], mask: Callable[[Candidate], Array | None], duplicate_masks: str, settled: Settled
+    group: list[SameFile],
+    mask: Callable[[SameFile], Array | None],
+    duplicate_masks: str,
+    settled: SettledFiles,
 ) -> None:
     first, *others = group
     if not others:

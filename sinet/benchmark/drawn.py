@@ -9,7 +9,7 @@ from sinet.images.decode import Array, encode_mask, encode_png
 from sinet.training.data import Sample
 
 
-def portrait(seed: int, width: int, height: int) -> tuple[Array, Array]:
+def benchmark_portrait(seed: int, width: int, height: int) -> tuple[Array, Array]:
     """Head and shoulders on a ground of another colour, (H, W, 3) uint8 RGB, and the mask (H, W) uint8 {0, 1}."""
     rng = np.random.default_rng(seed)
     mask = np.zeros((height, width), np.uint8)
@@ -26,7 +26,7 @@ def write_samples(folder: Path, pictures: int, width: int, height: int) -> list[
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for number in range(pictures):
-        image, mask = portrait(number, width, height)
+        image, mask = benchmark_portrait(number, width, height)
         sample = Sample(str(number), folder / f"{number}.png", folder / f"{number}_mask.png")
         sample.image.write_bytes(encode_png(image))
         sample.mask.write_bytes(encode_mask(mask))

@@ -50,7 +50,7 @@ def report(pictures: int, size: int, epochs: int, half: bool, device: torch.devi
     return (
         f"{pictures:,} pictures at {size}x{size}, batches of 36 and 24, {'bfloat16' if half else 'float32'}, judged on "
         f"{len(dev)} after each epoch\n"
-        f"{named(device)}, wall time\n"
+        f"{_device_name(device)}, wall time\n"
         f"an epoch of each phase, mean of {epochs}  {each:9.2f} s  {2 * pictures / each:,.0f} pictures/s\n"
         f"a first run of 1 + 1 epochs  {cold:9.2f} s\n"
         f"{WHOLE} + {WHOLE} epochs at that rate  {whole / 60:9.1f} min"
@@ -87,7 +87,7 @@ def article(size: int, epochs: int, half: bool) -> TrainRecipe:
     )
 
 
-def named(device: torch.device) -> str:
+def _device_name(device: torch.device) -> str:
     """The device's own name, with cores where it is the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sinet import native
-from sinet.benchmark.drawn import portrait
+from sinet.benchmark.drawn import benchmark_portrait
 from sinet.benchmark.timing import Row, Work, cpu_times, table
 from sinet.exporting.onnx_file import INPUT, OUTPUT
 from sinet.exporting.to_onnx import export_onnx
@@ -35,11 +35,11 @@ def report(size: int, width: int, height: int, rounds: int) -> str:
     model = SINet().eval()
     preprocessing = Preprocessing(**{**STANDARD.to_dict(), "size": size})
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-        x = preprocessing.tensor(torch.from_numpy(portrait(0, size, size)[0])[None])
+        x = preprocessing.tensor(torch.from_numpy(benchmark_portrait(0, size, size)[0])[None])
         works: dict[str, Work] = {PLAIN: lambda: model(x)}
         works |= _native(model, x)
         works |= _exported(model, preprocessing, x, Path(folder))
-        works |= _whole(model, preprocessing, portrait(1, width, height)[0])
+        works |= _whole(model, preprocessing, benchmark_portrait(1, width, height)[0])
         times = cpu_times(works, rounds)
     baseline = times[PLAIN]
     missing = {NATIVE: "not built, see docs/predict.md", OPENVINO: "not installed"}

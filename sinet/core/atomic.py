@@ -7,30 +7,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+PRIVATE = 0o600  # for its owner alone
+
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
     """Yield a name beside `path` to write to; what stands there takes its place, or goes where anything is raised.
 
     Makes the folder. No two writers share a name. An OSError says which file could not be written: a full disk alone
-    does not. A pipe or device is never replaced.
+    does not. A pipe or device is never replaced. With a `mode` the file has it from its first byte, less the umask.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         check_no_pipe(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if mode is not None:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         yield temporary
         temporary.replace(path)
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(temporary), temporary):
             raise
-        raise named(error, path) from error
+        raise with_name(error, path) from error
     finally:
         with suppress(OSError):  # there is none where it has taken its place, or where it could not be made
             temporary.unlink()
 
 
-def named(error: OSError, path: Path) -> OSError:
+def with_name(error: OSError, path: Path) -> OSError:
     """What the system said, of this file."""
     return OSError(error.errno, os.strerror(error.errno or 0), str(path))
 
@@ -41,7 +45,7 @@ def check_no_pipe(path: Path) -> None:
         raise OSError(errno.EEXIST, "a pipe or device stands there, expected a file", str(path))
 
 
-def write(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes, mode: int | None = None) -> None:
     """Make `path` hold this content, as `replacing` does."""
-    with replacing(path) as temporary:
+    with replacing(path, mode) as temporary:
         temporary.write_bytes(content)

@@ -3,7 +3,7 @@
 import os
 
 
-def rank() -> int:
+def own_rank() -> int:
     """Returns 0, 1, ...; rank 0 writes and reports."""
     return _number("RANK", 0)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-Probability = Annotated[float, Field(ge=0, le=1)]
+_Probability = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Above0 = Annotated[float, Field(gt=0)]
 Range = tuple[float, float]  # low, high
@@ -27,7 +27,7 @@ def _checked_level(level: object) -> int | str:
 
 
 Level = Annotated[int | str, PlainValidator(_checked_level)]
-Levels = tuple[Level, ...]
+_Levels = tuple[Level, ...]
 
 
 class MaskClasses(Recipe):
@@ -36,8 +36,8 @@ class MaskClasses(Recipe):
     Grey levels, indices of a palette, or colours: 13, "#ff0000". An ignored level has no place of its own in a mask.
     """
 
-    person: Levels
-    background: Levels
+    person: _Levels
+    background: _Levels
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:
@@ -58,7 +58,7 @@ class MaskClasses(Recipe):
         return isinstance(self.person[0], str)
 
     @staticmethod
-    def numbers(levels: Levels) -> list[int]:
+    def numbers(levels: _Levels) -> list[int]:
         """Levels as numbers: of the colour #rrggbb, 0xrrggbb."""
         return [int(level[1:], 16) if isinstance(level, str) else level for level in levels]
 
@@ -81,21 +81,21 @@ class AugmentRecipe(Recipe):
     """What `sinet.training.data` (the background) and `augment` (all else) draw; a factor of 1 changes nothing."""
 
     aspect: Literal["squash", "keep"]  # squash to the square as the evaluation does, or fit whole into it
-    flip: Probability
-    background: Probability  # of another picture's background behind the person
-    affine: Probability  # of rotation, scale and translation together
+    flip: _Probability
+    background: _Probability  # of another picture's background behind the person
+    affine: _Probability  # of rotation, scale and translation together
     rotation: Range  # degrees
     scale: Range
     translation: Range  # share of the square, each direction by itself
-    colour_jitter: Probability  # of colour, brightness, contrast and sharpness together
+    colour_jitter: _Probability  # of colour, brightness, contrast and sharpness together
     colour: Range
     brightness: Range
     contrast: Range
     sharpness: Range
-    blur: Probability
+    blur: _Probability
     blur_kernels: Annotated[tuple[Literal[3, 5], ...], Field(min_length=1)]  # pixels
     blur_kinds: BlurKinds
-    noise: Probability
+    noise: _Probability
     noise_sigma: Range  # grey levels of 255
 
     @model_validator(mode="after")
@@ -224,7 +224,7 @@ class TrainRecipe(Recipe):
     # running statistics fit no weights.
     average_decay: Annotated[float, Field(ge=0, lt=1)]
     evaluate_every: Annotated[int, Field(ge=1)]  # epochs; the last epoch always counts
-    best_from: Probability  # share of a phase's epochs after which the best on dev is kept
+    best_from: _Probability  # share of a phase's epochs after which the best on dev is kept
     phases: Phases
     augment: AugmentRecipe
 

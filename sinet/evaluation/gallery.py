@@ -17,7 +17,7 @@ from sinet.training.data import Sample
 
 PANEL_HEIGHT = 400  # pixels
 LEGEND_WIDTH = 300
-METRICS = {
+METRIC_LABELS = {
     "foreground_iou": "foreground IoU",
     "mean_iou": "two-class mean IoU",
     "boundary_f1": "boundary F1",
@@ -54,13 +54,13 @@ def write_gallery(
         sample, row = samples[index], rows[index]
         image, mask = read_pair(sample)
         name = f"{rank:02d}-{sample.id}.png"
-        scores = {metric: row[metric] for metric in METRICS}
+        scores = {metric: row[metric] for metric in METRIC_LABELS}
         content = encode_png(panel(image, predictor.mask(image), mask, sample.id, scores))
-        atomic.write(folder / name, content)
+        atomic.write_atomic(folder / name, content)
         entries.append(
             {"id": sample.id, "file": name, **{key: round(value, 6) for key, value in scores.items()}}
         )
-    atomic.write(folder / "gallery.json", (json.dumps(entries, indent=2) + "\n").encode())
+    atomic.write_atomic(folder / "gallery.json", (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def overlay(image: Array, pred: Array, target: Array) -> Array:
@@ -101,6 +101,6 @@ def _legend(title: str, scores: dict[str, float]) -> Array:
         draw.text((44, top), meaning, fill="black", font=font)
     for line, (metric, value) in enumerate(scores.items()):
         top = 170 + 28 * line
-        draw.text((12, top), METRICS[metric], fill="black", font=font)
+        draw.text((12, top), METRIC_LABELS[metric], fill="black", font=font)
         draw.text((LEGEND_WIDTH - 12, top), f"{100 * value:.1f} %", fill="black", font=font, anchor="ra")
     return np.asarray(canvas)

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sinet.core import paper
+from sinet.images.decode import Array
 
-Mask = NDArray[np.uint8]
 Table = NDArray[np.void]  # (pictures,), one named field of int64 for each count
 
 
-class Pixels(NamedTuple):
+class PixelCounts(NamedTuple):
     """Pixels of one picture; positive means person."""
 
     tp: int
@@ -44,7 +44,7 @@ class Counts(NamedTuple):
     band_tn: int
 
 
-def count_pixels(pred: Mask, target: Mask) -> Pixels:
+def count_pixels(pred: Array, target: Array) -> PixelCounts:
     """Compare two (H, W) masks in {0, 1} of the same size."""
     if pred.shape != target.shape or pred.ndim != 2:
         raise ValueError(f"expected two masks (H, W) of one size, found {pred.shape} and {target.shape}")
@@ -52,17 +52,17 @@ def count_pixels(pred: Mask, target: Mask) -> Pixels:
     tp = int(np.count_nonzero(said & true))
     fp = int(np.count_nonzero(said)) - tp
     fn = int(np.count_nonzero(true)) - tp
-    return Pixels(tp, fp, fn, said.size - tp - fp - fn)
+    return PixelCounts(tp, fp, fn, said.size - tp - fp - fn)
 
 
-def count(pred: Mask, target: Mask, kernel: int = paper.BAND) -> Counts:
+def count(pred: Array, target: Array, kernel: int = paper.BAND) -> Counts:
     """One row of the table: two (H, W) masks in {0, 1} compared everywhere and in the band of the outline."""
     on_band = boundary_band(target, kernel)
     inside = count_pixels(pred[on_band][None], target[on_band][None])
     return Counts(*count_pixels(pred, target), *inside)
 
 
-def boundary_band(target: Mask, kernel: int = paper.BAND) -> NDArray[np.bool_]:
+def boundary_band(target: Array, kernel: int = paper.BAND) -> NDArray[np.bool_]:
     """dilate(target) - erode(target) with a square of `kernel` pixels; the picture's border is no outline."""
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"the band's kernel must be an odd number of pixels, found {kernel}")
@@ -70,9 +70,9 @@ def boundary_band(target: Mask, kernel: int = paper.BAND) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(target, square) != cv2.erode(target, square))
 
 
-def tabulate(rows: Iterable[Pixels] | Iterable[Counts]) -> Table:
+def tabulate(rows: Iterable[PixelCounts] | Iterable[Counts]) -> Table:
     """Rows of one kind as a table; `table["tp"]` is a column, in the order of the rows."""
-    listed: Sequence[Pixels | Counts] = list(rows)
+    listed: Sequence[PixelCounts | Counts] = list(rows)
     if not listed:
         raise ValueError("no picture was counted, so there is nothing to average")
     fields = [(name, np.int64) for name in listed[0]._fields]

@@ -19,7 +19,7 @@ from sinet.core.progress import bar_interval
 from sinet.core.recipe import EvaluateRecipe, MaskClasses
 from sinet.evaluation.metrics import (
     Counts,
-    Pixels,
+    PixelCounts,
     Table,
     boundary_f1,
     boundary_f1_each,
@@ -34,13 +34,13 @@ from sinet.evaluation.metrics import (
 from sinet.images.decode import Array, ImageError, ReadError, read_bytes, read_image
 from sinet.images.listed import ListError, nfc, numbered, read_list, stem_of
 from sinet.images.mask_file import NO_MASK, MaskRules, decode_mask, decode_probability
-from sinet.inference.files import PICTURES
+from sinet.inference.files import PICTURE_SUFFIXES
 from sinet.inference.predictor import Probability, enlarge
 from sinet.network.preprocess import squash_mask
 from sinet.training.data import Sample
 
 MASK_ENDINGS = ("_mask", "-profile", "_profile")  # EG1800's and Baidu's names of masks
-MATLAB = ".mat"
+_MATLAB = ".mat"
 
 
 class EvaluateError(ValueError):
@@ -130,7 +130,7 @@ def _evaluate(
     if not samples:
         raise EvaluateError("expected at least one picture with its mask, found none")
     rows: list[Counts] = []
-    native: list[Pixels] = []
+    native: list[PixelCounts] = []
     for sample in tqdm(samples, desc="evaluate", unit="img", file=sys.stderr, mininterval=bar_interval()):
         image, mask = _read_both(sample, reader, classes)
         small, full = count_picture(probability(image), mask, recipe)
@@ -139,7 +139,9 @@ def _evaluate(
     return Evaluation(tuple(sample.id for sample in samples), tabulate(rows), tabulate(native))
 
 
-def count_picture(probability: Probability, mask: Array, recipe: EvaluateRecipe) -> tuple[Counts, Pixels]:
+def count_picture(
+    probability: Probability, mask: Array, recipe: EvaluateRecipe
+) -> tuple[Counts, PixelCounts]:
     """Counts at the protocol's size and at the picture's own, of a probability of any size; mask (H, W) {0, 1}."""
     height, width = mask.shape
     found = enlarge(probability, recipe.size, recipe.size) > 0.5
@@ -169,7 +171,7 @@ def _read_both(
 
 
 def _read_mask(rules: MaskRules, path: Path) -> Array:
-    return decode_mask(read_bytes(path), rules, matlab=path.suffix.lower() == MATLAB).person
+    return decode_mask(read_bytes(path), rules, matlab=path.suffix.lower() == _MATLAB).person
 
 
 def _read_probability(path: Path) -> Probability:
@@ -192,7 +194,7 @@ def pair(images: Path, masks: Path, listed: Sequence[str] | None = None) -> tupl
     `listed` restricts the pictures to these stems; a whole number also matches a zero-padded stem (1 matches 00001).
     EvaluateError where two files of a folder could be meant, or nothing at all meets.
     """
-    pictures, drawn = _files(images, PICTURES), _files(masks, PICTURES | {MATLAB})
+    pictures, drawn = _files(images, PICTURE_SUFFIXES), _files(masks, PICTURE_SUFFIXES | {_MATLAB})
     picture_of, mask_of = _by_stem(pictures, drawn), _by_stem(drawn, pictures)
     if pictures and drawn and not picture_of.keys() & mask_of.keys():
         raise EvaluateError(

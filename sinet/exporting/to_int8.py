@@ -20,7 +20,7 @@ from sinet.images.decode import Array
 from sinet.inference.predictor import Predictor
 from sinet.network.preprocess import Preprocessing, squash_image
 
-PICTURES = 64  # to calibrate on
+CALIBRATED_ON = 64  # to calibrate on
 
 
 def export_int8(onnx_file: Path, path: Path, predictor: Predictor, images: Sequence[Array]) -> None:

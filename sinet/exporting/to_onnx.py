@@ -120,7 +120,7 @@ def until_compared(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None or Path(error.filename or folder / path.name).parent != folder:
             raise
-        raise atomic.named(error, path) from error
+        raise atomic.with_name(error, path) from error
     finally:
         shutil.rmtree(folder)
 

@@ -28,7 +28,7 @@ def export_openvino(onnx_file: Path, path: Path, card: WeightsCard) -> None:
     openvino.save_model(network, path, compress_to_fp16=False)
 
 
-def difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:
+def openvino_difference(path: Path, predictor: Predictor, images: Sequence[Array]) -> float:
     """Largest absolute difference of a logit between the OpenVINO file and torch.
 
     With 32-bit arithmetic: by default some processors compute in 16 bits, which differs by up to about 0.1.

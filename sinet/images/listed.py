@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import PurePosixPath
 
 _PICTURES = "jpg jpeg jpe jfif png webp bmp dib tif tiff gif avif heic heif jp2 jxl svg psd"
-SUFFIXES = frozenset(f".{one}" for one in (*_PICTURES.split(), "mat"))  # of pictures and masks
+_SUFFIXES = frozenset(f".{one}" for one in (*_PICTURES.split(), "mat"))  # of pictures and masks
 _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _RANGE = re.compile(r"\d+\s*(-|–|:|\.\.+)\s*\d+", re.ASCII)
@@ -45,7 +45,7 @@ def decoded(data: bytes) -> str:
 def stem_of(name: str) -> str:
     """The stem of a picture's name with or without folders and suffix: `Images\\\\17.5.jpg` and `17.5` are 17.5."""
     path = PurePosixPath(nfc(name).replace("\\", "/"))
-    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+    return path.stem if path.suffix.lower() in _SUFFIXES else path.name
 
 
 def numbered(stem: str) -> str:

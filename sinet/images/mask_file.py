@@ -19,13 +19,13 @@ from PIL import Image
 from sinet.core.recipe import MaskClasses
 from sinet.images.decode import MAX_PIXELS, Array, ImageError, has_alpha, is_deep, loaded, to_255, upright
 
-Levels = NDArray[np.generic]  # (H, W), as they stand in the file
+_Values = NDArray[np.generic]  # (H, W), as they stand in the file
 Shares = dict[float, float]  # level -> share of the pixels, 0..1, by level
 
 # Grey levels outside these bounds are decided. Soft and ringing edges of a JPEG mask lie between them, and so does
 # most of a photograph that stands where a mask should.
 DARK, LIGHT = 64, 192
-FEW = 16  # levels: where there are more, they are not a few classes
+_FEW = 16  # levels: where there are more, they are not a few classes
 NUMBERS = 20  # levels below it may be numbers of classes; LIP has 20
 NAMED = 8  # levels in a sentence
 PLATEAU = 0.001  # share of the pixels: a third level whose areas cover more is no edge
@@ -45,7 +45,7 @@ class MaskRules:
 
 
 @dataclass(frozen=True)
-class Mask:
+class ReadMask:
     """A mask that was understood."""
 
     person: Array  # (H, W) uint8 in {0, 1}
@@ -54,7 +54,7 @@ class Mask:
 
 def decode_mask(
     data: bytes, rules: MaskRules | None = None, max_pixels: int = MAX_PIXELS, *, matlab: bool = False
-) -> Mask:
+) -> ReadMask:
     """The mask that a file holds (`matlab`: a .mat file), upright; ImageError for any other file.
 
     Its reason is `not_a_mask` where the file is whole, but its levels are not those of a mask; the sentence tells them.
@@ -67,7 +67,7 @@ def decode_mask(
         _check_one_page(image)
         lossy = _is_lossy(image)
         mask = _of_classes(image, rules.classes, lossy) if rules.classes else _of_two(image, rules, lossy)
-        return Mask(upright(mask.person, orientation), mask.levels)
+        return ReadMask(upright(mask.person, orientation), mask.levels)
 
 
 def decode_probability(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.float32]:
@@ -85,7 +85,7 @@ def decode_probability(data: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.
         return np.asarray(upright(to_255(values), orientation) / 255, np.float32)
 
 
-def of_levels(values: Levels, rules: MaskRules, *, lossy: bool = False) -> Mask:
+def of_levels(values: _Values, rules: MaskRules, *, lossy: bool = False) -> ReadMask:
     """The mask that levels of any numeric type are; `lossy`: they come from a format that changes them a little."""
     if rules.classes:
         return _classed(values, rules.classes)
@@ -93,13 +93,13 @@ def of_levels(values: Levels, rules: MaskRules, *, lossy: bool = False) -> Mask:
     if len(found) == 1:
         return _one_level(grey, found, rules)
     if len(found) == 2 and grey.min() < DARK and grey.max() >= LIGHT:
-        return Mask(_person(grey, rules), " and ".join(map(_name, found)))
-    if len(found) <= FEW and (len(found) == 2 or _third_of_few(values, grey, found, lossy)):
+        return ReadMask(_person(grey, rules), " and ".join(map(_name, found)))
+    if len(found) <= _FEW and (len(found) == 2 or _third_of_few(values, grey, found, lossy)):
         raise _refused(found)
     return _soft(grey, found, rules, lossy)
 
 
-def shares(values: Levels) -> Shares:
+def shares(values: _Values) -> Shares:
     """The share of the pixels that each level has, by level."""
     levels, counts = np.unique(values, return_counts=True)
     return dict(zip(levels.tolist(), (counts / max(values.size, 1)).tolist(), strict=True))
@@ -109,33 +109,33 @@ def _person(grey: Array, rules: MaskRules) -> Array:
     return (grey > rules.threshold).astype(np.uint8)
 
 
-def _one_level(grey: Array, found: Shares, rules: MaskRules) -> Mask:
+def _one_level(grey: Array, found: Shares, rules: MaskRules) -> ReadMask:
     """Nobody, or person all over, where the level is one of a mask's two."""
     if grey.min() not in (0, 255):
         raise _refused(found)
-    return Mask(_person(grey, rules), f"{_name(next(iter(found)))} alone")
+    return ReadMask(_person(grey, rules), f"{_name(next(iter(found)))} alone")
 
 
-def _soft(grey: Array, found: Shares, rules: MaskRules, lossy: bool) -> Mask:
+def _soft(grey: Array, found: Shares, rules: MaskRules, lossy: bool) -> ReadMask:
     """Two modes and what lies between; of a lossy format also one mode alone, which noise spreads over some levels."""
     between = np.bincount(grey.ravel(), minlength=256)[DARK:LIGHT] / grey.size
     undecided = float(between.sum())
     if undecided > rules.max_undecided:
         if (
-            len(found) <= FEW or np.convolve(between, np.ones(9)).max() > undecided / 3
+            len(found) <= _FEW or np.convolve(between, np.ones(9)).max() > undecided / 3
         ):  # one level, or near it
             raise _refused(found, f"{undecided:.0%} of it is neither dark nor light")
         raise ImageError(
             NO_MASK, f"{undecided:.0%} of the mask is neither dark nor light, as in a photograph"
         )
-    if len(found) > FEW and _third_of_many(grey, lossy):
+    if len(found) > _FEW and _third_of_many(grey, lossy):
         raise _refused(found, "more than two of them fill areas")
     one_mode = lossy and (grey.max() < TINT or grey.min() > 255 - TINT)
     if one_mode and _are_areas(grey):
         raise _refused(found, "of one that is dark or light all over, more than one of them fills areas")
     if not one_mode and (grey.min() >= DARK or grey.max() < LIGHT):
         raise _refused(found, "none of them is light" if grey.max() < LIGHT else "none of them is dark")
-    return Mask(_person(grey, rules), "soft edges")
+    return ReadMask(_person(grey, rules), "soft edges")
 
 
 def _are_areas(grey: Array) -> bool:
@@ -144,7 +144,7 @@ def _are_areas(grey: Array) -> bool:
     return any(_area(grey == level) > PLATEAU for level in levels[levels != levels[counts.argmax()]])
 
 
-def _third_of_few(values: Levels, grey: Array, found: Shares, lossy: bool) -> bool:
+def _third_of_few(values: _Values, grey: Array, found: Shares, lossy: bool) -> bool:
     """Whether a level fills areas beside the most frequent dark and the most frequent light one."""
     grey_of = {level: int(grey[values == level][0]) for level in found}
     dark = [level for level in found if grey_of[level] < DARK]
@@ -171,7 +171,7 @@ def _area(chosen: NDArray[np.bool_]) -> float:
     return float(cv2.erode(chosen.astype(np.uint8), _SQUARE).mean())
 
 
-def _are_numbers(values: Levels) -> bool:
+def _are_numbers(values: _Values) -> bool:
     """Whether levels are numbers of classes: small and whole, in areas, with nothing but 0 and 255 beside them."""
     found = shares(values)
     small = [level for level in found if 0 < level < NUMBERS]
@@ -180,7 +180,7 @@ def _are_numbers(values: Levels) -> bool:
     return any(_area(values == level) > PLATEAU for level in small)
 
 
-def _of_two(image: Image.Image, rules: MaskRules, lossy: bool) -> Mask:
+def _of_two(image: Image.Image, rules: MaskRules, lossy: bool) -> ReadMask:
     if is_deep(image):  # before transparency, which such a file may have of a single level
         return of_levels(np.asarray(image), rules)
     if has_alpha(image):
@@ -193,7 +193,7 @@ def _of_two(image: Image.Image, rules: MaskRules, lossy: bool) -> Mask:
     return of_levels(tone, rules, lossy=lossy)
 
 
-def _of_palette(indices: Array, tone: Array | None, rules: MaskRules) -> Mask:
+def _of_palette(indices: Array, tone: Array | None, rules: MaskRules) -> ReadMask:
     """By the colours where they are those of a mask, else by the indices 0 and 1; others are classes."""
     if tone is not None:
         with suppress(ImageError):
@@ -203,12 +203,12 @@ def _of_palette(indices: Array, tone: Array | None, rules: MaskRules) -> Mask:
     raise _refused(shares(indices), what="palette indices")
 
 
-def _of_transparent(image: Image.Image, rules: MaskRules, lossy: bool) -> Mask:
+def _of_transparent(image: Image.Image, rules: MaskRules, lossy: bool) -> ReadMask:
     """By the transparency or by the colours, whichever is a mask; where both are, they must say the same."""
     alpha, colours = _alpha_and_colours(image)
     if alpha.min() == alpha.max():
         return _of_two(colours, rules, lossy)
-    found: list[Mask] = []
+    found: list[ReadMask] = []
     refused: list[ImageError] = []
     for layer in (Image.fromarray(alpha), colours):
         try:
@@ -240,7 +240,7 @@ def _tone(image: Image.Image, lossy: bool) -> Array | None:
     return top if all(not one.any() or np.array_equal(one, top) for one in channels) else None
 
 
-def _grey_of(image: Image.Image, lossy: bool) -> Levels:
+def _grey_of(image: Image.Image, lossy: bool) -> _Values:
     """The levels of a picture that somebody calls grey; ImageError where it has colours."""
     if is_deep(image):
         return np.asarray(image)
@@ -272,7 +272,7 @@ def _is_lossy(image: Image.Image) -> bool:
     return image.format in ("JPEG", "MPO", "WEBP")
 
 
-def _of_classes(image: Image.Image, classes: MaskClasses, lossy: bool) -> Mask:
+def _of_classes(image: Image.Image, classes: MaskClasses, lossy: bool) -> ReadMask:
     """By the levels that `classes` names: indices where there is a palette, else grey, or colours."""
     if lossy:
         raise ImageError(NO_MASK, f"{image.format} does not keep the levels of classes; save it as PNG")
@@ -293,7 +293,7 @@ def _of_classes(image: Image.Image, classes: MaskClasses, lossy: bool) -> Mask:
     return _classed(rgb[:, :, 0], classes)
 
 
-def _classed(values: Levels, classes: MaskClasses, *, colours: bool = False) -> Mask:
+def _classed(values: _Values, classes: MaskClasses, *, colours: bool = False) -> ReadMask:
     """Person where the level is one of `classes.person`; each level must be in one of the two lists."""
     if classes.are_colours and not colours:
         raise ImageError(NO_MASK, f"it has no colours, but {_listed(shares(values))}; name these levels")
@@ -302,7 +302,7 @@ def _classed(values: Levels, classes: MaskClasses, *, colours: bool = False) -> 
     if unknown:
         listed = _listed(unknown, colours=colours)
         raise ImageError(NO_MASK, f"{listed} of it: named as neither person nor background")
-    return Mask(np.isin(values, person).astype(np.uint8), "classes")
+    return ReadMask(np.isin(values, person).astype(np.uint8), "classes")
 
 
 def _refused(found: Shares, why: str = "", what: str = "levels") -> ImageError:
@@ -312,7 +312,7 @@ def _refused(found: Shares, why: str = "", what: str = "levels") -> ImageError:
 def _coloured(image: Image.Image) -> ImageError:
     rgb = np.asarray(image.convert("RGB")).astype(np.int64)
     found = shares(rgb @ np.array([65536, 256, 1]))
-    if len(found) > 16 * FEW:
+    if len(found) > 16 * _FEW:
         return ImageError(NO_MASK, "it has many colours, as in a photograph; a mask has black and white")
     return ImageError(NO_MASK, f"its colours are {_listed(found, colours=True)}; {_ADVICE}")
 
@@ -328,7 +328,7 @@ def _name(level: float, *, colours: bool = False) -> str:
     return f"#{int(level):06x}" if colours else f"{level:g}" if isinstance(level, float) else str(int(level))
 
 
-def _matlab_levels(data: bytes, max_pixels: int) -> Levels:
+def _matlab_levels(data: bytes, max_pixels: int) -> _Values:
     """The variable `mask` (or the only one) of a .mat file up to version 7."""
     import scipy.io
 

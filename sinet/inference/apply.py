@@ -19,7 +19,7 @@ from sinet.inference.footage import VideoError
 from sinet.inference.predictor import Predictor
 
 
-def apply(predictor: Predictor, jobs: Sequence[Job], background: Background | None) -> list[str]:
+def predict_files(predictor: Predictor, jobs: Sequence[Job], background: Background | None) -> list[str]:
     """Work on all jobs with a progress bar on stderr; returns a sentence for each one that failed."""
     failures = []
     for job in tqdm(jobs, desc="predict", unit="file", file=sys.stderr, mininterval=bar_interval(0.1)):
@@ -37,7 +37,7 @@ def apply(predictor: Predictor, jobs: Sequence[Job], background: Background | No
 
 def _apply_one(predictor: Predictor, job: Job, background: Background | None) -> None:
     if job.is_video:
-        video.convert(job.source, job.mask, job.composed, predictor, background)
+        video.predict_video(job.source, job.mask, job.composed, predictor, background)
         return
     data = read_bytes(job.source)
     image = decode_image(data)

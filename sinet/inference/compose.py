@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sinet.images.colour import to_srgb
 from sinet.images.decode import Array, ImageError, ReadError, decode_image, read_bytes
 
-Share = NDArray[np.float32]  # (H, W) in 0..1
+_Share = NDArray[np.float32]  # (H, W) in 0..1
 
 COARSE = 512  # pixels on the longer side where blurred means are taken: they have no detail to lose
 BLUR = 0.03  # sigma of a blurred background, as a share of the longer side
@@ -39,7 +39,7 @@ class Colour:
 
 
 @dataclass(frozen=True)
-class Picture:
+class PictureBackground:
     """A picture (H, W, 3) uint8 RGB of any size: scaled to cover, its middle used."""
 
     pixels: Array
@@ -50,7 +50,7 @@ class Transparent:
     """Nothing behind the person."""
 
 
-Background = Blur | Colour | Picture | Transparent
+Background = Blur | Colour | PictureBackground | Transparent
 
 
 def parse_background(text: str) -> Background:
@@ -69,7 +69,7 @@ def parse_background(text: str) -> Background:
         return Colour((red, green, blue))
     try:
         data = read_bytes(Path(text))
-        return Picture(to_srgb(decode_image(data), data))
+        return PictureBackground(to_srgb(decode_image(data), data))
     except (ImageError, ReadError) as error:
         raise BackgroundError(
             f"expected blur, transparent, a colour such as '#20a040' or a picture, found {text!r}, which is no "
@@ -77,11 +77,11 @@ def parse_background(text: str) -> Background:
         ) from error
 
 
-def compose(image: Array, probability: Share, background: Background) -> Array:
+def compose(image: Array, probability: _Share, background: Background) -> Array:
     """The person of `image` (H, W, 3) uint8 RGB before `background`: (H, W, 3), or RGBA where transparent."""
     alpha = opacity(probability)
     if isinstance(background, Blur):
-        return _blend(image, blurred(image, alpha), alpha)
+        return _blend(image, blurred_background(image, alpha), alpha)
     person = person_colours(image, alpha)
     if isinstance(background, Transparent):
         level = np.rint(alpha * 255).astype(np.uint8)
@@ -89,12 +89,12 @@ def compose(image: Array, probability: Share, background: Background) -> Array:
         person[level == 255] = image[level == 255]  # nothing to guess, also where alpha only rounds to 1
         return np.dstack((person, level))
     height, width = alpha.shape
-    if isinstance(background, Picture):
+    if isinstance(background, PictureBackground):
         return _blend(person, cover(background.pixels, width, height), alpha)
     return _blend(person, np.full((height, width, 3), background.rgb, np.uint8), alpha)
 
 
-def opacity(probability: Share) -> Share:
+def opacity(probability: _Share) -> _Share:
     """How much of a pixel is person: a half stays a half, and what the network is nearly sure of is sure.
 
     Without the stretch a background shines through wherever the network says 0.95.
@@ -102,7 +102,7 @@ def opacity(probability: Share) -> Share:
     return np.clip((probability - np.float32(0.5)) * np.float32(1.5) + np.float32(0.5), 0, 1)
 
 
-def mask_of(probability: Share) -> Array:
+def mask_of(probability: _Share) -> Array:
     """(H, W) uint8, 255 where the person is the likelier, else 0; as `Predictor.mask`."""
     return (probability > 0.5).astype(np.uint8) * np.uint8(255)
 
@@ -121,13 +121,13 @@ def cover(pixels: Array, width: int, height: int) -> Array:
     return np.asarray(cv2.resize(part, (width, height), interpolation=method), np.uint8)
 
 
-def blurred(image: Array, alpha: Share) -> Array:
+def blurred_background(image: Array, alpha: _Share) -> Array:
     """The background out of focus, with nothing of the person in it: no glow around the head."""
     small, share = _coarse(image, alpha)
     return _enlarged(_mean(small, 1 - share, BLUR), image)
 
 
-def person_colours(image: Array, alpha: Share) -> Array:
+def person_colours(image: Array, alpha: _Share) -> Array:
     """The colours of the person alone, (H, W, 3) uint8: the picture's where alpha is 1, guessed at its edge."""
     small, share = _coarse(image, alpha)
     # Pixels that are surely on one side count most: the edge itself is what is to be found out.
@@ -143,7 +143,7 @@ def person_colours(image: Array, alpha: Share) -> Array:
     return out
 
 
-def _coarse(image: Array, alpha: Share) -> tuple[NDArray[np.float32], Share]:
+def _coarse(image: Array, alpha: _Share) -> tuple[NDArray[np.float32], _Share]:
     height, width = alpha.shape
     scale = min(1, COARSE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -151,7 +151,7 @@ def _coarse(image: Array, alpha: Share) -> tuple[NDArray[np.float32], Share]:
     return small, np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _mean(small: NDArray[np.float32], weight: Share, reach: float) -> NDArray[np.float32]:
+def _mean(small: NDArray[np.float32], weight: _Share, reach: float) -> NDArray[np.float32]:
     """Blurred mean of the pixels that have weight.
 
     Wider surroundings and the whole picture count a little: they decide where nothing near has weight.
@@ -180,7 +180,7 @@ def _enlarged(small: NDArray[np.float32], image: Array) -> Array:
     return np.asarray(cv2.resize(levels, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _blend(person: Array, behind: Array, alpha: Share) -> Array:
+def _blend(person: Array, behind: Array, alpha: _Share) -> Array:
     out = np.empty_like(person)
     for top in range(0, len(person), ROWS):
         rows = slice(top, top + ROWS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TEMPORARY = ".sinet-"  # how folders begin in which files are written before they get their names
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 VIDEOS = frozenset(
     {
         ".mp4",
@@ -165,13 +165,13 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror}") from error
     files = [path for path in names if not _is_folder(path)]
-    wanted = [path for path in files if path.suffix.lower() in PICTURES | VIDEOS]
+    wanted = [path for path in files if path.suffix.lower() in PICTURE_SUFFIXES | VIDEOS]
     if not wanted:
         raise InputError(
             f"expected pictures or videos in the folder {folder}, found none (looked for "
-            f"{' '.join(sorted(PICTURES))} and {' '.join(sorted(VIDEOS))}, not in folders inside it)"
+            f"{' '.join(sorted(PICTURE_SUFFIXES))} and {' '.join(sorted(VIDEOS))}, not in folders inside it)"
         )
-    return wanted, [path for path in files if path.suffix.lower() not in PICTURES | VIDEOS]
+    return wanted, [path for path in files if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEOS]
 
 
 def _is_folder(path: Path) -> bool:

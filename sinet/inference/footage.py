@@ -77,7 +77,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Picture:
+class TimedPicture:
     """(H, W, 3) uint8 RGB, upright, shown from the time `at` in units of `Clip.time_base`."""
 
     pixels: Array
@@ -110,17 +110,17 @@ class Footage:
         self._last, self._interval, self._late = -1, 0, 0  # of the pictures, in the stream's time base
         stream.codec_context.thread_type = "AUTO"
         pieces = self._pieces()
-        before: list[Picture | Sound] = []
+        before: list[TimedPicture | Sound] = []
         for piece in pieces:
             before.append(piece)
-            if isinstance(piece, Picture):
+            if isinstance(piece, TimedPicture):
                 break
         else:
             raise VideoError("the video holds no frame that can be read")
         self._left = chain(before, pieces)
         self.clip = self._clip(piece.pixels)
 
-    def __iter__(self) -> Iterator[Picture | Sound]:
+    def __iter__(self) -> Iterator[TimedPicture | Sound]:
         return self._left
 
     @property
@@ -148,7 +148,7 @@ class Footage:
             )
         return None
 
-    def _pieces(self) -> Iterator[Picture | Sound]:
+    def _pieces(self) -> Iterator[TimedPicture | Sound]:
         for packet in self._packets():
             if packet.stream is self._stream:  # not by its number, which the empty one at the end lacks
                 yield from self._pictures(packet)
@@ -178,7 +178,7 @@ class Footage:
             packet.time_base = time_base(stream)
             yield packet
 
-    def _pictures(self, packet: "Packet[Any]") -> Iterator[Picture]:
+    def _pictures(self, packet: "Packet[Any]") -> Iterator[TimedPicture]:
         self._damaged += packet.is_corrupt
         try:
             frames = self._stream.decode(packet)
@@ -188,7 +188,7 @@ class Footage:
         for frame in frames:
             self._whole = self._whole or not frame.is_corrupt
             self._damaged += self._whole and frame.is_corrupt and not packet.is_corrupt
-            yield Picture(self._pixels(frame), self._time(frame))
+            yield TimedPicture(self._pixels(frame), self._time(frame))
 
     def _time(self, frame: VideoFrame) -> int:
         """When a picture is shown. A time that does not rise is moved a little; VideoError where that is too much."""

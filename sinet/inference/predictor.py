@@ -16,12 +16,12 @@ from sinet.images.decode import ImageError, ReadError, picture_pixels, read_imag
 from sinet.native import NativeSINet
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing, squash_image
-from sinet.network.weights import load
+from sinet.network.weights import read_weights
 
 Image = NDArray[np.uint8]
 Probability = NDArray[np.float32]
 Given = Image | PIL.Image.Image | str | os.PathLike[str]
-EXPECTED = "expected a picture (H, W, 3) uint8 RGB, one of Pillow's or a path"
+_EXPECTED = "expected a picture (H, W, 3) uint8 RGB, one of Pillow's or a path"
 
 
 class Predictor:
@@ -52,7 +52,7 @@ class Predictor:
     @classmethod
     def load(cls, path: str | Path) -> "Predictor":
         """From a weights file; WeightsError where it is none."""
-        model, card = load(Path(path))
+        model, card = read_weights(Path(path))
         return cls(model, card.preprocessing)
 
     def probability(self, image: Given) -> Probability:
@@ -107,9 +107,9 @@ def pixels_of(given: Given) -> Image:
     if isinstance(given, str | os.PathLike):
         return _read(Path(given))
     if not isinstance(given, np.ndarray) or isinstance(given, np.ma.MaskedArray):
-        raise ValueError(f"{EXPECTED}, found a {type(given).__name__}; {_advice(given)}")
+        raise ValueError(f"{_EXPECTED}, found a {type(given).__name__}; {_advice(given)}")
     if given.ndim != 3 or given.shape[2] != 3 or given.dtype != np.uint8 or given.size == 0:
-        raise ValueError(f"{EXPECTED}, found {given.shape} {given.dtype}; {_advice(given)}")
+        raise ValueError(f"{_EXPECTED}, found {given.shape} {given.dtype}; {_advice(given)}")
     return given
 
 

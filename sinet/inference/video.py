@@ -14,7 +14,7 @@ from sinet.core.progress import bar_interval
 from sinet.images.decode import Array
 from sinet.inference import compose as composing
 from sinet.inference.compose import Background, compose, mask_of
-from sinet.inference.footage import Clip, Picture, Sound, VideoError, opened, opened_camera
+from sinet.inference.footage import Clip, Sound, TimedPicture, VideoError, opened, opened_camera
 from sinet.inference.predictor import Predictor
 from sinet.inference.recording import Recording, recordings
 
@@ -29,7 +29,7 @@ def result(predictor: Predictor, frame: Array, background: Background | None) ->
     return mask_of(probability), composed
 
 
-def convert(
+def predict_video(
     source: Path, mask: Path, composed: Path | None, predictor: Predictor, background: Background | None
 ) -> int:
     """Write the mask video, and the composed one where there is a background; returns the number of frames.
@@ -84,7 +84,7 @@ def record(
         start = time.monotonic()
         try:
             for piece in footage:
-                if not isinstance(piece, Picture):
+                if not isinstance(piece, TimedPicture):
                     continue
                 at = float(piece.at * footage.clip.time_base)
                 if seconds is not None and at >= seconds:
@@ -110,7 +110,7 @@ def is_late(passed: float, at: float, last: float) -> bool:
 
 def _as_shown(background: Background | None, clip: Clip) -> Background | None:
     """A background picture squeezed as the video's pixels are, so that it is shown in its own shape."""
-    if not isinstance(background, composing.Picture) or clip.aspect == 1:
+    if not isinstance(background, composing.PictureBackground) or clip.aspect == 1:
         return background
     height, width = background.pixels.shape[:2]
     size = (max(1, round(width / clip.aspect)), height)

@@ -33,14 +33,14 @@ def pack(model: SINet) -> Tensor:
         *folded(encoder.classifier.conv.weight, model.bn_3),
         *folded(model.level2_C.conv.weight, model.level2_C.bn),
         model.level2_C.act.weight,
-        *affine(model.bn_2),
+        *_affine(model.bn_2),
     ]
     convolution: Any = model.classifier[1]
     parts.append(convolution.weight.transpose(1, 2))  # out x rows x in x columns
     return torch.cat([part.detach().double().flatten() for part in parts]).float()
 
 
-def affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def _affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Returns scale and shift of a BatchNorm in eval mode, float64, one a channel."""
     assert bn.running_mean is not None and bn.running_var is not None
     scale = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
@@ -49,7 +49,7 @@ def affine(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 def folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Returns weight (out x ...) and bias, float64, of a convolution without bias and the BatchNorm behind it."""
-    scale, shift = affine(bn)
+    scale, shift = _affine(bn)
     return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 
@@ -88,7 +88,7 @@ def _modules(modules: nn.ModuleList) -> list[Tensor]:
 
 
 def _module(module: S2Module) -> list[Tensor]:
-    scale, shift = affine(module.BR.bn)
+    scale, shift = _affine(module.BR.bn)
     parts = [_squeeze(module.c1.conv.weight[:, :, 0, 0].double())]
     blocks = (module.d1, module.d2)
     for block, scales, shifts, slopes in zip(
@@ -125,7 +125,7 @@ def _block(block: S2Block, scale: Tensor, shift: Tensor) -> list[Tensor]:
 
 
 def _norm_act(bn: nn.BatchNorm2d, act: nn.PReLU) -> list[Tensor]:
-    return [*affine(bn), act.weight]
+    return [*_affine(bn), act.weight]
 
 
 def _widened(values: Tensor, padding: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor
 from sinet.core import atomic
 from sinet.network.model import SINet
 from sinet.network.preprocess import OFFICIAL
-from sinet.network.weights import WeightsCard, WeightsError, save
+from sinet.network.weights import WeightsCard, WeightsError, save_weights
 
 # Training checkpoints of the official code hold their scores as numpy numbers: data, whose reading runs no code
 # of the file. The first name is that of numpy before 2.0.
@@ -28,7 +28,7 @@ _NUMBERS: list[Any] = [
 ]
 
 
-def convert(checkpoint: Path, out: Path) -> WeightsCard:
+def convert_official(checkpoint: Path, out: Path) -> WeightsCard:
     """Write `out` from a .pth of the official code (state dict, bare or wrapped, with or without `module.`).
 
     Its preprocessing is the official one: BGR, the published mean and std, the second division by 255.
@@ -48,7 +48,7 @@ def convert(checkpoint: Path, out: Path) -> WeightsCard:
         metrics={},
         unreviewed_pseudo_labels=0,  # people looked at every pseudo label, says the paper
     )
-    save(out, model.eval(), card)
+    save_weights(out, model.eval(), card)
     return card
 
 

@@ -25,7 +25,7 @@ def portrait_loss(
     """
     each = functional.cross_entropy(logits, target, weight=class_weights, reduction="none")
     weight = torch.ones_like(each) if class_weights is None else class_weights.to(each)[target]
-    on_band = boundary_band(target, kernel)
+    on_band = outline_band(target, kernel)
     segmentation = each.sum() / weight.sum()
     # A band without pixels is 0 / 0: any positive denominator makes it 0, with a gradient of 0.
     boundary = (each * on_band).sum() / (weight * on_band).sum().clamp_min(torch.finfo(each.dtype).tiny)
@@ -37,7 +37,7 @@ def portrait_loss(
 
 
 @torch.no_grad()
-def boundary_band(target: Tensor, kernel: int) -> Tensor:
+def outline_band(target: Tensor, kernel: int) -> Tensor:
     """dilate(y) - erode(y) with a square of `kernel` pixels: N x H x W bool, True near the outline.
 
     What lies outside the picture counts for neither, so that a person cut by the border has no band there.

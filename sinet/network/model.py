@@ -54,9 +54,9 @@ class SINet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         detail, coarse = self.encoder.features(x)
-        coarse = self.bn_3(enlarge(coarse, 2))
+        coarse = self.bn_3(bilinear(coarse, 2))
         blocked = self.level2_C(detail) * self.uncertainty(coarse)
-        logits: Tensor = self.classifier(self.bn_2(enlarge(blocked + coarse, 2)))
+        logits: Tensor = self.classifier(self.bn_2(bilinear(blocked + coarse, 2)))
         return logits
 
     @staticmethod
@@ -145,7 +145,7 @@ class S2Block(nn.Module):
         if self.pool > 1:
             x = functional.avg_pool2d(x, self.pool)
         x = self.act_conv1x1(self.conv(x))
-        normal: Tensor = self.bn(enlarge(x, self.pool) if self.pool > 1 else x)
+        normal: Tensor = self.bn(bilinear(x, self.pool) if self.pool > 1 else x)
         return normal
 
 
@@ -230,7 +230,7 @@ class Upsample(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        return enlarge(x, self.factor)
+        return bilinear(x, self.factor)
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -248,7 +248,7 @@ def _shuffle(x: Tensor) -> Tensor:
     return grouped.transpose(1, 2).reshape(x.shape)
 
 
-def enlarge(x: Tensor, factor: int) -> Tensor:
+def bilinear(x: Tensor, factor: int) -> Tensor:
     """Returns N x C x H x W enlarged bilinearly, corners on corners."""
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=True)
 

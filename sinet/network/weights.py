@@ -71,15 +71,15 @@ class WeightsCard:
             raise WeightsError(f"the card inside the weights file cannot be used: {error}") from error
 
 
-def save(path: Path, model: SINet, card: WeightsCard) -> None:
+def save_weights(path: Path, model: SINet, card: WeightsCard) -> None:
     """Write weights and card, whole or not at all; the same content gives the same bytes."""
     if card.classes != model.classes:
         raise WeightsError(f"the model has {model.classes} classes, its card says {card.classes}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    atomic.write(path, serialise(tensors, metadata={CARD: card.to_json()}))
+    atomic.write_atomic(path, serialise(tensors, metadata={CARD: card.to_json()}))
 
 
-def load(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:
+def read_weights(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:
     """The model in eval mode on the CPU, and its card.
 
     WeightsError where the file is missing or damaged, has no card, another number of classes than `classes`,

@@ -12,7 +12,7 @@ from sinet.images.decode import Array
 SHRINK = 8  # the ground is filled in at an eighth of the size: what is painted over has no detail
 # In shrunk pixels: how far colours flow into what the person hid, near ones first.
 SPREADS = (1, 2, 4, 8, 16, 32)
-ENOUGH = 0.25  # share of ground under the Gaussian from which on its colour is taken whole
+_ENOUGH = 0.25  # share of ground under the Gaussian from which on its colour is taken whole
 
 
 def before_another_background(image: Array, mask: Array, other: Array, other_mask: Array) -> Array:
@@ -61,7 +61,7 @@ def _fill(image: Array, known: NDArray[np.float32]) -> Array:
     for sigma in SPREADS:
         weight = cv2.GaussianBlur(known, (0, 0), sigma)
         mean = cv2.GaussianBlur(colours, (0, 0), sigma) / np.maximum(weight, 1e-6)[..., None]
-        share = np.minimum(1, weight / ENOUGH) * (1 - done)
+        share = np.minimum(1, weight / _ENOUGH) * (1 - done)
         filled += mean * share[..., None]
         done += share
     return np.asarray(np.clip(filled / np.maximum(done, 1e-6)[..., None] + 0.5, 0, 255), np.uint8)

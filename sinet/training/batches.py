@@ -13,7 +13,7 @@ from sinet.training.together import ALONE, Together
 Batch = tuple[Tensor, Tensor]  # images (N, S, S, 3) uint8 RGB, masks (N, S, S) uint8 {0, 1}, on the CPU
 
 
-def batches(
+def training_batches(
     data: PortraitDataset, batch: int, device: device, workers: int, team: Together = ALONE
 ) -> Iterator[Batch]:
     """This process's part of each batch of about `batch` pictures, in the order of `index_batches`.

@@ -26,7 +26,7 @@ CACHE_SIDE = 320  # pixels on the longer side: no training size needs more, a 60
 CACHE_BYTES = 4 * 2**30
 _HASH_BYTES = 16
 
-Item = tuple[int, torch.Tensor, torch.Tensor]
+_Drawn = tuple[int, torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Sample:
     mask: Path
 
 
-class PortraitDataset(Dataset[Item]):
+class PortraitDataset(Dataset[_Drawn]):
     """Items are (index, image (size, size, 3) uint8 RGB, mask (size, size) uint8 {0, 1}).
 
     With a recipe each item is a new variant in each epoch, which depends only on (seed, epoch, sample id), and where
@@ -71,7 +71,7 @@ class PortraitDataset(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> Item:
+    def __getitem__(self, index: int) -> _Drawn:
         image, mask = self.picture(index)
         if self.recipe is not None:
             rng = np.random.default_rng(_seed(self.seed, self.epoch, self.samples[index].id))

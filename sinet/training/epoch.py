@@ -16,7 +16,7 @@ from sinet.network.loss import portrait_loss
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
 from sinet.training.average import RunningMean
-from sinet.training.batches import Waiting, batches, index_batches
+from sinet.training.batches import Waiting, index_batches, training_batches
 from sinet.training.data import PortraitDataset
 from sinet.training.schedule import rate_factor
 from sinet.training.together import Together
@@ -61,7 +61,7 @@ def train_epoch(run: Run, epoch: int, bar: "tqdm[Any]") -> dict[str, float]:
     rate = 0.0
     phase = run.phase
     workers = loader_workers(run.device)
-    pictures = batches(run.data, phase.batch, run.device, workers, run.team)
+    pictures = training_batches(run.data, phase.batch, run.device, workers, run.team)
     for step, (images, masks) in enumerate(run.waiting.counted(pictures)):
         rate = phase.learning_rate * rate_factor(
             phase.schedule, epoch * run.steps + step, run.steps, phase.epochs

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from sinet.network.model import GROUPS, ConvNormAct, NormAct, S2Block, S2Module, SqueezeDownsample, enlarge
+from sinet.network.model import GROUPS, ConvNormAct, NormAct, S2Block, S2Module, SqueezeDownsample, bilinear
 
 LAST = torch.channels_last
 
@@ -104,7 +104,7 @@ def _before_norm(block: S2Block, x: Tensor) -> Tensor:
     x = depthwise(x)
     quick = fits(x, norm)
     x = norm_act_pointwise(x, norm, act.weight, last.weight[:, :, 0, 0]) if quick else last(act(norm(x)))
-    return enlarge(x, block.pool) if block.pool > 1 else x
+    return bilinear(x, block.pool) if block.pool > 1 else x
 
 
 def _norm_act_where_it_fits(x: Tensor, norm: nn.BatchNorm2d, act: nn.PReLU) -> Tensor:

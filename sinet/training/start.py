@@ -62,12 +62,12 @@ def check_start(recipe: TrainRecipe) -> Path | None:
 
 def read_start(recipe: TrainRecipe) -> Start | None:
     """What `train.weights` names, None for "none"; StartError, WeightsError where it is no SINet of two classes."""
-    from sinet.network.weights import load
+    from sinet.network.weights import read_weights
 
     path = check_start(recipe)
     if path is None:
         return None
-    model, card = load(path)
+    model, card = read_weights(path)
     return Start(model.state_dict(), card, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

@@ -84,8 +84,8 @@ def together(device: torch.device) -> Iterator[Together]:
     before = signal.signal(signal.SIGTERM, _end)
     try:
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        with _silent(ranks.rank() > 0):
-            yield Together(ranks.rank(), ranks.size())
+        with _silent(ranks.own_rank() > 0):
+            yield Together(ranks.own_rank(), ranks.size())
         distributed.destroy_process_group()
     except RuntimeError as error:
         # gloo has no class of its own for what goes wrong; it begins with the place in its sources.

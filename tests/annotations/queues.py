@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from annotations.settings import SECOND_LOOK
+from annotations.settings import SECOND_LOOK_FILES
 from pipeline import push, queue
 from pipeline.core.params import SecondLookParams, load_params
 from pipeline.core.paths import DATASET
@@ -37,7 +37,7 @@ def write_state(root: Path, folder: Path) -> None:
     push.main()
     reviewed = reviewed_records(read_records(DATASET)).assign(disagreement=[0.5, 0.3])
     chosen = choose(reviewed, [], SecondLookParams(size=9, min_disagreement=0.1))
-    push.write_push(SECOND_LOOK, items(chosen), load_params().label_studio, Store("push"))
+    push.write_push(SECOND_LOOK_FILES, items(chosen), load_params().label_studio, Store("push"))
 
 
 def another_teacher(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from annotations.ledger.judgements import FOLDER, JudgedTask, Opinion, edit_of, write_judgements
 from annotations.ledger.lock import pack_mask, review_key
 from annotations.quality.reviewers import NOT_MEASURED
-from pipeline.agreement import COLUMNS, main, read_reviews
+from pipeline.agreement import DECILE_COLUMNS, main, read_judged_tasks
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.reporting.figures import bias_grids
@@ -87,7 +87,7 @@ def test_the_report_finds_who_draws_wide_and_who_accepts_all(lock: Path):
     assert metrics["double"]["alpha"] == pytest.approx(1 - 39 * 20 / (2 * 30 * 10), abs=1e-6)
 
     table = pd.read_csv("plots/reviews.csv")
-    assert tuple(table.columns) == COLUMNS and list(table["decile"]) == list(range(1, 11))
+    assert tuple(table.columns) == DECILE_COLUMNS and list(table["decile"]) == list(range(1, 11))
     assert table["accept_rate"][0] == 1 and table["accept_rate"][9] == 0.5
     assert np.isnan(table["edit_size"][0]) and table["edit_size"][9] > 0
     drawing = Path("plots/bias_maps.svg").read_text()
@@ -108,7 +108,7 @@ def test_a_lock_without_judgements_is_not_measured(lock: Path):
     main()
     metrics = json.loads(Path("metrics/reviews.json").read_text())
     assert metrics["judgements"] == 0 and metrics["minutes_saved"] == metrics["accept_rate"] == NOT_MEASURED
-    assert Path("plots/reviews.csv").read_text() == ",".join(COLUMNS) + "\n"
+    assert Path("plots/reviews.csv").read_text() == ",".join(DECILE_COLUMNS) + "\n"
     assert "not measured" in Path("plots/bias_maps.svg").read_text()
 
 
@@ -119,7 +119,7 @@ def test_a_damaged_judgement_is_named(lock: Path):
     with pytest.raises(
         PipelineError, match=rf"the judgements cannot be read: .*{path.name}, line 1: key: Field"
     ):
-        read_reviews(lock)
+        read_judged_tasks(lock)
 
 
 def test_a_map_is_drawn_upright_and_without_a_raster():

@@ -19,8 +19,8 @@ from pipeline.crop import (
     crop,
     crop_key,
     find_portrait,
-    judge,
     main,
+    masked_portrait,
     on_mask,
     summarise,
     upper_body,
@@ -57,7 +57,7 @@ GOOD = face(110, 80, 170, 160)
 )
 def test_each_gate_has_its_reason(faces: list[Face], reason: str, words: str) -> None:
     with pytest.raises(NoPortraitError, match=words) as caught:
-        judge(faces, MASK, PARAMS)
+        masked_portrait(faces, MASK, PARAMS)
     assert caught.value.reason == reason
 
 
@@ -72,7 +72,7 @@ def test_a_person_of_whom_the_crop_shows_too_little_is_refused() -> None:
     mask = np.zeros_like(MASK)
     mask[90:150, 112:168] = 1
     with pytest.raises(NoPortraitError, match=r"15\.3% of the crop is person; 20% to 95%") as caught:
-        judge([GOOD], mask, PARAMS)
+        masked_portrait([GOOD], mask, PARAMS)
     assert caught.value.reason == "mask_coverage"
 
 
@@ -90,7 +90,7 @@ def test_a_person_of_whom_the_crop_shows_too_little_is_refused() -> None:
     ],
 )
 def test_the_face_on_the_mask_is_chosen(others: list[Face]) -> None:
-    portrait = judge([*others, GOOD], MASK, PARAMS)
+    portrait = masked_portrait([*others, GOOD], MASK, PARAMS)
     assert portrait.face == GOOD
     assert portrait.coverage == pytest.approx(cut(MASK, portrait.box, 0).mean())
 

@@ -54,14 +54,14 @@ def test_the_test_side_alone(records: pd.DataFrame) -> None:
     dev = records[records["side"] == "dev"].iloc[0]
     Path(dev["image"]).unlink()
     Path(dev["mask"]).unlink()
-    metrics, table = stage.evaluate(records, SINET, RECIPE, Path("gallery"))
+    metrics, table = stage.evaluate_sinet(records, SINET, RECIPE, Path("gallery"))
     assert metrics["count"] == 3
     assert table["id"].tolist() == records["id"].tolist()[:3]
     assert metrics["foreground_iou"] == pytest.approx(table["foreground_iou"].mean())
 
 
 def test_figures_by_source_and_by_label(records: pd.DataFrame) -> None:
-    metrics, table = stage.evaluate(records, SINET, RECIPE, Path("gallery"))
+    metrics, table = stage.evaluate_sinet(records, SINET, RECIPE, Path("gallery"))
     assert {name: figures["count"] for name, figures in metrics["by_source"].items()} == {
         "baidu": 1,
         "eg1800": 2,
@@ -69,7 +69,7 @@ def test_figures_by_source_and_by_label(records: pd.DataFrame) -> None:
     assert set(metrics["by_label"]) == {"crop", "human"}
     of_baidu = table[table["source"] == "baidu"]["boundary_f1"].mean()
     assert metrics["by_source"]["baidu"]["boundary_f1"] == pytest.approx(of_baidu)
-    alone, _ = stage.evaluate(records[records["source"] != "baidu"], SINET, RECIPE, Path("gallery"))
+    alone, _ = stage.evaluate_sinet(records[records["source"] != "baidu"], SINET, RECIPE, Path("gallery"))
     assert not {"by_source", "by_label"} & set(alone)
 
 
@@ -91,23 +91,23 @@ def test_the_stage_writes_metrics_rows_and_a_gallery(records: pd.DataFrame, root
 def test_the_same_bytes_again(records: pd.DataFrame) -> None:
     contents = []
     for folder in (Path("one"), Path("two")):
-        stage.evaluate(records, SINET, RECIPE, folder)
+        stage.evaluate_sinet(records, SINET, RECIPE, folder)
         contents.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert contents[0] == contents[1]
 
 
 def test_no_test_side_is_an_error(records: pd.DataFrame) -> None:
     with pytest.raises(PipelineError, match="test side, found none"):
-        stage.evaluate(records[records["side"] == "dev"], SINET, RECIPE, Path("gallery"))
+        stage.evaluate_sinet(records[records["side"] == "dev"], SINET, RECIPE, Path("gallery"))
 
 
 def test_missing_weights_are_an_error(records: pd.DataFrame) -> None:
     with pytest.raises(PipelineError, match="expected SINet weights in models/sinet"):
         SINET.unlink()
-        stage.evaluate(records, SINET, RECIPE, Path("gallery"))
+        stage.evaluate_sinet(records, SINET, RECIPE, Path("gallery"))
 
 
 def test_a_broken_picture_is_an_error(records: pd.DataFrame) -> None:
     Path(records["image"][0]).write_bytes(b"")
     with pytest.raises(PipelineError, match="cannot be used: the file has zero bytes"):
-        stage.evaluate(records, SINET, RECIPE, Path("gallery"))
+        stage.evaluate_sinet(records, SINET, RECIPE, Path("gallery"))

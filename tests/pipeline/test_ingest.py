@@ -27,8 +27,8 @@ from pipeline.core.paths import REJECTED
 from pipeline.core.records import account, read_records, read_rejected, write_records, write_rejected
 from pipeline.ingest import ingest, summarise
 from pipeline.sources.inspection import inspect
-from pipeline.sources.layouts.listing import Item
-from pipeline.sources.pixel_duplicates import Candidate, settle
+from pipeline.sources.layouts.listing import ListedPicture
+from pipeline.sources.pixel_duplicates import SameFile, settle_duplicates
 from sinet.images.decode import (
     ImageError,
     ReadError,
@@ -500,15 +500,15 @@ def test_twins_of_a_crawl_have_no_masks_to_compare(project):
 )
 def test_settling_loses_nobody_and_does_not_mind_the_order(pictures, random):
     candidates = [
-        Candidate(number, name, Item(f"{number:02d}.jpg", "", "mask", side))
+        SameFile(number, name, ListedPicture(f"{number:02d}.jpg", "", "mask", side))
         for number, (name, side) in enumerate(pictures)
     ]
     masks = {one.number: np.array([[one.number % 2, 1]], np.uint8) for one in candidates}
     outcomes = []
     for rule in ("keep_first", "reject_both", "majority"):
-        settled = settle(candidates, lambda one: masks[one.number], rule)
+        settled = settle_duplicates(candidates, lambda one: masks[one.number], rule)
         random.shuffle(candidates)
-        again = settle(candidates, lambda one: masks[one.number], rule)
+        again = settle_duplicates(candidates, lambda one: masks[one.number], rule)
         assert (again.kept, again.rejected) == (settled.kept, settled.rejected)
         everybody = [*settled.kept, *(one for one, _ in settled.rejected)]
         assert sorted(one.number for one in everybody) == list(range(len(pictures)))

@@ -27,7 +27,7 @@ from pipeline.deeplab import network as deeplab
 from pipeline.drawing.picture import body, generator, nobody, portrait, wide
 from pipeline.faces.detector import Face, FaceFinder
 from pipeline.faces.portrait import choose_portrait, cut
-from pipeline.pseudo_label import Settings, label_portrait, main, pseudo_label, summarise
+from pipeline.pseudo_label import LabelSettings, label_portrait, main, pseudo_label, summarise
 from sinet.images.decode import Array, encode_png, pixel_id, read_image, read_mask
 
 ROOT = Path(__file__).parents[2]
@@ -44,14 +44,14 @@ def write_teacher(path: Path, seed: int) -> None:
     torch.manual_seed(seed)
     model = deeplab.build(CARD).eval()
     picture = portrait(generator(5, "pseudo", 0)).image
-    x = CARD.preprocessing.tensor(torch.from_numpy(deeplab.network_input(picture, 64)[None]))
+    x = CARD.preprocessing.tensor(torch.from_numpy(deeplab.teacher_input(picture, 64)[None]))
     state = model.state_dict()
     with torch.inference_mode():
         logits = model(x)
     stretch = 3 / logits.std()
     state["segmentation_head.0.weight"] *= stretch
     state["segmentation_head.0.bias"].sub_(logits.mean()).mul_(stretch)
-    deeplab.save(path, state, CARD)
+    deeplab.save_teacher(path, state, CARD)
 
 
 def ingest(folder: Path, files: dict[str, bytes]) -> pd.DataFrame:
@@ -127,11 +127,11 @@ class World:
 
     parents: pd.DataFrame
     records: pd.DataFrame
-    settings: Settings
+    settings: LabelSettings
     outcome: Outcome
 
 
-def again(parents: pd.DataFrame, settings: Settings) -> Outcome:
+def again(parents: pd.DataFrame, settings: LabelSettings) -> Outcome:
     """The outcome of one more run, in another folder, which holds what a kill left behind."""
     folder = Path("again")
     (folder / "masks").mkdir(parents=True, exist_ok=True)
@@ -159,7 +159,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         records = read_records(PSEUDO)
         parts = pd.read_csv(PSEUDO / "uncertainty.csv", dtype={"id": str}, index_col="id")
         rejected = [Rejected(*row) for row in read_rejected("pseudo_label").itertuples(index=False)]
-        settings = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
+        settings = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
         yield World(parents, records, settings, Outcome.of(records, parts, rejected, PSEUDO))
 
 
@@ -247,7 +247,7 @@ def test_records_take_over_where_their_picture_comes_from(world: World) -> None:
 
 def one_opinion(model: torch.nn.Module, image: Array) -> Map:
     """Probability (64, 64) of one picture, by the network alone."""
-    x = CARD.preprocessing.tensor(torch.from_numpy(deeplab.network_input(image, 64)[None]))
+    x = CARD.preprocessing.tensor(torch.from_numpy(deeplab.teacher_input(image, 64)[None]))
     with torch.inference_mode():
         return np.asarray(torch.sigmoid(model(x))[0, 0].numpy(), np.float32)
 
@@ -255,7 +255,7 @@ def one_opinion(model: torch.nn.Module, image: Array) -> Map:
 def test_probability_is_the_mean_of_picture_and_mirror_image_and_mask_where_it_is_above_127(
     world: World,
 ) -> None:
-    model, _ = deeplab.load(TEACHER)
+    model, _ = deeplab.load_teacher(TEACHER)
     apart: list[float] = []
     person: list[float] = []
     for row in world.records.to_dict("records"):
@@ -348,9 +348,9 @@ def test_neither_the_cache_nor_order_nor_workers_change_a_byte(
     ],
 )
 def test_what_a_stored_result_depends_on(
-    change: Callable[[Settings], Settings], faces_again: bool, label_again: bool
+    change: Callable[[LabelSettings], LabelSettings], faces_again: bool, label_again: bool
 ) -> None:
-    one = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
+    one = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
     other, id_ = change(one), "a" * 16
     assert (one.face_key(id_) != other.face_key(id_)) == faces_again
     assert (one.label_key(id_) != other.label_key(id_)) == label_again
@@ -525,7 +525,7 @@ def test_the_summary_by_hand() -> None:
 
 
 def test_no_pictures_give_no_labels(tmp_path: Path) -> None:
-    settings = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, tmp_path / "cache")
+    settings = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, tmp_path / "cache")
     records, parts, rejected = pseudo_label(make_records([]), settings, tmp_path / "pseudo")
     assert (len(records), len(parts), rejected) == (0, 0, [])
     assert summarise(records, parts)["whole_share"] == 0
@@ -551,7 +551,7 @@ def test_without_a_teacher_it_says_what_to_run(tmp_path: Path, monkeypatch: pyte
 
 
 def test_another_face_detector_finds_faces_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
+    settings = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
     known = settings.face_key("a" * 16), settings.label_key("a" * 16)
     assert settings.face_key("b" * 16) != known[0] and settings.label_key("b" * 16) != known[1]
     monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")

@@ -15,13 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotations.ledger.lock import read_lock, review_key, write_lock
-from pipeline.commands.draw_reviews import REVIEWS, Pseudo, chosen, review, review_all, summarise
+from pipeline.commands.draw_reviews import REVIEWS, Pseudo, chosen, draw_review, review_all, summarise
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import SampleParams, load_params
 from pipeline.drawing import layouts
 from pipeline.drawing.camera import Camera, take
-from pipeline.drawing.layouts import Task, crawl_index, crawl_name, draw, eg1800_id
+from pipeline.drawing.layouts import DrawnSource, crawl_index, crawl_name, draw_picture, eg1800_id
 from pipeline.drawing.paint import Frame, Layer, bell, fill, ripple
 from pipeline.drawing.picture import body, generator, nobody, portrait
 from pipeline.sample import draw_world, publish, tasks
@@ -59,7 +59,7 @@ def test_eg1800_layout(world: Path) -> None:
 
 
 def test_baidu_profile_thresholds_to_the_exact_mask(world: Path) -> None:
-    exact = draw(Task(SMALL.seed, "baidu", 0)).mask
+    exact = draw_picture(DrawnSource(SMALL.seed, "baidu", 0)).mask
     profile = cv2.imread(str(world / "baidu/clean_images/profiles/0001-profile.jpg"), cv2.IMREAD_UNCHANGED)
     assert profile.ndim == 2, "a grey JPEG"
     assert len(np.unique(profile)) > 20, "with ringing at the edges"
@@ -223,12 +223,15 @@ def test_more_pictures_change_no_old_ones() -> None:
     larger = SMALL.model_copy(update={"portraits": 12, "crawl": 11, "bodies": 4})
     assert set(tasks(SMALL)) < set(tasks(larger))
     # a task holds all that a picture depends on, so equal tasks are equal pictures
-    one, two = (draw(Task(3, "crawl", 5)).jpeg() for _ in range(2))
+    one, two = (draw_picture(DrawnSource(3, "crawl", 5)).jpeg() for _ in range(2))
     assert one == two
 
 
 def test_another_seed_draws_another_picture() -> None:
-    assert not np.array_equal(draw(Task(1, "eg1800_train", 0)).image, draw(Task(2, "eg1800_train", 0)).image)
+    assert not np.array_equal(
+        draw_picture(DrawnSource(1, "eg1800_train", 0)).image,
+        draw_picture(DrawnSource(2, "eg1800_train", 0)).image,
+    )
 
 
 _DIGEST = """
@@ -338,9 +341,13 @@ def squashed(mask: np.ndarray) -> np.ndarray:
 def test_a_constant_mean_mask_does_not_win() -> None:
     """Below 70 % foreground IoU per image on the test side, at 224x224 as the paper measures."""
     train = [
-        squashed(draw(Task(DEFAULT.seed, "eg1800_train", i)).mask) for i in range(0, DEFAULT.portraits, 4)
+        squashed(draw_picture(DrawnSource(DEFAULT.seed, "eg1800_train", i)).mask)
+        for i in range(0, DEFAULT.portraits, 4)
     ]
-    test = [squashed(draw(Task(DEFAULT.seed, "eg1800_test", i)).mask) for i in range(DEFAULT.portraits_test)]
+    test = [
+        squashed(draw_picture(DrawnSource(DEFAULT.seed, "eg1800_test", i)).mask)
+        for i in range(DEFAULT.portraits_test)
+    ]
     mean = np.mean(train, axis=0) > 0.5
     ious = [(mean & mask).sum() / (mean | mask).sum() for mask in test]
     assert 0.4 < float(np.mean(ious)) < 0.70
@@ -359,7 +366,7 @@ def test_mtcnn_finds_nine_of_ten_faces(kind: str, count: int) -> None:
     torch.set_num_threads(1)
     detector = MTCNN(keep_all=True, min_face_size=24)
     found = 0
-    pictures = [draw(Task(DEFAULT.seed, kind, index)) for index in range(count)]
+    pictures = [draw_picture(DrawnSource(DEFAULT.seed, kind, index)) for index in range(count)]
     people = [drawn for drawn in pictures if drawn.mask.any()]  # the crawl shows some places without anyone
     for drawn in people:
         boxes, probabilities = detector.detect(drawn.image)
@@ -391,7 +398,7 @@ def pseudo(exact: np.ndarray, box: Box, shrink: int, index: int = 0, sha: str = 
 
 def sha_with_lot(box: Box, accepted: bool = True) -> str:
     """A parent hash whose review is not left to the lots for unsure and reject."""
-    from annotations.quality.random_slice import draw as draw_share
+    from annotations.quality.random_slice import hashed_share as draw_share
     from pipeline.commands.draw_reviews import REJECT_SHARE, UNSURE_SHARE
 
     shas = (sha256(str(i).encode()).hexdigest() for i in range(1000))
@@ -418,7 +425,7 @@ PERSON[20:, 10:70] = 1
 )
 def test_verdicts(box: Box, shrink: int, verdict: str, reasons: tuple[str, ...]) -> None:
     given_ = pseudo(PERSON, box, shrink, sha=sha_with_lot(box))
-    entry = review(given_, PERSON)
+    entry = draw_review(given_, PERSON)
     assert (entry.verdict, entry.reasons) == (verdict, reasons)
     if verdict == "accept":
         assert np.array_equal(entry.mask_array(), given_.mask)
@@ -450,4 +457,4 @@ def test_a_mask_of_another_world_is_refused() -> None:
     with pytest.raises(
         PipelineError, match=r"crop 0,0,80,100 of crawl picture 7 is 80x100.*is 40x50.*dvc repro"
     ):
-        review(other, PERSON)
+        draw_review(other, PERSON)

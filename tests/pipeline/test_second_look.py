@@ -26,7 +26,7 @@ from sinet.images.decode import Array, encode_mask, encode_png, pixel_id
 from sinet.inference.predictor import Predictor
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
-from sinet.network.weights import WeightsCard, save
+from sinet.network.weights import WeightsCard, save_weights
 
 SIZE = (90, 120)  # width, height
 BOX = "0,0,90,120"
@@ -57,7 +57,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     monkeypatch.setenv("SINET_DEVICE", "cpu")
     torch.manual_seed(0)
     shown = Preprocessing(size=64, order="rgb", mean=(128, 128, 128), std=(64, 64, 64), scale=1.0)
-    save(SINET, SINet(classes=2), WeightsCard(2, shown, "0123", {}, 0))
+    save_weights(SINET, SINet(classes=2), WeightsCard(2, shown, "0123", {}, 0))
     student = Predictor.load(SINET)
     rows = []
     for number, label in enumerate([*["reviewed"] * len(FLIPPED), "human", "pseudo"]):

@@ -24,12 +24,12 @@ from pipeline.dataset.near_duplicates import Hashes, perceptual_hash
 from pipeline.deeplab import network as deeplab
 from pipeline.merge import merge
 from pipeline.teacher import (
-    Trained,
-    checkpoint_folder,
+    TrainedTeacher,
     choose_sides,
-    evaluate,
+    evaluate_teacher,
     load_dev,
     summarise,
+    teacher_checkpoint,
     teacher_loss,
     train_teacher,
     write_curves,
@@ -182,7 +182,7 @@ def test_dev_is_judged_by_the_kept_statistics_and_a_logit_above_0_is_a_person(wo
     samples = [Sample(r.id, Path(r.image), Path(r.mask)) for r in world.head(4).itertuples()]
     dev, model, cpu = load_dev(samples, 64), Normal().train(), torch.device("cpu")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = [evaluate(model.train(), deeplab.imagenet_input(64), dev, cpu, batch) for batch in (4, 1)]
+    found = [evaluate_teacher(model.train(), deeplab.imagenet_input(64), dev, cpu, batch) for batch in (4, 1)]
     assert found[0] == found[1] and found[0]["foreground_iou"] > 0.3
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -193,7 +193,8 @@ def test_dev_is_measured_at_224_in_any_number_of_batches(world: pd.DataFrame) ->
     assert dev.inputs.shape == (5, 64, 64, 3)
     assert dev.masks.shape == (5, 224, 224)
     one, many = (
-        evaluate(Bright(), deeplab.imagenet_input(64), dev, torch.device("cpu"), batch) for batch in (5, 2)
+        evaluate_teacher(Bright(), deeplab.imagenet_input(64), dev, torch.device("cpu"), batch)
+        for batch in (5, 2)
     )
     assert one == many
     assert set(one) == {"foreground_iou", "mean_iou", "boundary_f1"}
@@ -201,7 +202,9 @@ def test_dev_is_measured_at_224_in_any_number_of_batches(world: pd.DataFrame) ->
     painted = np.repeat(
         dev.masks[:, ::3, ::3][:, :64, :64, None] * 255, 3, axis=3
     )  # not to scale: a poor score
-    worse = evaluate(Bright(), truth, type(dev)(painted.astype(np.uint8), dev.masks), torch.device("cpu"))
+    worse = evaluate_teacher(
+        Bright(), truth, type(dev)(painted.astype(np.uint8), dev.masks), torch.device("cpu")
+    )
     assert worse["foreground_iou"] < 1
 
 
@@ -218,13 +221,13 @@ def test_dice_counts_every_picture_alike_however_small_its_person_is() -> None:
     assert float(terms["loss"]) == pytest.approx(float(terms["cross_entropy"] + 0.5 * terms["dice"]))
 
 
-def scores_again(trained: Trained, sides: pd.DataFrame) -> dict[str, float]:
+def scores_again(trained: TrainedTeacher, sides: pd.DataFrame) -> dict[str, float]:
     """What the kept weights, put into a new network, score on dev."""
     model = deeplab.build(trained.card)
     model.load_state_dict(trained.weights)
     dev = sides[sides["side"] == "dev"]
     samples = [Sample(row.id, Path(row.image), Path(row.mask)) for row in dev.itertuples()]
-    return evaluate(model, trained.card.preprocessing, load_dev(samples, 64), torch.device("cpu"))
+    return evaluate_teacher(model, trained.card.preprocessing, load_dev(samples, 64), torch.device("cpu"))
 
 
 def test_a_short_run_learns_and_is_summarised(sides: pd.DataFrame, tmp_path: Path) -> None:
@@ -255,7 +258,7 @@ def test_it_stops_when_dev_gets_no_better(
         judged.append({name: value.clone() for name, value in model.state_dict().items()})
         return dict.fromkeys(names, next(scores))
 
-    monkeypatch.setattr("pipeline.teacher.evaluate", judge)
+    monkeypatch.setattr("pipeline.teacher.evaluate_teacher", judge)
     trained = train_teacher(sides, params(epochs=9, patience=2), None, tmp_path)
     assert (len(trained.history), trained.best_epoch) == (4, 2)
     for name, value in trained.weights.items():
@@ -278,20 +281,20 @@ def test_a_loss_that_is_no_number_names_the_pictures(sides: pd.DataFrame, tmp_pa
 def test_another_picture_mask_or_param_is_another_run(
     sides: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = checkpoint_folder(sides, params(), None, tmp_path)
+    base = teacher_checkpoint(sides, params(), None, tmp_path)
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"x")
     others = {
-        checkpoint_folder(sides.iloc[1:], params(), None, tmp_path),
-        checkpoint_folder(sides, params(seed=7), None, tmp_path),
-        checkpoint_folder(sides, params(), weights, tmp_path),
-        checkpoint_folder(sides.assign(side="train"), params(), None, tmp_path),
+        teacher_checkpoint(sides.iloc[1:], params(), None, tmp_path),
+        teacher_checkpoint(sides, params(seed=7), None, tmp_path),
+        teacher_checkpoint(sides, params(), weights, tmp_path),
+        teacher_checkpoint(sides.assign(side="train"), params(), None, tmp_path),
     }
     assert len(others) == 4
     assert base not in others
-    assert checkpoint_folder(sides, params(), None, tmp_path) == base
+    assert teacher_checkpoint(sides, params(), None, tmp_path) == base
     monkeypatch.setattr(deeplab, "__file__", str(weights))  # other code goes on from no old state
-    assert checkpoint_folder(sides, params(), None, tmp_path) != base
+    assert teacher_checkpoint(sides, params(), None, tmp_path) != base
 
 
 def start(folder: Path, world: pd.DataFrame) -> "subprocess.Popen[bytes]":

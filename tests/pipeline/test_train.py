@@ -23,7 +23,7 @@ from pipeline.core.paths import CACHE, DATASET, PLOTS, SINET
 from pipeline.core.records import dataset_hash, read_records
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
-from sinet.network.weights import WeightsCard, load, save
+from sinet.network.weights import WeightsCard, read_weights, save_weights
 from sinet.training.checkpoint import load_state
 from sinet.training.epoch import TrainingError
 from sinet.training.start import check_start, read_start
@@ -52,7 +52,7 @@ def test_what_the_stage_writes(project: Path) -> None:
     assert curves["epoch"].tolist() == [1, 2, 3]
     assert curves["phase"].tolist() == ["encoder", "full", "full"]
     assert {"loss", "segmentation", "boundary", "dev_foreground_iou", "learning_rate"} <= set(curves.columns)
-    model, card = load(SINET)
+    model, card = read_weights(SINET)
     assert model.classes == 2
     assert card.preprocessing.size == 64
     assert card.metrics == {"dev_foreground_iou": metrics["dev_foreground_iou"]}
@@ -70,7 +70,7 @@ def test_two_processes_of_torchrun_write_once(project: Path, root: Path) -> None
     assert done.stderr.count("train: done in") == 1
     assert json.loads(Path("metrics/train.json").read_text())["epochs"] == 3
     assert pd.read_csv(PLOTS / "train.csv")["epoch"].tolist() == [1, 2, 3]
-    assert load(SINET)[0].classes == 2
+    assert read_weights(SINET)[0].classes == 2
     assert not list(CACHE.rglob("checkpoint.pt"))
 
 
@@ -153,7 +153,7 @@ def test_a_checkpoint_of_another_recipe_or_dataset_is_not_taken_up(
     else:
         records.loc[0, "side"] = "test"
     caplog.set_level("INFO")
-    trained = stage.train(records, recipe)
+    trained = stage.train_sinet(records, recipe)
     assert "going on" not in caplog.text
     assert len(trained.history) == 3
 
@@ -184,7 +184,7 @@ def test_a_record_without_a_mask_is_named(project: Path) -> None:
 def test_an_empty_side_is_a_sentence(side: str, project: Path) -> None:
     records = read_records(DATASET)
     with pytest.raises(PipelineError, match="needs at least 2 train and 1 dev samples"):
-        stage.train(records[records["side"] != side], load_params().train)
+        stage.train_sinet(records[records["side"] != side], load_params().train)
 
 
 def test_a_damaged_picture_is_a_sentence(project: Path) -> None:
@@ -193,7 +193,7 @@ def test_a_damaged_picture_is_a_sentence(project: Path) -> None:
     with pytest.raises(
         PipelineError, match=r"data/dataset holds a picture that cannot be read .*run `dvc repro`"
     ):
-        stage.train(records, load_params().train)
+        stage.train_sinet(records, load_params().train)
 
 
 def test_a_loss_that_is_no_number_is_a_sentence(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ def test_a_loss_that_is_no_number_is_a_sentence(project: Path, monkeypatch: pyte
 
     monkeypatch.setattr(training, "train", diverge)
     with pytest.raises(PipelineError, match="not a number any more"):
-        stage.train(read_records(DATASET), load_params().train)
+        stage.train_sinet(read_records(DATASET), load_params().train)
 
 
 def test_unreviewed_counts_the_train_side_alone(project: Path) -> None:
@@ -241,7 +241,7 @@ def first_weights(dataset: str = "abc123") -> SINet:
     torch.manual_seed(5)
     shown = Preprocessing(size=96, **tiny_recipe().input.model_dump())
     model = SINet(classes=2).eval()
-    save(Path("first.safetensors"), model, WeightsCard(2, shown, dataset, {}, 7))
+    save_weights(Path("first.safetensors"), model, WeightsCard(2, shown, dataset, {}, 7))
     return model
 
 
@@ -264,7 +264,7 @@ def test_training_starts_from_the_weights_of_a_file(project: Path, monkeypatch: 
     start_from("first.safetensors", **slow_steps(1e-9))
     rising(monkeypatch, 0.5, 0.6, 0.7)
     stage.main()
-    found, card = load(SINET)
+    found, card = read_weights(SINET)
     assert far(first, found) < 1e-6
     assert card.started_from == "abc123"
     assert card.dataset == dataset_hash(stage.seen(read_records(DATASET)))
@@ -282,27 +282,27 @@ def test_first_weights_of_no_named_dataset_are_first_weights_all_the_same(
     start_from("first.safetensors")
     rising(monkeypatch, 0.5, 0.6, 0.7, 0.8)
     stage.main()
-    assert load(SINET)[1].started_from == ""
+    assert read_weights(SINET)[1].started_from == ""
 
 
 def test_training_without_first_weights_says_so(project: Path) -> None:
     stage.main()
-    assert load(SINET)[1].started_from is None
+    assert read_weights(SINET)[1].started_from is None
     assert "start_dev_foreground_iou" not in json.loads(Path("metrics/train.json").read_text())
 
 
 def test_training_that_starts_from_the_packaged_weights(
     project: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    card = load(sinet.SHIPPED)[1]
+    card = read_weights(sinet.SHIPPED)[1]
     shown = {key: value for key, value in card.preprocessing.to_dict().items() if key != "size"}
     start_from("packaged", **slow_steps(1e-9), input=shown)
     rising(monkeypatch, 0.5, 0.6, 0.7)
     caplog.set_level("INFO")
     stage.main()
     assert "the weights that training starts from: dev foreground IoU" in caplog.text
-    assert load(SINET)[1].started_from == card.dataset
-    assert far(load(SINET)[0], load(sinet.SHIPPED)[0]) < 1e-6
+    assert read_weights(SINET)[1].started_from == card.dataset
+    assert far(read_weights(SINET)[0], read_weights(sinet.SHIPPED)[0]) < 1e-6
 
 
 def test_the_profile_tune_fits_the_packaged_weights(tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_a_checkpoint_of_other_first_weights_is_not_taken_up(project: Path) -> N
     for seed in (0, 1):
         torch.manual_seed(seed)
         model = SINet(classes=2)
-        save(
+        save_weights(
             Path("first.safetensors"),
             model,
             WeightsCard(2, Preprocessing(size=64, **recipe.input.model_dump()), "", {}, 0),
@@ -354,7 +354,7 @@ def test_weights_that_training_makes_no_better_are_kept(
     assert metrics["dev_foreground_iou"] == (0.9 if kept else 0.95)
     assert metrics["dev_loss"] == pytest.approx(0.09 if kept else 0.095)
     assert (metrics["best_epoch"] == 0) == kept
-    found, card = load(SINET)
+    found, card = read_weights(SINET)
     assert (far(first, found) == 0) == kept
     assert (card.dataset == "abc123", card.unreviewed_pseudo_labels == 7) == (kept, kept)
     assert card.preprocessing.size == 64
@@ -392,10 +392,10 @@ def test_first_weights_that_cannot_be_used_are_a_sentence_at_once(
 ) -> None:
     first = first_weights()
     shown = Preprocessing(size=96, **tiny_recipe().input.model_dump())
-    save(Path("one_class.safetensors"), SINet(classes=1), WeightsCard(1, shown, "", {}, 0))
+    save_weights(Path("one_class.safetensors"), SINet(classes=1), WeightsCard(1, shown, "", {}, 0))
     with torch.no_grad():
         dict(first.named_parameters())["encoder.level1.conv.weight"][1, 2] = float("nan")
-    save(Path("nan.safetensors"), first, WeightsCard(2, shown, "", {}, 0))
+    save_weights(Path("nan.safetensors"), first, WeightsCard(2, shown, "", {}, 0))
     Path("loop").symlink_to("loop")
     SINET.parent.mkdir()
     SINET.write_bytes(Path("first.safetensors").read_bytes())
@@ -421,4 +421,4 @@ def test_first_weights_of_another_network_are_a_sentence(project: Path) -> None:
 
 def test_training_does_without_no_weights_that_the_recipe_names(project: Path) -> None:
     with pytest.raises(ValueError, match=r"read it with sinet\.training\.start\.read_start"):
-        stage.train(read_records(DATASET), tiny_recipe(weights="packaged"))
+        stage.train_sinet(read_records(DATASET), tiny_recipe(weights="packaged"))

@@ -12,7 +12,7 @@ from sinet.images.decode import Array, encode_mask, encode_png
 from sinet.network.loss import portrait_loss
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing, squash_image, squash_mask
-from sinet.network.weights import WeightsCard, save
+from sinet.network.weights import WeightsCard, save_weights
 from sinet.training.data import Sample
 
 SMALL = Preprocessing(size=64, order="rgb", mean=(128.0,) * 3, std=(64.0,) * 3, scale=1.0)
@@ -78,5 +78,5 @@ def taught_model(steps: int = 60) -> SINet:
 
 def write_weights(path: Path, model: SINet | None = None, card: WeightsCard = CARD) -> Path:
     """Save a model (a fresh one unless given) with a card; returns the path."""
-    save(path, model or SINet(), card)
+    save_weights(path, model or SINet(), card)
     return path

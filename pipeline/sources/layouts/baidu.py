@@ -7,7 +7,14 @@ and ring; ingest thresholds them half-way.
 from collections import defaultdict
 from pathlib import Path
 
-from pipeline.sources.layouts.listing import Item, Listing, flat_pictures, key_below, note_tables, subfolder
+from pipeline.sources.layouts.listing import (
+    ListedPicture,
+    Listing,
+    flat_pictures,
+    key_below,
+    note_tables,
+    subfolder,
+)
 from sinet.images.listed import nfc
 
 EXPECTED = "clean_images/images/NAME.jpg with clean_images/profiles/NAME-profile.jpg (or NAME.jpg)"
@@ -60,4 +67,4 @@ def _pair(images: list[Path], masks: list[Path], folder: Path, listing: Listing)
         listing.reject(images[0], folder, "two_masks", f"{names} are both masks of this picture")
     else:
         key = key_below(images[0], folder)
-        listing.items.append(Item(key, str(images[0]), str(masks[0])))
+        listing.items.append(ListedPicture(key, str(images[0]), str(masks[0])))

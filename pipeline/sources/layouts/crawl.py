@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.core.errors import PipelineError
 from pipeline.sources.layouts.listing import (
-    Item,
+    ListedPicture,
     Listing,
     Unusable,
     files,
@@ -20,7 +20,7 @@ from pipeline.sources.layouts.listing import (
     pictures,
     printable,
 )
-from pipeline.sources.layouts.table import TABLES, Row, is_known, read_table
+from pipeline.sources.layouts.table import TABLES, TableRow, is_known, read_table
 from sinet.images.listed import nfc
 
 EXPECTED = "a folder of photographs, with or without a CSV that has a column `file` or `url`"
@@ -31,7 +31,7 @@ class Claim:
     """A row that describes a file, and where it stands."""
 
     table: Path
-    row: Row
+    row: TableRow
 
     @property
     def place(self) -> str:
@@ -63,7 +63,7 @@ def read(folder: Path) -> Listing:
     if tables:
         _described(folder, tables, found, listing)
     else:
-        listing.items = [Item(key_below(path, folder), str(path)) for path in found]
+        listing.items = [ListedPicture(key_below(path, folder), str(path)) for path in found]
     listing.items.sort(key=lambda item: item.source_key)
     return listing
 
@@ -168,8 +168,8 @@ def _file_of(row: dict[str, str], by_name: dict[str, set[str]]) -> tuple[str, tu
     return row["url"], ("listed_without_file", f"the line has a url ending in {printable(name)!r}: {what}")
 
 
-def _item(key: str, path: Path, row: dict[str, str]) -> Item:
-    return Item(
+def _item(key: str, path: Path, row: dict[str, str]) -> ListedPicture:
+    return ListedPicture(
         key,
         str(path),
         url=row.get("url") or row.get("source") or None,

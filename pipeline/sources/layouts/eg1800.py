@@ -12,7 +12,7 @@ from pathlib import Path
 from pipeline.core.errors import PipelineError
 from pipeline.sources.layouts.listing import (
     MATLAB,
-    Item,
+    ListedPicture,
     Listing,
     PublishedSide,
     Unusable,
@@ -67,7 +67,9 @@ def read(folder: Path) -> Listing:
     for number in sorted({*images, *masks, *sides}):
         files = images.get(number, [])
         if len(files) == 1 and len(masks.get(number, [])) == 1 and (not sides or number in sides):
-            item = Item(key_below(files[0], folder), str(files[0]), str(masks[number][0]), sides.get(number))
+            item = ListedPicture(
+                key_below(files[0], folder), str(files[0]), str(masks[number][0]), sides.get(number)
+            )
             listing.items.append(item)
         else:
             _reject(number, files, masks.get(number, []), sides, folder, listing)

@@ -31,14 +31,14 @@ _HARMLESS = frozenset(
         "sha256",
     ]
 )
-PICTURES = frozenset(f".{suffix}" for suffix in (*_READ, *_NOT_READ))
+_PICTURES = frozenset(f".{suffix}" for suffix in (*_READ, *_NOT_READ))
 MATLAB = ".mat"
 
 PublishedSide = Literal["train", "test"]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class ListedPicture:
     """A picture to ingest, and what its source says of it."""
 
     source_key: str  # unique inside the source: its path there, always printable
@@ -64,7 +64,7 @@ class Unusable:
 class Listing:
     """All that a source folder holds."""
 
-    items: list[Item] = field(default_factory=list)  # sorted by source_key
+    items: list[ListedPicture] = field(default_factory=list)  # sorted by source_key
     unusable: list[Unusable] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)  # files that nobody takes for pictures, by suffix
     notes: Counter[str] = field(default_factory=Counter)  # oddities that cost no picture
@@ -122,7 +122,7 @@ def subfolder(folder: Path, *names: str) -> Path | None:
 
 def is_picture(path: Path) -> bool:
     """Whether the name promises a picture; a name without a suffix may be one, as in a crawl."""
-    return path.suffix.lower() in PICTURES or path.suffix == ""
+    return path.suffix.lower() in _PICTURES or path.suffix == ""
 
 
 def is_harmless(path: Path) -> bool:

@@ -18,7 +18,7 @@ from pipeline.sources.layouts.listing import printable
 from sinet.images.listed import ListError, decoded, nfc
 
 TABLES = frozenset({".csv", ".tsv"})
-COLUMNS = {
+_HEADERS = {
     "file": ("file", "path", "filename", "image"),
     "url": ("url", "image_url", "source_url"),
     "source": ("source", "page", "origin"),
@@ -39,14 +39,14 @@ _SEPARATORS = ",;\t|"
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row: the number of its first line in the file, and what its known columns say, without empty cells."""
 
     line: int
     values: dict[str, str]
 
 
-def read_table(path: Path, notes: Counter[str]) -> list[Row]:
+def read_table(path: Path, notes: Counter[str]) -> list[TableRow]:
     """The rows of a table, empty ones left out; PipelineError for all that is not understood.
 
     What is not read of them is counted in `notes`.
@@ -57,7 +57,7 @@ def read_table(path: Path, notes: Counter[str]) -> list[Row]:
     columns = _known(header)
     for name in header:
         if _bare(name) not in _NAMES and _TELLS_TERMS.search(_bare(name)):
-            known = ", ".join((*COLUMNS["licence"], *COLUMNS["author"]))
+            known = ", ".join((*_HEADERS["licence"], *_HEADERS["author"]))
             raise PipelineError(
                 f"{path}: the column {name!r} seems to tell licences or authors, but is none of {known}; rename or "
                 "remove it"
@@ -66,7 +66,7 @@ def read_table(path: Path, notes: Counter[str]) -> list[Row]:
     for line, cells in _parsed(path, lines[at + 1 :], at + 1, separator):
         if _fits(path, line, cells, len(header)):
             _note_unread(path, header, cells, columns, notes)
-            rows.append(Row(line, _values(path, line, cells, columns, notes)))
+            rows.append(TableRow(line, _values(path, line, cells, columns, notes)))
     return rows
 
 
@@ -109,8 +109,8 @@ def _header_line(path: Path, lines: list[str]) -> tuple[int, str]:
     header = plain[0][1].strip()[:200] if plain else ""
     raise PipelineError(
         f"{path} has no column that is known to name a picture: its header is {header!r}, expected one of "
-        f"{', '.join((*COLUMNS['file'], *COLUMNS['url']))} in it, and a licence, author or source beside it (separated "
-        "by comma, semicolon, tab or |). Rename the column, or move the file out of this folder"
+        f"{', '.join((*_HEADERS['file'], *_HEADERS['url']))} in it, and a licence, author or source beside it "
+        "(separated by comma, semicolon, tab or |). Rename the column, or move the file out of this folder"
     )
 
 
@@ -135,7 +135,7 @@ def _bare(name: str) -> str:
     return re.sub(r"[\s_-]", "", nfc(name).casefold())
 
 
-_NAMES = {_bare(alias): name for name, aliases in COLUMNS.items() for alias in aliases}
+_NAMES = {_bare(alias): name for name, aliases in _HEADERS.items() for alias in aliases}
 
 
 def _known(header: list[str]) -> dict[int, str]:

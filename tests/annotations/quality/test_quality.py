@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from annotations.masks.overlap import Mask, mask_iou
+from annotations.masks.brush import Array
+from annotations.masks.overlap import mask_iou
 from annotations.quality.reviewers import (
     NOT_MEASURED,
     Judgement,
@@ -20,29 +21,29 @@ from annotations.quality.reviewers import (
 )
 from tests.annotations.drawn import person
 
-Reviewer = Callable[[Mask, Mask, np.random.Generator], tuple[str, Mask | None]]
+Reviewer = Callable[[Array, Array, np.random.Generator], tuple[str, Array | None]]
 
 
-def grown(mask: Mask, pixels: int) -> Mask:
+def grown(mask: Array, pixels: int) -> Array:
     return cv2.dilate(mask, np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8))
 
 
-def careful(truth: Mask, proposed: Mask, rng: np.random.Generator) -> tuple[str, Mask | None]:
+def careful(truth: Array, proposed: Array, rng: np.random.Generator) -> tuple[str, Array | None]:
     """Accepts what is nearly right, draws everything else exactly."""
     return ("accept", proposed) if mask_iou(truth, proposed) >= 0.97 else ("fix", truth)
 
 
-def generous(truth: Mask, proposed: Mask, rng: np.random.Generator) -> tuple[str, Mask | None]:
+def generous(truth: Array, proposed: Array, rng: np.random.Generator) -> tuple[str, Array | None]:
     """Draws three pixels too far, everywhere."""
     return "fix", grown(truth, 3)
 
 
-def lazy(truth: Mask, proposed: Mask, rng: np.random.Generator) -> tuple[str, Mask | None]:
+def lazy(truth: Array, proposed: Array, rng: np.random.Generator) -> tuple[str, Array | None]:
     """Accepts whatever is there."""
     return "accept", proposed
 
 
-def noisy(truth: Mask, proposed: Mask, rng: np.random.Generator) -> tuple[str, Mask | None]:
+def noisy(truth: Array, proposed: Array, rng: np.random.Generator) -> tuple[str, Array | None]:
     """Says anything; where a mask is kept, its edge is ragged but neither too far out nor too far in."""
     said = str(rng.choice(["fix", "reject", "unsure"], p=[0.6, 0.3, 0.1]))
     noise = cv2.GaussianBlur(rng.normal(size=truth.shape).astype(np.float32), (0, 0), 2)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from annotations.masks.overlap import AGREE_IOU, Mask, mask_iou
+from annotations.masks.brush import Array
+from annotations.masks.overlap import AGREE_IOU, mask_iou
 from annotations.quality.reviewers import (
     NOT_MEASURED,
     Judgement,
@@ -24,7 +25,7 @@ from annotations.quality.reviewers import (
 NUMBERS = count()
 
 
-def rows(number: int) -> Mask:
+def rows(number: int) -> Array:
     """A mask of so many of 100 rows: areas and overlaps can be told by heart."""
     mask = np.zeros((100, 10), np.uint8)
     mask[:number] = 1
@@ -176,6 +177,6 @@ def test_deciles_are_of_the_queue_and_begin_with_no_doubt_at_all():
         ("reject", None, rows(50), None),
     ],
 )
-def test_the_size_of_an_edit(said: str, mask: int | None, proposed: Mask | None, size: float | None):
+def test_the_size_of_an_edit(said: str, mask: int | None, proposed: Array | None, size: float | None):
     found = edit_size(judged(said, mask, proposed=proposed))
     assert found == (None if size is None else pytest.approx(size))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from annotations.__main__ import app
 from annotations.errors import ReviewError
-from annotations.quality.simulate import FRONTS, Found, Simulation, describe, read_masks, simulate
+from annotations.quality.simulate import FRONTS, Found, Simulation, describe_orders, read_masks, simulate
 
 
 def table(uncertainty: list[float], bad: list[bool], cluster: list[str] | None = None) -> pd.DataFrame:
@@ -68,13 +68,13 @@ def test_look_alikes_in_front_of_the_queue_make_room():
 @pytest.mark.parametrize("bad", [True, False])
 def test_masks_of_one_sort_have_no_order(bad: bool):
     (result,) = simulate(table([0.1, 0.2], [bad, bad]))
-    assert result.found == [] and "nothing to order" in "\n".join(describe([result], 0.95))
+    assert result.found == [] and "nothing to order" in "\n".join(describe_orders([result], 0.95))
 
 
 def test_the_same_table_gives_the_same_words():
     rng = np.random.default_rng(0)
     masks = table(list(rng.random(60)), list(rng.random(60) < 0.4))
-    one, other = (describe(simulate(masks, resamples=50), 0.95) for _ in range(2))
+    one, other = (describe_orders(simulate(masks, resamples=50), 0.95) for _ in range(2))
     assert one == other
 
 

@@ -13,16 +13,16 @@ from annotations.server.import_files import SERVED_ROOT, read_tasks
 from annotations.server.installation import Installation
 from annotations.server.pull import pull
 from annotations.server.send import find_project
-from annotations.server.session import PICTURES, PROJECT, open_session, send
+from annotations.server.session import PICTURES_FOLDER, PROJECT, open_session, send_tasks
 from annotations.tasks.task import (
     LABEL_CONFIG,
-    Candidate,
-    Pictures,
-    batches,
+    Proposal,
+    TaskPictures,
     build_task,
     cutout,
     encode_jpeg,
-    outline,
+    outline_view,
+    task_batches,
 )
 from sinet.images.decode import read_mask
 from tests.annotations.conftest import HEIGHT, WIDTH, client_of
@@ -81,7 +81,7 @@ def test_a_curator_reviews_four_masks(
     installation: Installation, work: Path, page: Any, tmp_path: Path
 ) -> None:
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     tasks = {task["data"]["key"]: task["data"] for task in read_tasks(work / "data/push")}
     heads = [head for head in session.client.heads(project) if "no_person" not in tasks[head.key]["flags"]]
     accepted, fixed, rejected, skipped = heads[:4]
@@ -149,9 +149,9 @@ def test_two_pixels_of_an_outline_show_on_a_small_screen_and_a_stroke_lands_or_s
     """One after the other as `Label All Tasks` brings them: tall, wide, and one whose mask is to be drawn."""
     client = client_of(installation)
     project = find_project(client, PROJECT, LABEL_CONFIG.read_text())
-    client.write_folder(project, PICTURES, str(installation.pictures.resolve()))
+    client.write_folder(project, PICTURES_FOLDER, str(installation.pictures.resolve()))
     tasks = [a_task(installation.pictures, place, size) for place, size in enumerate((TALL, WIDE, TALL))]
-    for content in batches(tasks):
+    for content in task_batches(tasks):
         client.import_tasks(project, content)
     shots = Path(os.environ.get("SCREENSHOTS", str(tmp_path)))
     page.set_viewport_size(SCREEN)
@@ -226,14 +226,14 @@ def a_task(pictures: Path, place: int, size: tuple[int, int]) -> dict[str, Any]:
         mask = np.zeros_like(mask)
     for kind, pixels in (
         ("image", image),
-        ("outline", outline(image, mask)),
+        ("outline", outline_view(image, mask)),
         ("cutout", cutout(image, mask)),
     ):
         (pictures / f"{place}-{kind}.jpg").write_bytes(encode_jpeg(pixels))
     parent, box = f"{place:064x}", f"0,0,{size[0]},{size[1]}"
     key = review_key(parent, box)
-    candidate = Candidate(key, parent, box, f"{place:016x}", TEACHER, 0.5, "", place / 10)
-    shown = Pictures(
+    candidate = Proposal(key, parent, box, f"{place:016x}", TEACHER, 0.5, "", place / 10)
+    shown = TaskPictures(
         *(f"{SERVED_ROOT}/{place}-{kind}.jpg" for kind in ("image", "outline", "cutout")), guidelines="/g"
     )
     return build_task(candidate, mask, shown, f"{place:016x}", "scratch" if place == 2 else "review")

@@ -15,12 +15,12 @@ import pytest
 
 from annotations.errors import ReviewError
 from annotations.ledger.lock import read_lock
-from annotations.server.bucket import TITLE, Bucket, open_bucket, show
+from annotations.server.bucket import STORAGE_TITLE, Bucket, add_storage, open_bucket
 from annotations.server.client import BucketAccess, BucketStorage, Project
 from annotations.server.client import _refused as server_refused
 from annotations.server.installation import Installation, free_port
 from annotations.server.pull import pull
-from annotations.server.session import Session, open_session, send, the_project
+from annotations.server.session import Session, open_session, send_tasks, the_project
 from sinet.images.decode import decode_image, read_image, read_mask
 from tests.annotations.conftest import client_of
 from tests.annotations.server.test_browser import Curator
@@ -228,17 +228,19 @@ PICTURES = Bucket(ACCESS, "s3://portraits/review at http://10.0.0.7:9000", None)
     ("there", "written"),
     [
         pytest.param([], [None], id="added"),
-        pytest.param([BucketStorage(4, TITLE, BUCKET)], [4], id="renewed"),
+        pytest.param([BucketStorage(4, STORAGE_TITLE, BUCKET)], [4], id="renewed"),
         pytest.param([BucketStorage(4, "mine", BUCKET)], [], id="somebody else's stays"),
         pytest.param(
-            [BucketStorage(4, "mine", BUCKET), BucketStorage(5, TITLE, BUCKET)], [5], id="ours beside it"
+            [BucketStorage(4, "mine", BUCKET), BucketStorage(5, STORAGE_TITLE, BUCKET)],
+            [5],
+            id="ours beside it",
         ),
-        pytest.param([BucketStorage(4, TITLE, "earlier")], [None], id="another bucket needs its own"),
+        pytest.param([BucketStorage(4, STORAGE_TITLE, "earlier")], [None], id="another bucket needs its own"),
     ],
 )
 def test_a_bucket_has_one_source_storage(there: list[BucketStorage], written: list[int | None]):
     server: Any = Shown(*there)
-    show(server, PORTRAITS, PICTURES)
+    add_storage(server, PORTRAITS, PICTURES)
     assert server.written == written
 
 
@@ -262,7 +264,7 @@ def test_a_server_that_cannot_read_the_bucket(status: int, detail: str):
     with pytest.raises(
         ReviewError, match=rf"cannot show them .*answered {status}.*SSRF_PROTECTION"
     ) as caught:
-        show(server, PORTRAITS, PICTURES)
+        add_storage(server, PORTRAITS, PICTURES)
     assert "secret" not in str(caught.value) and "LABEL_STUDIO_API_KEY" not in str(caught.value)
 
 
@@ -324,7 +326,7 @@ def fetched(session: Session, log_in: bool = True) -> list[dict[str, httpx.Respo
 def test_push_puts_the_pictures_there_once_and_the_server_shows_them(
     team: Session, work: Path, storage: Storage
 ):
-    project, sent = send(team)
+    project, sent = send_tasks(team)
     assert sent.sent == 6
     assert len(storage.names()) == 6 * 3 + 1, "three pictures a task, and the guidelines"
     tasks = data_of(team)
@@ -341,7 +343,7 @@ def test_push_puts_the_pictures_there_once_and_the_server_shows_them(
         assert {answer.status_code for answer in answers.values()} == {401}, "not for all"
     before = client_of(team.installation).bucket_storages(project)
     storage.delete(storage.names()[0])
-    assert send(team)[1].sent == 0
+    assert send_tasks(team)[1].sent == 0
     assert client_of(team.installation).bucket_storages(project) == before and len(before) == 1
     assert len(storage.names()) == 19, "what is missing in the bucket comes back"
 
@@ -354,14 +356,14 @@ def test_new_keys_reach_the_server_with_the_next_push(
     keys: tuple[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    project, _ = send(team)
+    project, _ = send_tasks(team)
     before = team.client.bucket_storages(project)
     storage.revoke(keys[0])
     assert {answers["image"].status_code for answers in fetched(team)} == {424}
     with pytest.raises(ReviewError, match="the keys in AWS_ACCESS_KEY_ID"):
-        send(team)
+        send_tasks(team)
     tell(monkeypatch, storage.url, *storage.new_keys())
-    assert send(team)[1].sent == 0
+    assert send_tasks(team)[1].sent == 0
     assert team.client.bucket_storages(project) == before
     assert {answers["image"].status_code for answers in fetched(team)} == {200}
 
@@ -369,7 +371,7 @@ def test_new_keys_reach_the_server_with_the_next_push(
 @pytest.mark.slow
 @pytest.mark.label_studio
 def test_a_curator_sees_the_picture_under_the_mask(team: Session, work: Path, page: Any, tmp_path: Path):
-    project, _ = send(team)
+    project, _ = send_tasks(team)
     client = team.client
     head = next(one for one in client.heads(project) if client.task(one.id)["predictions"][0]["result"])
     data = client.task(head.id)["data"]
@@ -424,7 +426,7 @@ def test_a_server_that_refuses_private_addresses_says_what_to_start_it_with(
 ):
     session = of_team(installation)
     with pytest.raises(ReviewError, match=r"answered 403 .*SSRF_PROTECTION_ENABLED=false") as caught:
-        send(session)
+        send_tasks(session)
     assert not any(key in str(caught.value) for key in keys) and "LABEL_STUDIO_API_KEY" not in str(
         caught.value
     )

@@ -22,7 +22,7 @@ from annotations.server.import_files import read_tasks
 from annotations.server.installation import Installation, free_port
 from annotations.server.pull import pull
 from annotations.server.send import find_project, push
-from annotations.server.session import Session, open_session, send, the_project
+from annotations.server.session import Session, open_session, send_tasks, the_project
 from annotations.server.upload import SHELF_CONFIG
 from annotations.settings import PROJECT, SHELF
 from annotations.tasks.task import LABEL_CONFIG
@@ -131,7 +131,7 @@ def half_of_it(forward: Forward) -> tuple[int, bytes] | None:
 def reviewed(installation: Installation, work: Path) -> Session:
     """A server with six tasks of which three were judged, one of them in the lock already."""
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     heads = session.client.heads(project)
     for number, verdict in enumerate(("accept", "fix", "reject")):
         data = session.client.task(heads[number].id)["data"]
@@ -165,7 +165,7 @@ def test_a_server_killed_in_mid_pull_loses_nothing(python: Path, template: Path,
     running = installation.start(python, free_port(0))
     try:
         session = open_session(installation.folder)
-        project, _ = send(session)
+        project, _ = send_tasks(session)
         task = session.client.heads(project)[0].id
         judge(installation, task, said("reject", None))
 
@@ -214,7 +214,7 @@ def test_a_push_to_a_full_disk_says_so_and_sends_the_rest_when_there_is_space(
     monkeypatch.setattr(pushes, "QUIET_SECONDS", 0.1)
     session = open_session(installation.folder)
     with full_disk(installation):
-        fails_for_want_of_space(session, lambda: send(session))
+        fails_for_want_of_space(session, lambda: send_tasks(session))
     assert session.client.all_projects() == []
 
     tasks = list(read_tasks(work / "data/push"))
@@ -223,7 +223,7 @@ def test_a_push_to_a_full_disk_says_so_and_sends_the_rest_when_there_is_space(
     with full_disk(installation):
         fails_for_want_of_space(session, lambda: push(session.client, project, tasks, batch=2))
     assert len(versions(session.client, project)) == 2
-    _, sent = send(session)
+    _, sent = send_tasks(session)
     assert (sent.there_before, sent.sent, sent.removed) == (2, 4, 0)
     assert versions(session.client, project) == sorted(task["data"]["version"] for task in tasks)
 
@@ -237,9 +237,9 @@ def test_an_upload_to_a_full_disk_says_so_and_goes_on_when_there_is_space(
     find_project(team.client, PROJECT, LABEL_CONFIG.read_text())
     shelf = find_project(team.client, SHELF, SHELF_CONFIG)
     with full_disk(installation):
-        fails_for_want_of_space(team, lambda: send(team))
+        fails_for_want_of_space(team, lambda: send_tasks(team))
     assert team.client.uploads(shelf) == {}
-    assert send(team)[1].sent == 6
+    assert send_tasks(team)[1].sent == 6
     assert len(team.client.uploads(shelf)) == 6 * 3 + 1
 
 

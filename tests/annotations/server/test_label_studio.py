@@ -19,12 +19,12 @@ from annotations.server.import_files import read_tasks, served
 from annotations.server.installation import Installation
 from annotations.server.pull import pull
 from annotations.server.send import find_project, push
-from annotations.server.session import Session, open_session, send, the_project
-from annotations.settings import SECOND_LOOK, SHELF
-from annotations.tasks.task import LABEL_CONFIG, MODEL_VERSION, Candidate
+from annotations.server.session import Session, open_session, send_tasks, the_project
+from annotations.settings import SECOND_LOOK_FILES, SHELF
+from annotations.tasks.task import LABEL_CONFIG, MODEL_VERSION, Proposal
 from pipeline.core.params import load_params
 from pipeline.core.store import Store
-from pipeline.push import Item, write_push
+from pipeline.push import Candidate, write_push
 from sinet.images.decode import decode_image, read_image, read_mask
 from tests.annotations.conftest import client_of, invited, judge
 from tests.annotations.exports import moved, said
@@ -51,7 +51,7 @@ def browser(installation: Installation) -> httpx.Client:
 
 def test_every_task_arrives_once_as_it_was_written(installation: Installation, work: Path):
     session = open_session(installation.folder)
-    project, sent = send(session)
+    project, sent = send_tasks(session)
     assert (sent.wanted, sent.there_before, sent.sent, sent.removed) == (6, 0, 6, 0)
     written = list(read_tasks(work / "data/push"))
     tasks = sent_tasks(session)
@@ -68,13 +68,13 @@ def test_every_task_arrives_once_as_it_was_written(installation: Installation, w
         assert len(prediction["result"]) == int(mask.any())
         scores.append(prediction["score"])
     assert scores == sorted(scores) and len(set(scores)) == 6
-    again = send(open_session(installation.folder))
+    again = send_tasks(open_session(installation.folder))
     assert again[0].id == project.id and (again[1].there_before, again[1].sent) == (6, 0)
 
 
 def test_pictures_and_guidelines_are_served_after_data_push_is_gone(installation: Installation, work: Path):
     session = open_session(installation.folder)
-    send(session)
+    send_tasks(session)
     originals = {path.stem: read_image(path) for path in (work / "data/pseudo/images").iterdir()}
     (work / "data/push").rename(work / "data/gone")
     with browser(installation) as http:
@@ -94,7 +94,7 @@ def test_pictures_and_guidelines_are_served_after_data_push_is_gone(installation
 
 def test_the_server_serves_nothing_but_pictures(installation: Installation, work: Path):
     session = open_session(installation.folder)
-    send(session)
+    send_tasks(session)
     with browser(installation) as http:
         for place in ("../secrets.json", "pictures/../../secrets.json", "../database/.env"):
             answer = http.get(f"{session.client.url}/data/local-files/?d={place}")
@@ -113,7 +113,7 @@ def test_two_pushes_at_once_leave_one_task_of_each(
         before(self, *arguments)
 
     session = open_session(installation.folder)
-    project, _ = send(session)  # makes the project
+    project, _ = send_tasks(session)  # makes the project
     for head in session.client.heads(project):
         session.client.delete_task(head.id)
     monkeypatch.setattr(Client, "import_tasks", together)
@@ -139,7 +139,7 @@ def test_two_pushes_at_once_leave_one_task_of_each(
 def test_two_pushes_on_one_machine_wait_for_each_other(installation: Installation, work: Path):
     results: list[int] = []
     threads = [
-        threading.Thread(target=lambda: results.append(send(open_session(installation.folder))[1].sent))
+        threading.Thread(target=lambda: results.append(send_tasks(open_session(installation.folder))[1].sent))
         for _ in range(2)
     ]
     for thread in threads:
@@ -178,17 +178,17 @@ def test_a_personal_access_token_serves_until_it_is_revoked(installation: Instal
 
 def test_a_config_changed_on_the_server_is_not_overwritten_unasked(installation: Installation, work: Path):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     session.client.set_label_config(project, LABEL_CONFIG.read_text().replace("rule_missing", "other"))
     with pytest.raises(ReviewError, match=r"is not annotations/label_config\.xml"):
-        send(session)
-    send(session, update_config=True)
-    send(session)
+        send_tasks(session)
+    send_tasks(session, update_config=True)
+    send_tasks(session)
 
 
 def test_a_new_mask_replaces_the_task_that_nobody_touched(installation: Installation, work: Path):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     tasks = list(read_tasks(work / "data/push"))
     tasks[0]["data"]["version"] = "f" * 16
     begun = session.client.heads(project)[1]  # somebody has drawn on it and not submitted
@@ -212,7 +212,7 @@ def team(installation: Installation, work: Path) -> Session:
 
 
 def test_a_teams_server_gets_the_pictures_by_upload_once(team: Session, work: Path):
-    project, sent = send(team)
+    project, sent = send_tasks(team)
     assert sent.sent == 6 and team.client.folders(project) == []
     (shelf,) = team.client.projects(SHELF)
     files = team.client.uploads(shelf)
@@ -227,7 +227,7 @@ def test_a_teams_server_gets_the_pictures_by_upload_once(team: Session, work: Pa
                 assert httpx.get(team.client.url + task["data"]["image"]).status_code in (302, 401, 403), (
                     "not for all"
                 )
-    assert send(team)[1].sent == 0
+    assert send_tasks(team)[1].sent == 0
     assert team.client.uploads(shelf) == files and team.client.heads(shelf) == []
     assert len(team.client.heads(project)) == 6
 
@@ -245,24 +245,24 @@ def test_an_upload_that_breaks_off_goes_on_where_it_stopped(
 
     monkeypatch.setattr(Client, "upload", failing)
     with pytest.raises(ServerError, match="the line is cut"):
-        send(team)
+        send_tasks(team)
     project, (shelf,) = the_project(team), team.client.projects(SHELF)
     assert len(team.client.uploads(shelf)) == 5 and team.client.heads(project) == []
     monkeypatch.setattr(Client, "upload", before)
-    assert send(team)[1].sent == 6
+    assert send_tasks(team)[1].sent == 6
     assert len(team.client.uploads(shelf)) == 19
     (work / "data/push/images").rename(work / "data/gone")
     for head in team.client.heads(project):
         team.client.delete_task(head.id)
     with pytest.raises(ReviewError, match=r"expected the picture .*dvc repro --force push"):
-        send(team)
+        send_tasks(team)
 
 
 def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_first(
     installation: Installation, work: Path
 ):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     data = sent_tasks(session)[0]["data"]
     mask = read_mask(work / f"data/pseudo/masks/{data['id']}.png")
     judge(installation, session.client.heads(project)[0].id, said("accept", mask))
@@ -270,11 +270,11 @@ def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_firs
     assert entry.verdict == "accept"
 
     known = {name: str(data[name]) for name in ("key", "parent_sha256", "crop_box", "id", "teacher")}
-    candidate = Candidate(**known, uncertainty=0.3, flags="", score=-1.0)
+    candidate = Proposal(**known, uncertainty=0.3, flags="", score=-1.0)
     paths = (work / f"data/pseudo/{kind}/{data['id']}.png" for kind in ("images", "masks"))
     params = load_params().label_studio
-    write_push(SECOND_LOOK, [Item(candidate, *paths, "student")], params, Store("push"))
-    _, sent = send(session)
+    write_push(SECOND_LOOK_FILES, [Candidate(candidate, *paths, "student")], params, Store("push"))
+    _, sent = send_tasks(session)
     assert (sent.wanted, sent.there_before, sent.sent, sent.removed) == (7, 6, 1, 0)
     again = sent_tasks(session)[-1]["data"]
     assert again["key"] == entry.key and again["version"] != data["version"]
@@ -289,12 +289,12 @@ def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_firs
     assert drift.entries[0].verdict == "fix" and np.array_equal(drift.entries[0].mask_array(), better)
     purposes = {task.purpose for task in read_judgements(session.settings.lock)}
     assert purposes == {"review", "student"}
-    assert send(session)[1].sent == 0
+    assert send_tasks(session)[1].sent == 0
 
 
 def test_two_curators_agree_on_one_mask_and_not_on_another(installation: Installation, work: Path):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     first, second = session.client.heads(project)[:2]
     mask, refused = (shown(session.client.task(head.id)) for head in (first, second))
     other = invited(installation, "second@example.org")
@@ -307,7 +307,7 @@ def test_two_curators_agree_on_one_mask_and_not_on_another(installation: Install
     assert entry.key == first.key and entry.verdict == "accept"
     spoke = {word.reviewer for task in read_judgements(session.settings.lock) for word in task.opinions}
     assert len(spoke) == 2
-    _, sent = send(session)
+    _, sent = send_tasks(session)
     assert (sent.wanted, sent.sent) == (7, 1)
     again = session.client.heads(project)[-1]
     assert again.key == second.key and session.client.task(again.id)["data"]["round"] == 2
@@ -319,7 +319,7 @@ def test_a_damaged_import_file_is_not_sent(installation: Installation, work: Pat
     path = work / "data/push/tasks-0001.json"
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(ReviewError, match="is not what the receipt beside it says"):
-        send(open_session(installation.folder))
+        send_tasks(open_session(installation.folder))
     assert client_of(installation).all_projects() == []
 
 
@@ -336,7 +336,7 @@ def annotations_of(session: Session) -> dict[str, dict[str, Any]]:
 
 def test_nobodys_word_is_lost_to_a_colleague_or_with_an_account(installation: Installation, work: Path):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     masks = {head: shown(session.client.task(head.id)) for head in session.client.heads(project)}
     one, two, three, four = [head for head, mask in masks.items() if mask.any()][:4]
     colleague, leaver = (invited(installation, f"{name}@example.org") for name in ("colleague", "leaver"))
@@ -395,7 +395,7 @@ def judged(session: Session) -> list[JudgedTask]:
 def test_answers_of_an_import_are_the_importers(installation: Installation, work: Path):
     """The server writes no `updated_by` for them."""
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     task = sent_tasks(session)[0]
     mine = {"result": said("accept", shown(task))["result"], "completed_by": {"email": "curator@example.org"}}
     session.client.delete_task(session.client.heads(project)[0].id)

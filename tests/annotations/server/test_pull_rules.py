@@ -20,7 +20,7 @@ from annotations.server import pull as pulls
 from annotations.server.installation import Installation
 from annotations.server.pull import proposal, pull, round_version, write_second_round
 from annotations.server.session import Session, second_round
-from annotations.settings import Settings
+from annotations.settings import ReviewSettings
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 from tests.annotations.ledger.test_judgements import Server, sealed
 from tests.killed import kill_at_write
@@ -37,7 +37,7 @@ class Review:
         self.installation = Installation(folder / "review-data")
 
     def pull(self, *tasks: dict[str, Any], **options: Any) -> None:
-        session = Session(Settings("", "", self.lock, 0.1), self.installation, Server(*tasks), True)
+        session = Session(ReviewSettings("", "", self.lock, 0.1), self.installation, Server(*tasks), True)
         pull(session, **options)
 
     def verdicts(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from annotations.server.backup import backup, restore
 from annotations.server.client import Client, Project
 from annotations.server.installation import Installation, free_port
 from annotations.server.pull import pull
-from annotations.server.session import open_session, send, show_pictures, the_project
+from annotations.server.session import open_session, send_tasks, show_pictures, the_project
 from sinet.images.decode import decode_image, read_image
 from tests.annotations.conftest import HEIGHT, WIDTH, invited, judge
 from tests.annotations.exports import said
@@ -103,7 +103,7 @@ def test_label_all_tasks_shows_every_mask_and_the_first_of_those_that_wait(
     write_state(root, tmp_path)
     session = open_session(installation.folder)
     client = session.client
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     order = ranked(client, project)
     curator = stream(page, installation, project)
     for number, name in enumerate(("second look", "the other second look", "the queue's first")):
@@ -113,7 +113,7 @@ def test_label_all_tasks_shows_every_mask_and_the_first_of_those_that_wait(
         assert curator.shows_its_mask(), name
 
     another_teacher(tmp_path)
-    send(session)
+    send_tasks(session)
     order = ranked(client, project)
     curator.begin()
     curator.shoot("another teacher")
@@ -124,7 +124,7 @@ def test_label_all_tasks_shows_every_mask_and_the_first_of_those_that_wait(
     other = invited(installation, "contradicts@example.org")
     judge(installation, order[0], said("reject", None, reasons=("no_person",)), other)
     pull(session)
-    send(session)
+    send_tasks(session)
     open_before, first = curator.served["id"], ranked(client, project)[0]
     curator.begin()
     assert curator.served["id"] == open_before, "what stands open comes first"

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from annotations.server.client import Client, Project, Serving
-from annotations.server.import_files import Task, read_tasks, served, with_addresses
+from annotations.server.import_files import TaskContent, read_tasks, served, with_addresses
 from annotations.server.installation import Installation
 from annotations.server.pull import pull
 from annotations.server.send import SERVING, find_project
 from annotations.server.served import look
-from annotations.server.session import Session, open_session, second_round, send
-from annotations.settings import PROJECT, PUSH, SECOND_LOOK
-from annotations.tasks.task import LABEL_CONFIG, batches
+from annotations.server.session import Session, open_session, second_round, send_tasks
+from annotations.settings import IMPORT_FILES, PROJECT, SECOND_LOOK_FILES
+from annotations.tasks.task import LABEL_CONFIG, task_batches
 from tests.annotations.conftest import invited, judge
 from tests.annotations.exports import said
 from tests.annotations.queues import another_teacher, write_state
@@ -30,16 +30,18 @@ def state(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def begun_before(session: Session) -> tuple[Project, list[Task]]:
+def begun_before(session: Session) -> tuple[Project, list[TaskContent]]:
     """A project as it was sent while the model version was the teacher's: that of the last task is shown."""
     project = find_project(session.client, PROJECT, LABEL_CONFIG.read_text())
     tasks = [
-        with_addresses(task, served(task)) for folder in (PUSH, SECOND_LOOK) for task in read_tasks(folder)
+        with_addresses(task, served(task))
+        for folder in (IMPORT_FILES, SECOND_LOOK_FILES)
+        for task in read_tasks(folder)
     ]
     for number, task in enumerate(tasks):
         teacher = "" if number >= len(tasks) - 2 else task["data"]["teacher"]
         task["predictions"][0]["model_version"] = teacher or "0123456789abcdef"
-    for content in batches(tasks):
+    for content in task_batches(tasks):
         session.client.import_tasks(project, content)
     return project, tasks
 
@@ -56,7 +58,7 @@ def test_a_review_begun_with_the_teachers_version_shows_its_masks_after_the_next
     assert "the project serves its tasks by" in found and "waiting tasks show no mask" in found
     assert "cannot show its image" in found, "nothing was published yet"
 
-    assert send(session)[1].sent == 0
+    assert send_tasks(session)[1].sent == 0
     assert client.serving(project) == SERVING
     assert look(client, project, client.heads(project)) == []
     assert [head.id for head in client.heads(project)] == [head.id for head in heads], "the same tasks"
@@ -68,7 +70,7 @@ def test_a_review_begun_with_the_teachers_version_shows_its_masks_after_the_next
 
 def test_a_look_changes_nothing_and_keeps_no_task_from_others(installation: Installation, state: Path):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     other = invited(installation, "looks@example.org")
     before = exported(session.client, project)
     assert look(session.client, project, session.client.heads(project)) == []
@@ -92,10 +94,10 @@ def test_a_project_that_was_set_otherwise_is_named_and_set_right(
     installation: Installation, state: Path, serving: Serving, named: str
 ):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     session.client.set_serving(project, serving)
     assert named in "\n".join(look(session.client, project, session.client.heads(project)))
-    send(session)
+    send_tasks(session)
     assert session.client.serving(project) == SERVING
     assert look(session.client, project, session.client.heads(project)) == []
 
@@ -105,7 +107,7 @@ def test_a_task_that_lost_its_mask_gets_it_back_and_a_queue_ranked_anew_its_orde
 ):
     session = open_session(installation.folder)
     client = session.client
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     heads = client.heads(project)
     first = next(head for head in heads if head.id == lowest(client, project))
     (prediction,) = client.predictions(first.id)
@@ -114,7 +116,7 @@ def test_a_task_that_lost_its_mask_gets_it_back_and_a_queue_ranked_anew_its_orde
     (moved,) = client.predictions(last)
     client.change_prediction(moved["id"], SERVING.model_version, -7.0)
     assert "show no mask" in "\n".join(look(client, project, client.heads(project)))
-    send(session)
+    send_tasks(session)
     assert look(client, project, client.heads(project)) == [] and lowest(client, project) == first.id
     assert client.predictions(first.id)[0]["result"] == prediction["result"]
     assert [head.id for head in client.heads(project)] == [head.id for head in heads]
@@ -133,9 +135,9 @@ def test_a_second_round_has_its_mask_whatever_the_project_shows(installation: In
     assert again["predictions"][0]["result"]
     path = next(session.installation.second_round.glob("*.json"))
     path.write_text(json.dumps({**again, "predictions": []}))  # as an earlier version wrote it, and sent it
-    send(session)
+    send_tasks(session)
     pull(session)
-    send(session)
+    send_tasks(session)
     assert look(session.client, project, session.client.heads(project)) == []
     sent = next(head for head in session.client.heads(project) if head.version == again["data"]["version"])
     assert session.client.predictions(sent.id)[0]["result"] == again["predictions"][0]["result"]
@@ -143,9 +145,9 @@ def test_a_second_round_has_its_mask_whatever_the_project_shows(installation: In
 
 def test_masks_of_another_teacher_show_and_come_in_their_order(installation: Installation, state: Path):
     session = open_session(installation.folder)
-    project, _ = send(session)
+    project, _ = send_tasks(session)
     another_teacher(state)
-    _, sent = send(session)
+    _, sent = send_tasks(session)
     assert sent.sent > 0 and sent.sent == sent.removed
     assert look(session.client, project, session.client.heads(project)) == []
 

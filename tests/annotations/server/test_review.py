@@ -20,7 +20,7 @@ from annotations.server.import_files import read_tasks
 from annotations.server.installation import Installation
 from annotations.server.session import open_session, the_project
 from annotations.settings import PROJECT
-from annotations.tasks.task import batches
+from annotations.tasks.task import task_batches
 from tests.annotations.conftest import client_of, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
@@ -200,7 +200,7 @@ def damaged_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     untouched = [head for head in client.heads(project) if not head.touched]
     client.delete_task(untouched[0].id)
     written = {task["data"]["version"]: task for task in read_tasks(folder / "data/push")}
-    client.import_tasks(project, next(batches([written[untouched[1].version]])))
+    client.import_tasks(project, next(task_batches([written[untouched[1].version]])))
     (session.installation.pictures / f"{untouched[1].version}-image.jpg").unlink()
     client.set_label_config(project, project.label_config.replace("rule_missing", "other"))
     state = annotations(folder, "status", "--check", code=1)

@@ -9,13 +9,13 @@ from annotations.masks.brush import fingerprint
 from annotations.server.client import Served, Serving
 from annotations.server.send import SERVING
 from annotations.server.served import hidden, out_of_order, plain, without_mask
-from annotations.tasks.task import Candidate, Pictures, build_task
+from annotations.tasks.task import Proposal, TaskPictures, build_task
 from tests.annotations.drawn import TEACHER, person
 
 
 def task(mask: np.ndarray, **changes: Any) -> Served:
-    candidate = Candidate("ab" * 8, "cd" * 32, "0,0,120,160", "ef" * 8, TEACHER, 0.4, "", 0.1)
-    made = build_task(candidate, mask, Pictures("/i", "/o", "/c", "/g"), "v" * 16)
+    candidate = Proposal("ab" * 8, "cd" * 32, "0,0,120,160", "ef" * 8, TEACHER, 0.4, "", 0.1)
+    made = build_task(candidate, mask, TaskPictures("/i", "/o", "/c", "/g"), "v" * 16)
     return Served(**{"id": 7, **made, "held": False, **changes})
 
 

@@ -20,13 +20,13 @@ from annotations.ledger.settle import Conflict
 from annotations.server import installation as installations
 from annotations.server import review as reviews
 from annotations.server.client import Client, Project
-from annotations.server.import_files import publish, served, with_addresses
+from annotations.server.import_files import publish_tasks, served, with_addresses
 from annotations.server.installation import Installation, Running, free_port
-from annotations.server.pull import again, round_version, save_export, write_second_round
+from annotations.server.pull import round_version, save_export, second_round_task, write_second_round
 from annotations.server.send import Sent, find_project
 from annotations.server.session import Outgoing, open_session, second_round, sources
-from annotations.settings import PUSH, SECOND_LOOK, read_settings
-from annotations.tasks.task import Pictures, build_task
+from annotations.settings import IMPORT_FILES, SECOND_LOOK_FILES, read_settings
+from annotations.tasks.task import TaskPictures, build_task
 from tests.annotations.drawn import person
 from tests.annotations.exports import export, said, task
 from tests.annotations.tasks.test_tasks import CANDIDATE
@@ -125,8 +125,8 @@ def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
     content = yaml.safe_load((params / "params.yaml").read_text())
     content["label_studio"]["url"] = "http://127.0.0.1:8080"
     (params / "params.yaml").write_text(yaml.safe_dump(content))
-    PUSH.mkdir(parents=True)
-    (PUSH / "receipt.json").write_text("{}")
+    IMPORT_FILES.mkdir(parents=True)
+    (IMPORT_FILES / "receipt.json").write_text("{}")
     asked: list[bool] = []
 
     def send(session: object, update_config: bool = False) -> tuple[Project, Sent]:
@@ -149,8 +149,8 @@ def test_nothing_is_installed_for_a_review_that_is_elsewhere_or_empty(params: Pa
     (params / "params.yaml").write_text(text.replace("https://labels.example.org/", "http://127.0.0.1:8080"))
     asked = CliRunner().invoke(app, ["review", "--ready"])
     assert "nothing to review yet" in str(asked.exception)
-    PUSH.mkdir(parents=True)
-    (PUSH / "receipt.json").write_text("{}")
+    IMPORT_FILES.mkdir(parents=True)
+    (IMPORT_FILES / "receipt.json").write_text("{}")
     assert CliRunner().invoke(app, ["review", "--ready"]).exit_code == 0
     assert not Path("review-data").exists()
 
@@ -168,9 +168,9 @@ def test_another_interface_on_the_server_says_how_it_is_replaced():
 
 
 def test_second_looks_are_sent_where_there_are_any(params: Path):
-    assert sources() == [PUSH]
-    SECOND_LOOK.mkdir(parents=True)
-    assert sources() == [PUSH, SECOND_LOOK]
+    assert sources() == [IMPORT_FILES]
+    SECOND_LOOK_FILES.mkdir(parents=True)
+    assert sources() == [IMPORT_FILES, SECOND_LOOK_FILES]
 
 
 def test_a_published_task_names_its_own_pictures(tmp_path: Path):
@@ -179,8 +179,10 @@ def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     (tmp_path / "images").mkdir()
     for name in names:
         (tmp_path / "images" / name).write_text(name)
-    written = build_task(CANDIDATE, person(1)[1], Pictures(*(f"{root}/{name}" for name in names)), "v" * 16)
-    publish([written], tmp_path / "images", tmp_path / "served")
+    written = build_task(
+        CANDIDATE, person(1)[1], TaskPictures(*(f"{root}/{name}" for name in names)), "v" * 16
+    )
+    publish_tasks([written], tmp_path / "images", tmp_path / "served")
     published = with_addresses(written, served(written))
     assert published["data"]["image"] == f"/data/local-files/?d=pictures/{'v' * 16}-image.jpg"
     assert (tmp_path / "served" / f"{'v' * 16}-cutout.jpg").read_text() == "k-cutout.jpg"
@@ -188,12 +190,12 @@ def test_a_published_task_names_its_own_pictures(tmp_path: Path):
     assert "data/push" not in str(published["data"])
     (tmp_path / "images" / "guidelines.html").write_text("newer")
     (tmp_path / "images" / "k-image.jpg").write_text("of another mask")
-    publish([written], tmp_path / "images", tmp_path / "served")
+    publish_tasks([written], tmp_path / "images", tmp_path / "served")
     assert (tmp_path / "served" / "guidelines.html").read_text() == "newer"
     assert (tmp_path / "served" / f"{'v' * 16}-image.jpg").read_text() == "k-image.jpg"
     (tmp_path / "images" / "k-outline.jpg").unlink()
     with pytest.raises(ReviewError, match="expected the picture"):
-        publish([written], tmp_path / "images", tmp_path / "elsewhere")
+        publish_tasks([written], tmp_path / "images", tmp_path / "elsewhere")
 
 
 def test_import_files_are_read_one_at_a_time_and_anew_each_time(tmp_path: Path):
@@ -235,7 +237,7 @@ def test_a_conflict_becomes_one_task_and_goes_when_it_is_settled(tmp_path: Path)
         assert found["data"]["about"] == "second round, 2 reviews · doubt 0.5"
         assert found["predictions"][0]["score"] == 0.0
         assert found["data"]["version"] == round_version(conflict(1, 2)) != round_version(conflict(1, 3))
-    third = again(found, "x", conflict(1, 2, 3))
+    third = second_round_task(found, "x", conflict(1, 2, 3))
     assert third["data"]["about"] == "second round, 3 reviews · doubt 0.5"
     write_second_round(OneTask(), installation, [])
     assert second_round(installation) == []

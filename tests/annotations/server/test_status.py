@@ -8,7 +8,7 @@ from annotations.ledger.exported import read_export
 from annotations.ledger.settle import settle
 from annotations.ledger.voices import with_voices
 from annotations.quality.random_slice import in_random_slice
-from annotations.server.status import describe, describe_quality, gain, wilson
+from annotations.server.status import describe_quality, describe_review, gain, wilson
 from annotations.tasks.purpose import seal
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 from tests.annotations.quality.test_quality import session
@@ -40,13 +40,16 @@ def test_the_state_in_words():
             task(8, drafts=1),
         )
     )
-    assert describe(reading, settle(reading), 1.0) == [
+    assert describe_review(reading, settle(reading), 1.0) == [
         "3 waiting (1 skipped, 1 begun but not submitted)",
         "5 reviewed: 1 accepted, 1 fixed, 1 rejected, 1 unsure, 1 in conflict",
         "time of a review: 4 s (median of 5)",
         "expected gain of 100 further reviews: too few reviews to say (under 10 of the random slice)",
     ]
-    assert describe(read_export(b"[]"), settle(read_export(b"[]")), 1.0)[2] == "time of a review: none yet"
+    assert (
+        describe_review(read_export(b"[]"), settle(read_export(b"[]")), 1.0)[2]
+        == "time of a review: none yet"
+    )
 
 
 def test_the_gain_comes_from_the_random_slice_alone():
@@ -72,7 +75,7 @@ def test_second_opinions_to_give_are_counted():
         second["data"]["seal"] = seal("second", "v")
         tasks.append({**second, "id": 10 + number})
     reading = read_export(export(*tasks))
-    lines = describe(reading, settle(reading), 1.0)
+    lines = describe_review(reading, settle(reading), 1.0)
     assert lines[0].startswith("0 waiting") and "1 of 2 second opinions still to give" in lines
 
 
@@ -96,7 +99,7 @@ def paired(number: int, *answers: dict | None) -> list[dict]:
 )
 def test_a_second_opinion_is_another_persons(first, second, given: bool, told: bool):
     reading = read_export(export(*paired(1, first, second)))
-    lines = describe(reading, settle(reading), 1.0)
+    lines = describe_review(reading, settle(reading), 1.0)
     assert f"{0 if given else 1} of 1 second opinions still to give" in lines
     words = "answered twice, but not surely by two people: somebody else opens task 11"
     assert any(words in line for line in lines) == told
@@ -106,7 +109,7 @@ def test_two_people_may_also_answer_one_of_the_two_tasks():
     first, second = paired(1, said("accept"), None)
     first["annotations"].append(said("accept", by=2, number=9))
     reading = read_export(export(first, second))
-    assert "0 of 1 second opinions still to give" in describe(reading, settle(reading), 1.0)
+    assert "0 of 1 second opinions still to give" in describe_review(reading, settle(reading), 1.0)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +121,7 @@ def test_two_people_may_also_answer_one_of_the_two_tasks():
 )
 def test_a_mark_and_a_copy_give_no_second_opinion(first: dict, second: dict):
     reading = read_export(export(*paired(1, said("accept") | first, second)))
-    lines = describe(reading, settle(reading), 1.0)
+    lines = describe_review(reading, settle(reading), 1.0)
     assert "1 of 1 second opinions still to give" in lines
     assert any("answered twice, but not surely by two people" in line for line in lines)
 
@@ -129,7 +132,7 @@ def test_a_word_written_over_another_is_no_second_opinion():
     over = word | said("reject", minute=9) | {"updated_by": 2}
     for second, left in ((None, 1), (said("accept", by=3, number=9), 0)):
         reading = with_voices(read_export(export(*paired(1, over, second))), judged)
-        lines = describe(reading, settle(reading), 1.0)
+        lines = describe_review(reading, settle(reading), 1.0)
         assert f"{left} of 1 second opinions still to give" in lines
 
 
@@ -142,7 +145,7 @@ def test_second_looks_to_give_are_counted():
         newer["data"]["seal"] = seal("student", "v")
         tasks += [{**look, "id": 10 + number}, {**newer, "id": 20 + number}]
     reading = read_export(export(*tasks))
-    lines = describe(reading, settle(reading), 1.0)
+    lines = describe_review(reading, settle(reading), 1.0)
     assert lines[0].startswith("0 waiting") and "1 of 2 second looks still to give" in lines
 
 

@@ -11,7 +11,7 @@ from annotations.ledger.exported import Reading, read_export
 from annotations.ledger.settle import settle
 from annotations.server.client import TaskHead
 from annotations.server.import_files import SERVED_ROOT, picture_name
-from annotations.server.status import ENOUGH, damage, describe, gain
+from annotations.server.status import ENOUGH, damage, describe_review, gain
 from annotations.tasks.purpose import seal
 from annotations.tasks.task import IMAGE, LABEL_CONFIG
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
@@ -121,10 +121,10 @@ def test_second_opinions_still_to_give_are_those_that_no_second_person_gave():
         second["data"]["seal"] = seal("second", "v")
         tasks.append(second)
     reading = read_export(export(*tasks))
-    assert "2 of 3 second opinions still to give" in describe(reading, settle(reading), 1.0)
+    assert "2 of 3 second opinions still to give" in describe_review(reading, settle(reading), 1.0)
 
 
 def test_one_long_lunch_is_not_the_time_of_a_review():
     answers = [{**said("reject"), "lead_time": seconds} for seconds in (5.0, 7.0, 3600.0)]
     reading = read_export(export(*[task(number, one) for number, one in enumerate(answers)]))
-    assert "time of a review: 7 s (median of 3)" in describe(reading, settle(reading), 1.0)
+    assert "time of a review: 7 s (median of 3)" in describe_review(reading, settle(reading), 1.0)

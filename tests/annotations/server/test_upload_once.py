@@ -11,11 +11,11 @@ import pytest
 
 from annotations.errors import ReviewError
 from annotations.server.client import Project
-from annotations.server.import_files import publish, read_tasks
+from annotations.server.import_files import publish_tasks, read_tasks
 from annotations.server.installation import Installation, Running
 from annotations.server.session import Session, alone, open_session, the_project
-from annotations.server.upload import upload
-from annotations.settings import PROJECT, Settings, server_python
+from annotations.server.upload import upload_pictures
+from annotations.settings import PROJECT, ReviewSettings, server_python
 from tests.annotations.server.test_session import params
 from tests.killed import kill_at_write
 
@@ -57,9 +57,9 @@ def written(tmp_path: Path) -> Path:
 
 def test_each_file_is_uploaded_once_and_found_by_its_task(written: Path):
     shelf = Shelf()
-    addresses = upload(shelf, [task("a")], written)
+    addresses = upload_pictures(shelf, [task("a")], written)
     assert shelf.puts == 4
-    addresses |= upload(shelf, [task("a"), task("b")], written)
+    addresses |= upload_pictures(shelf, [task("a"), task("b")], written)
     assert shelf.puts == 7 and len(shelf.there) == 7, "the guidelines are the same for all tasks"
     for version in "ab":
         for kind in KINDS:
@@ -71,19 +71,19 @@ def test_each_file_is_uploaded_once_and_found_by_its_task(written: Path):
 
 def test_newer_guidelines_go_beside_the_older_ones(written: Path):
     shelf = Shelf()
-    before = upload(shelf, [task("a")], written)["a"]["guidelines"]
+    before = upload_pictures(shelf, [task("a")], written)["a"]["guidelines"]
     (written / "guidelines.html").write_text("newer")
-    after = upload(shelf, [task("a")], written)["a"]["guidelines"]
+    after = upload_pictures(shelf, [task("a")], written)["a"]["guidelines"]
     assert before != after and shelf.there[after.removeprefix("/shelf/")] == b"newer" and shelf.puts == 5
 
 
 def test_a_picture_that_did_not_arrive_or_is_not_here_is_named(written: Path):
     with pytest.raises(ReviewError, match=r"1 of 4 pictures did not arrive at a shelf \(a-cutout\.jpg"):
-        upload(Shelf(loses="a-cutout.jpg"), [task("a")], written)
+        upload_pictures(Shelf(loses="a-cutout.jpg"), [task("a")], written)
     (written / "a-outline.jpg").unlink()
     shelf = Shelf()
     with pytest.raises(ReviewError, match=r"expected the picture .*a-outline\.jpg, found none"):
-        upload(shelf, [task("a")], written)
+        upload_pictures(shelf, [task("a")], written)
     assert shelf.puts == 0
 
 
@@ -93,7 +93,7 @@ def test_a_publish_that_is_killed_shows_no_half_of_a_picture(written: Path, tmp_
     if child == 0:
         kill_at_write(2)
         try:
-            publish([task("a")], written, served)
+            publish_tasks([task("a")], written, served)
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
@@ -134,7 +134,7 @@ def test_a_project_that_is_not_the_only_one_is_not_guessed(tmp_path: Path, title
             return [Project(number, title, "") for number, title in enumerate(titles)]
 
     server: Any = Server()
-    session = Session(Settings("", "", tmp_path, 0.1), Installation(tmp_path), server, True)
+    session = Session(ReviewSettings("", "", tmp_path, 0.1), Installation(tmp_path), server, True)
     with pytest.raises(
         ReviewError, match=f"expected one project .* found {len(titles)}; (push first|rename)"
     ):

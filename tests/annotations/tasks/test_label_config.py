@@ -22,12 +22,12 @@ from annotations.tasks.task import (
     OUTLINE,
     REASONS,
     VERDICT,
-    Candidate,
-    Pictures,
+    Proposal,
+    TaskPictures,
     build_task,
 )
 
-CANDIDATE = Candidate("ab" * 8, "cd" * 32, "0,0,8,6", "ef" * 8, "5ec0de", 0.4, "", 0.1)
+CANDIDATE = Proposal("ab" * 8, "cd" * 32, "0,0,8,6", "ef" * 8, "5ec0de", 0.4, "", 0.1)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def tree() -> ElementTree.Element:
 
 @pytest.fixture
 def task() -> dict[str, Any]:
-    return build_task(CANDIDATE, np.eye(6, 8, dtype=np.uint8), Pictures("/i", "/o", "/c", "/g"), "v" * 16)
+    return build_task(CANDIDATE, np.eye(6, 8, dtype=np.uint8), TaskPictures("/i", "/o", "/c", "/g"), "v" * 16)
 
 
 def choices(tree: ElementTree.Element, name: str) -> list[str]:

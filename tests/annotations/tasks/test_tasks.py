@@ -12,20 +12,20 @@ from label_studio_sdk.converter import brush as sdk
 from annotations.masks.brush import fingerprint, regions_to_mask
 from annotations.tasks.task import (
     MODEL_VERSION,
-    Candidate,
-    Pictures,
-    batches,
+    Proposal,
+    TaskPictures,
     build_task,
     cutout,
     encode_jpeg,
-    outline,
+    outline_view,
+    task_batches,
     task_version,
 )
 from sinet.images.decode import decode_image
 from tests.annotations.drawn import TEACHER, person
 
-CANDIDATE = Candidate("ab" * 8, "cd" * 32, "0,0,120,160", "ef" * 8, TEACHER, 0.42, "pieces border", 0.125)
-PICTURES = Pictures("/i.jpg", "/o.jpg", "/c.jpg", "/g.txt?a=1&b=2")
+CANDIDATE = Proposal("ab" * 8, "cd" * 32, "0,0,120,160", "ef" * 8, TEACHER, 0.42, "pieces border", 0.125)
+PICTURES = TaskPictures("/i.jpg", "/o.jpg", "/c.jpg", "/g.txt?a=1&b=2")
 
 
 def test_a_task_holds_the_mask_and_what_a_review_is_found_by():
@@ -58,7 +58,7 @@ def test_an_empty_mask_proposes_no_region():
 
 def test_the_outline_lies_outside_of_the_mask_and_changes_nothing_else():
     image, mask = person(2)
-    drawn = outline(image, mask)
+    drawn = outline_view(image, mask)
     changed = (drawn != image).any(axis=2)
     assert changed.any() and not changed[mask > 0].any()
     far = np.argwhere(changed)
@@ -66,8 +66,8 @@ def test_the_outline_lies_outside_of_the_mask_and_changes_nothing_else():
     nearest = np.array([np.abs(inside - place).max(axis=1).min() for place in far[::5]])
     assert nearest.max() <= 3
     assert {tuple(colour) for colour in drawn[changed]} == {(255, 255, 255), (230, 0, 126)}
-    assert np.array_equal(outline(image, np.zeros_like(mask)), image)
-    assert np.array_equal(outline(image, np.ones_like(mask)), image)
+    assert np.array_equal(outline_view(image, np.zeros_like(mask)), image)
+    assert np.array_equal(outline_view(image, np.ones_like(mask)), image)
 
 
 def test_the_cutout_is_the_person_on_a_ground_they_do_not_wear():
@@ -117,7 +117,7 @@ def test_the_version_changes_with_the_mask_but_not_with_rank_or_doubt():
 @given(st.lists(st.integers(0, 300), max_size=40), st.integers(1, 10), st.integers(150, 800))
 def test_batches_hold_every_task_once_in_order_within_both_limits(lengths: list[int], most: int, size: int):
     tasks = [{"n": number, "text": "x" * length} for number, length in enumerate(lengths)]
-    files = list(batches(tasks, max_tasks=most, max_bytes=size))
+    files = list(task_batches(tasks, max_tasks=most, max_bytes=size))
     parsed = [json.loads(content) for content in files]
     assert [task for part in parsed for task in part] == tasks
     for content, part in zip(files, parsed, strict=True):
@@ -127,7 +127,7 @@ def test_batches_hold_every_task_once_in_order_within_both_limits(lengths: list[
 
 def test_a_number_that_json_does_not_know_is_refused():
     with pytest.raises(ValueError, match="not JSON compliant"):
-        list(batches([{"score": float("nan")}]))
+        list(task_batches([{"score": float("nan")}]))
 
 
 def test_every_purpose_and_shape_of_a_mask_has_a_version_of_its_own():

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.commands import check as checking
-from pipeline.commands.check import check, show
+from pipeline.commands.check import check, print_report
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
@@ -59,7 +59,7 @@ def one(folder, params, faces=head):
 
 def shown(report):
     buffer = io.StringIO()
-    show(report, Console(file=buffer, highlight=False, soft_wrap=True))
+    print_report(report, Console(file=buffer, highlight=False, soft_wrap=True))
     return buffer.getvalue()
 
 

@@ -13,13 +13,22 @@ import pytest
 from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import Verdict, read_lock, review_key, write_lock
 from annotations.masks.overlap import AGREE_IOU, mask_iou
-from pipeline.commands.draw_reviews import REVIEWS, Pseudo, chosen, judge, main, review, review_all, summarise
+from pipeline.commands.draw_reviews import (
+    REVIEWS,
+    Pseudo,
+    chosen,
+    draw_judgements,
+    draw_review,
+    main,
+    review_all,
+    summarise,
+)
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import PSEUDO
 from pipeline.core.records import make_records, write_records
-from pipeline.drawing.layouts import Task, crawl_name, draw
+from pipeline.drawing.layouts import DrawnSource, crawl_name, draw_picture
 from pipeline.faces.portrait import cut
 from sinet.images.decode import Array, encode_mask, read_mask
 
@@ -51,7 +60,7 @@ def pseudo(mask: Array, sha: str, box: Box = BOX, teacher: str | None = TEACHER)
 
 def verdict(sha: str) -> tuple[Verdict, tuple[str, ...]]:
     """What becomes of a perfect mask of the picture with this hash."""
-    entry = review(pseudo(first(1000), sha), parent_with(1000))
+    entry = draw_review(pseudo(first(1000), sha), parent_with(1000))
     return entry.verdict, entry.reasons
 
 
@@ -79,7 +88,7 @@ KEPT, UNSURE, DAMAGED = (sha256(name).hexdigest() for name in (b"0", b"8", b"7")
 def test_verdicts_at_their_thresholds(
     person: int, teacher: int, expected: str, reasons: tuple[str, ...]
 ) -> None:
-    entry = review(pseudo(first(teacher), KEPT), parent_with(person))
+    entry = draw_review(pseudo(first(teacher), KEPT), parent_with(person))
     assert (entry.verdict, entry.reasons) == (expected, reasons)
     if expected == "accept":
         assert np.array_equal(entry.mask_array(), first(teacher))  # the teacher's mask is what was approved
@@ -90,11 +99,11 @@ def test_verdicts_at_their_thresholds(
 
 
 def test_an_entry_names_what_was_reviewed() -> None:
-    entry = review(pseudo(first(1000), KEPT), parent_with(1000))
+    entry = draw_review(pseudo(first(1000), KEPT), parent_with(1000))
     assert (entry.parent_sha256, entry.crop_box, entry.teacher) == (KEPT, "10,20,110,70", TEACHER)
     assert (entry.width, entry.height) == (100, 50)
     assert entry.key == review_key(KEPT, "10,20,110,70") == pseudo(first(1), KEPT).key
-    assert review(pseudo(first(1000), KEPT, teacher=None), parent_with(1000)).teacher is None
+    assert draw_review(pseudo(first(1000), KEPT, teacher=None), parent_with(1000)).teacher is None
 
 
 def test_what_reaches_outside_the_picture_holds_nobody() -> None:
@@ -102,8 +111,8 @@ def test_what_reaches_outside_the_picture_holds_nobody() -> None:
     exact = np.ones((80, 120), np.uint8)
     inside = np.zeros((50, 100), np.uint8)
     inside[10:, 20:] = 1
-    sha = next(sha for sha in shas() if review(pseudo(inside, sha, box), exact).verdict == "accept")
-    everything = review(pseudo(np.ones((50, 100), np.uint8), sha, box), exact)
+    sha = next(sha for sha in shas() if draw_review(pseudo(inside, sha, box), exact).verdict == "accept")
+    everything = draw_review(pseudo(np.ones((50, 100), np.uint8), sha, box), exact)
     assert everything.verdict == "fix"  # 3200 of 5000 pixels: IoU 0.64
     assert np.array_equal(everything.mask_array(), inside)
 
@@ -119,29 +128,29 @@ def test_one_in_twenty_is_unsure_and_one_rejected_whatever_the_mask() -> None:
     assert 30 <= verdicts.count(("reject", ("damaged_picture",))) <= 70
     for sha, reason in ((UNSURE, "hidden_edge"), (DAMAGED, "damaged_picture")):
         for mask in (0, 700, 1000):
-            assert review(pseudo(first(mask), sha), parent_with(1000)).reasons == (reason,)
+            assert draw_review(pseudo(first(mask), sha), parent_with(1000)).reasons == (reason,)
         # That nobody is there comes first.
-        assert review(pseudo(first(1000), sha), parent_with(0)).reasons == ("no_person",)
+        assert draw_review(pseudo(first(1000), sha), parent_with(0)).reasons == ("no_person",)
 
 
 def test_reviewer_and_moment_follow_from_the_key_alone() -> None:
-    entry = review(pseudo(first(1000), KEPT), parent_with(1000))
-    assert entry == review(pseudo(first(1000), KEPT), parent_with(1000))
+    entry = draw_review(pseudo(first(1000), KEPT), parent_with(1000))
+    assert entry == draw_review(pseudo(first(1000), KEPT), parent_with(1000))
     # Written down once, so that a lock made anew by a later version is the same lock.
     assert (entry.reviewer, entry.reviewed_at) == ("curator-2", "2025-01-13T08:14:51+00:00")
     for sha in islice(shas(), 20):
-        one = review(pseudo(first(1000), sha), parent_with(1000))
+        one = draw_review(pseudo(first(1000), sha), parent_with(1000))
         for other in (
-            review(pseudo(first(700), sha, teacher=None), parent_with(1000)),
-            review(pseudo(first(0), sha), parent_with(0)),
+            draw_review(pseudo(first(700), sha, teacher=None), parent_with(1000)),
+            draw_review(pseudo(first(0), sha), parent_with(0)),
         ):
             assert (other.reviewer, other.reviewed_at) == (one.reviewer, one.reviewed_at)
-    moved = review(pseudo(first(1000), KEPT, BOX.moved(1, 0)), parent_with(1000))
+    moved = draw_review(pseudo(first(1000), KEPT, BOX.moved(1, 0)), parent_with(1000))
     assert moved.reviewed_at != entry.reviewed_at
 
 
 def test_reviewers_and_moments_are_spread() -> None:
-    made = [review(pseudo(first(1000), sha), parent_with(1000)) for sha in islice(shas(), 200)]
+    made = [draw_review(pseudo(first(1000), sha), parent_with(1000)) for sha in islice(shas(), 200)]
     counts = {name: sum(entry.reviewer == name for entry in made) for name in {one.reviewer for one in made}}
     assert sorted(counts) == ["curator-1", "curator-2", "curator-3"]
     assert min(counts.values()) > 40
@@ -158,7 +167,7 @@ def test_a_mask_of_another_world_says_what_to_run() -> None:
         r"the crop 10,20,110,70 of crawl picture 7 is 100x50, the mask is 40x50; run `dvc repro pseudo_label`"
     )
     with pytest.raises(PipelineError, match=message):
-        review(other, parent_with(1000))
+        draw_review(other, parent_with(1000))
 
 
 # which are reviewed
@@ -228,10 +237,10 @@ def test_the_judgements_lead_to_the_entries() -> None:
     files = [sha256(f"file {index}".encode()).hexdigest() for index in range(200)]
     pseudos = [pseudo(first(700), sha) for sha in files]
     doubles = thirds = 0
-    for one, entry in zip(pseudos, [review(one, parent_with(1000)) for one in pseudos], strict=True):
-        tasks = judge(one, entry)
+    for one, entry in zip(pseudos, [draw_review(one, parent_with(1000)) for one in pseudos], strict=True):
+        tasks = draw_judgements(one, entry)
         words = [task.opinions[0] for task in tasks]
-        assert tasks == judge(one, entry) and len({word.reviewer for word in words}) == len(words)
+        assert tasks == draw_judgements(one, entry) and len({word.reviewer for word in words}) == len(words)
         assert {word.said for word in words} == {entry.verdict}
         assert (words[0].reviewer, words[0].at) == (entry.reviewer, entry.reviewed_at)
         masks = [task.mask_of(word) for task, word in zip(tasks, words, strict=True)]
@@ -270,7 +279,7 @@ def record(name: str, parent: Array, sha: str, box: Box) -> dict[str, Any]:
 
 def drawn_record(index: int) -> dict[str, Any]:
     """A pseudo record of a picture of the drawn world of params.yaml, that reaches outside it a little."""
-    drawn = draw(Task(load_params().sample.seed, "crawl", index))
+    drawn = draw_picture(DrawnSource(load_params().sample.seed, "crawl", index))
     height, width = drawn.mask.shape
     box = Box(3, 5, width - 10, height + 4)
     return record(crawl_name(index), drawn.mask, sha256(drawn.jpeg()).hexdigest(), box)

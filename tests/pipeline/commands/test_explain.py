@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.commands.explain import changed_stages, explain, first_to_differ, main, read_lock
+from pipeline.commands.explain import changed_stages, explain, first_to_differ, main, parse_dvc_lock
 from pipeline.core.errors import PipelineError
 
 LOCK: dict[str, Any] = {
@@ -74,7 +74,7 @@ def test_words(after: dict[str, Any], params_changed: bool, words: list[str]) ->
 )
 def test_a_lock_that_dvc_did_not_finish_is_damaged(text: str) -> None:
     with pytest.raises(PipelineError, match=r"dvc.lock is damaged.*`git checkout dvc.lock` brings"):
-        read_lock(text)
+        parse_dvc_lock(text)
 
 
 def test_a_lock_that_ends_early_lacks_stages() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import make_records
-from pipeline.dataset.sides import check_sides, join, share_of, split
+from pipeline.dataset.sides import check_sides, share_of, split, with_sides_of_all
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_no_cluster_crosses_sides_and_nothing_vanishes(
     placed, leaks = split(table_[is_labelled].reset_index(drop=True), dev_share=0.3, test_share=0.3)
     both = pd.concat([placed, table_[~is_labelled]], ignore_index=True)
     both["cluster"] = both["id"].map(wide)
-    records, more = join(both, dev_share=0.3, test_share=0.3)
+    records, more = with_sides_of_all(both, dev_share=0.3, test_share=0.3)
     assert len(records) + len(leaks) + len(more) == len(rows)
     assert set(records["side"]) <= {"train", "dev", "test"}
     before = placed.set_index("id")["side"]
@@ -113,7 +113,7 @@ def test_new_pictures_move_no_old_one() -> None:
 def joined(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> tuple[pd.DataFrame, dict[str, str]]:
     placed, _ = split(make_records(rows), dev_share=0.1, test_share=0.1)
     both = pd.concat([placed, make_records(others)], ignore_index=True)
-    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    records, rejected = with_sides_of_all(both, dev_share=0.1, test_share=0.1)
     return records.set_index("source_key"), {one.source_key: one.reason for one in rejected}
 
 
@@ -138,7 +138,7 @@ def test_reviewed_masks_join_a_test_side_only_where_no_source_publishes_one() ->
     for published, sides in ((20, {"train", "dev"}), (0, {"train", "dev", "test"})):
         placed, _ = split(make_records(table(40, test=published)), dev_share=0.2, test_share=0.2)
         both = pd.concat([placed, make_records(alone)], ignore_index=True)
-        records, _ = join(both, dev_share=0.2, test_share=0.2)
+        records, _ = with_sides_of_all(both, dev_share=0.2, test_share=0.2)
         assert set(records.loc[records["label"] == "reviewed", "side"]) == sides
 
 
@@ -146,7 +146,7 @@ def test_what_stands_between_two_sides_leaves_and_both_stay() -> None:
     placed = make_records([row(1, side="train"), row(2, side="dev"), row(3, side="test")])
     between = make_records([row(9, label="reviewed", source="crawl", source_key="x.jpg")])
     both = pd.concat([placed, between], ignore_index=True).assign(cluster="0" * 16)
-    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    records, rejected = with_sides_of_all(both, dev_share=0.1, test_share=0.1)
     assert records["side"].tolist() == ["train", "dev", "test"]
     assert [(one.source_key, one.reason) for one in rejected] == [("x.jpg", "leak_with_test")]
     assert "0000000000000001 (train)" in rejected[0].detail
@@ -157,7 +157,7 @@ def test_between_any_two_sides_nothing_stays(sides: tuple[str, str]) -> None:
     placed = make_records([row(number, side=side) for number, side in enumerate(sides, 1)])
     between = make_records([row(9, label="reviewed", source="crawl", source_key="x.jpg")])
     both = pd.concat([placed, between], ignore_index=True).assign(cluster="0" * 16)
-    records, rejected = join(both, dev_share=0.1, test_share=0.1)
+    records, rejected = with_sides_of_all(both, dev_share=0.1, test_share=0.1)
     assert records["side"].tolist() == list(sides)
     assert [one.reason for one in rejected] == [f"leak_with_{sides[1]}"]
     assert all(f"{number:016x} ({side})" in rejected[0].detail for number, side in enumerate(sides, 1))

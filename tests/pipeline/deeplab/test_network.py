@@ -25,14 +25,14 @@ def model() -> torch.nn.Module:
 
 def test_saved_and_loaded_weights_give_the_same_answers(model: torch.nn.Module, tmp_path: Path) -> None:
     path = tmp_path / "models" / "teacher.safetensors"
-    deeplab.save(path, model.state_dict(), CARD)
-    again, card = deeplab.load(path)
+    deeplab.save_teacher(path, model.state_dict(), CARD)
+    again, card = deeplab.load_teacher(path)
     assert card == CARD
     assert not again.training
     x = torch.rand(2, 3, 64, 64)
     assert torch.equal(again(x), model(x))
     first = path.read_bytes()
-    deeplab.save(path, again.state_dict(), card)
+    deeplab.save_teacher(path, again.state_dict(), card)
     assert path.read_bytes() == first
     assert len(deeplab.file_hash(path)) == 16
     assert [one.name for one in path.parent.iterdir()] == [path.name]
@@ -51,7 +51,7 @@ def test_two_opinions_change_places_for_the_mirrored_picture(model: torch.nn.Mod
 @pytest.mark.parametrize("shape", [(48, 30), (900, 300), (320, 320)])
 def test_a_picture_of_any_size_becomes_the_input(shape: tuple[int, int]) -> None:
     image = np.full((*shape, 3), 77, np.uint8)
-    assert np.array_equal(deeplab.network_input(image, 64), np.full((64, 64, 3), 77, np.uint8))
+    assert np.array_equal(deeplab.teacher_input(image, 64), np.full((64, 64, 3), 77, np.uint8))
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
@@ -161,8 +161,8 @@ def test_an_unknown_encoder_is_refused_by_name() -> None:
 
 def test_a_file_that_is_no_teacher_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="found none; run `dvc repro teacher`"):
-        deeplab.load(tmp_path / "teacher.safetensors")
+        deeplab.load_teacher(tmp_path / "teacher.safetensors")
     path = tmp_path / "other.safetensors"
     save_file({"a": torch.zeros(2)}, path)
     with pytest.raises(PipelineError, match="is no teacher of this project"):
-        deeplab.load(path)
+        deeplab.load_teacher(path)

@@ -39,7 +39,7 @@ def test_a_run_prints_a_row_a_variant_and_opens_no_test_picture(
     ablations.main(images=6, size=64, seeds=2)
     head, columns, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("6 image steps at 64 pixels, 2 seeds; on 3 dev pictures")
-    assert columns.split()[-4:] == list(runs.METRICS)
+    assert columns.split()[-4:] == list(runs.FOUR_METRICS)
     assert [line[:34].strip() for line in rows] == [
         variant.name for variant in ablations.variants(load_params().train)
     ]

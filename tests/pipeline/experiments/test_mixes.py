@@ -42,7 +42,7 @@ def test_a_run_prints_a_row_a_mix(project: Path, capsys: pytest.CaptureFixture[s
     mixes.main(images=6, size=64, seeds=2)
     head, columns, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith("6 image steps at 64 pixels, 2 seeds; on 2 test pictures")
-    assert columns.split()[-4:] == list(runs.METRICS)
+    assert columns.split()[-4:] == list(runs.FOUR_METRICS)
     assert [line.split("  ")[0] for line in rows] == ["human", "human + crop", "human + crop + pseudo"]
     for line in rows:
         means = [float(cell.split(" ± ")[0]) for cell in line[43:].split("  ") if cell.strip()]

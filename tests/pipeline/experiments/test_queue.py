@@ -30,7 +30,7 @@ def test_every_mask_is_of_a_teacher_that_never_saw_its_look_alikes() -> None:
     side = ["dev" if number % 12 < 3 else "train" for number in range(60)]
     records = pd.DataFrame({"id": range(60), "cluster": cluster, "side": side})
     unseen = []
-    for seen, held_out in queue.split(records, 3):
+    for seen, held_out in queue._folds(records, 3):
         assert not set(seen["cluster"]) & set(held_out["cluster"])
         assert len(seen) + len(held_out) == 60
         unseen += list(held_out["id"])

@@ -9,14 +9,14 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipeline.__main__ import app
-from pipeline.experiments.review import Row, table
+from pipeline.experiments.review import _Row, _table
 
 
 def test_the_table_gives_milliseconds_a_task_and_compares_with_the_sdk() -> None:
-    push = Row("push of 200", 200, seconds=2.0, cpu=0.5, server=1.0, peak=150.4)
-    sdk = Row("the SDK's import of 10", 10, seconds=0.2, cpu=0.1, server=0.2, peak=None)
-    ours = Row("our import alone, 10", 10, seconds=0.1, cpu=0.01, server=0.2, peak=None)
-    header, first, _, last, alone, whole = table([push, ours, sdk])
+    push = _Row("push of 200", 200, seconds=2.0, cpu=0.5, server=1.0, peak=150.4)
+    sdk = _Row("the SDK's import of 10", 10, seconds=0.2, cpu=0.1, server=0.2, peak=None)
+    ours = _Row("our import alone, 10", 10, seconds=0.1, cpu=0.01, server=0.2, peak=None)
+    header, first, _, last, alone, whole = _table([push, ours, sdk])
     assert header.split() == ["s", "ms/task", "our", "CPU", "server's", "peak", "MB"]
     assert first.split()[3:] == ["2.0", "10.00", "0.5", "1.0", "150"]
     assert last.split()[5:] == ["0.2", "20.00", "0.1", "0.2"]

@@ -12,10 +12,10 @@ import pytest
 from pipeline.reporting.figures import BACKGROUND, INK, teacher_curves
 from pipeline.reporting.page import (
     COLOURS,
-    EXAMPLES,
     METRIC_NAMES,
-    Picture,
-    Pictures,
+    SHOWN_EACH,
+    ShownPicture,
+    ShownPictures,
     dataset_card,
     dataset_table,
     inline_svg,
@@ -23,7 +23,7 @@ from pipeline.reporting.page import (
     page_markdown,
 )
 from pipeline.reporting.review_facts import reviewer_rows
-from sinet.evaluation.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, METRICS, TRUE_POSITIVE
+from sinet.evaluation.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, METRIC_LABELS, TRUE_POSITIVE
 from tests.pipeline.report_metrics import FIGURES, metrics, page
 from tests.pipeline.reporting.test_figures import PLOTS, TEACHER
 
@@ -256,7 +256,11 @@ def entry() -> dict[str, Any]:
 
 
 def test_the_page_is_one_whole_file_that_loads_nothing() -> None:
-    samples = [Pictures("Portrait crops", [Picture("1" * 16, "data:image/jpeg;base64,BBBB", 20, 32, "one")])]
+    samples = [
+        ShownPictures(
+            "Portrait crops", [ShownPicture("1" * 16, "data:image/jpeg;base64,BBBB", 20, 32, "one")]
+        )
+    ]
     plots = {name: PLOTS[name]() for name in ("train", "teacher", "iou")}
     html = page_html(metrics(), page(samples=samples, gallery=[entry()], plots=plots))
     found = Html(html)
@@ -325,7 +329,9 @@ def test_what_files_are_called_stays_text() -> None:
     counted = metrics()
     counted["merge"]["licences"] = {HOSTILE: 7}
     samples = [
-        Pictures("Portrait crops", [Picture("1" * 16, "data:image/jpeg;base64,BBBB", 20, 32, HOSTILE)])
+        ShownPictures(
+            "Portrait crops", [ShownPicture("1" * 16, "data:image/jpeg;base64,BBBB", 20, 32, HOSTILE)]
+        )
     ]
     params = {**page().params, "sources": {"eg1800": {"path": HOSTILE}}}
     found = Html(page_html(counted, page(rejected=items, samples=samples, params=params)))
@@ -343,7 +349,7 @@ def test_examples_are_few_and_of_all_reasons() -> None:
     items = with_rejected(*many, rejected(90, "no_mask"), rejected(91, "two_masks"))
     html = page_html(metrics(), page(rejected=items))
     shown = re.findall(r"<code>(\d{3})\.jpg</code>", html)
-    assert len(shown) == EXAMPLES
+    assert len(shown) == SHOWN_EACH
     assert {"090", "091", "000", "005"} <= set(shown) and "006" not in shown
 
 
@@ -371,7 +377,7 @@ def test_plots_take_the_pages_colours() -> None:
 def test_colours_and_figures_are_those_of_the_gallery() -> None:
     painted = {"found": TRUE_POSITIVE, "false": FALSE_POSITIVE, "missed": FALSE_NEGATIVE}
     assert {name: f"rgb{colour}" for name, colour in painted.items()} == COLOURS
-    assert set(METRIC_NAMES) == set(METRICS)
+    assert set(METRIC_NAMES) == set(METRIC_LABELS)
 
 
 def test_what_training_started_from_is_told() -> None:

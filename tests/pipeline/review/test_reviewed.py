@@ -11,7 +11,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.records import make_records
 from pipeline.core.store import Store
 from pipeline.faces.portrait import cut
-from pipeline.review.judged import judged_keys, read_reviews, review_of, reviews_by_picture
+from pipeline.review.judged import judged_keys, read_locked_reviews, review_of, reviews_by_picture
 from pipeline.review.reviewed import Reviewed, check_orphans, cut_reviewed
 from sinet.images.decode import pixel_id, read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
@@ -228,11 +228,11 @@ def test_a_review_of_another_box_picture_or_fill_is_cut_anew(
 
 def test_a_damaged_or_missing_lock_is_a_sentence(tmp_path: Path, crawl: list[dict[str, object]]) -> None:
     with pytest.raises(PipelineError, match="the reviews cannot be read: expected a folder of reviews"):
-        read_reviews(tmp_path / "nowhere")
+        read_locked_reviews(tmp_path / "nowhere")
     entry = inputs.review(crawl[0], "0,0,20,30", "reject", None)
     write_lock(tmp_path / "lock", [entry])
-    assert read_reviews(tmp_path / "lock") == [entry]
+    assert read_locked_reviews(tmp_path / "lock") == [entry]
     shard = next((tmp_path / "lock").iterdir())
     shard.write_bytes(shard.read_bytes()[:-20])
     with pytest.raises(PipelineError, match=f"{shard.name}, line 1"):
-        read_reviews(tmp_path / "lock")
+        read_locked_reviews(tmp_path / "lock")

@@ -15,7 +15,7 @@ from sinet.__main__ import app
 from sinet.benchmark import data as data_benchmark
 from sinet.benchmark import epochs as epochs_benchmark
 from sinet.benchmark import predict as predict_benchmark
-from sinet.benchmark.drawn import portrait
+from sinet.benchmark.drawn import benchmark_portrait
 from sinet.benchmark.timing import Row, cpu_times, one_thread, processor, table
 from sinet.benchmark.train import our_step, plain_loss, plain_step
 from sinet.network.loss import portrait_loss
@@ -149,7 +149,7 @@ def test_threads_are_given_back() -> None:
 
 def test_the_plain_loss_is_the_same_loss() -> None:
     logits = torch.randn(2, 2, 32, 32, generator=torch.Generator().manual_seed(0))
-    target = torch.from_numpy(np.stack([portrait(seed, 32, 32)[1] for seed in range(2)])).long()
+    target = torch.from_numpy(np.stack([benchmark_portrait(seed, 32, 32)[1] for seed in range(2)])).long()
     torch.testing.assert_close(
         plain_loss(logits, target, 0.5, 5), portrait_loss(logits, target, 0.5, 5)["loss"]
     )

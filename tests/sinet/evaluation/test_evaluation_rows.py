@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sinet.evaluation.metrics import Counts, Pixels, tabulate
+from sinet.evaluation.metrics import Counts, PixelCounts, tabulate
 from sinet.evaluation.protocol import Evaluation, pair
 
 EVALUATION = Evaluation(
@@ -18,7 +18,9 @@ EVALUATION = Evaluation(
             Counts(0, 8, 0, 8, 0, 3, 1, 0),
         ]
     ),
-    tabulate([Pixels(1, 0, 3, 0), Pixels(2, 0, 2, 0), Pixels(3, 0, 1, 0), Pixels(4, 0, 0, 0)]),
+    tabulate(
+        [PixelCounts(1, 0, 3, 0), PixelCounts(2, 0, 2, 0), PixelCounts(3, 0, 1, 0), PixelCounts(4, 0, 0, 0)]
+    ),
 )
 
 

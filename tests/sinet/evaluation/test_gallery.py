@@ -11,7 +11,7 @@ from sinet.core.recipe import EvaluateRecipe
 from sinet.evaluation.gallery import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
-    METRICS,
+    METRIC_LABELS,
     PANEL_HEIGHT,
     TRUE_POSITIVE,
     overlay,
@@ -47,7 +47,7 @@ def test_the_colours_differ_in_lightness() -> None:
 @pytest.mark.parametrize(("width", "height"), [(600, 800), (40, 30), (3, 900)])
 def test_a_panel_has_one_height(width: int, height: int) -> None:
     image, mask = portrait(1, width, height)
-    shown = panel(image, mask, mask, "0123456789abcdef", dict.fromkeys(METRICS, 1.0))
+    shown = panel(image, mask, mask, "0123456789abcdef", dict.fromkeys(METRIC_LABELS, 1.0))
     assert shown.shape[0] == PANEL_HEIGHT
     assert shown.dtype == np.uint8
 
@@ -62,7 +62,7 @@ def test_the_worst_pictures_first(tmp_path: Path, predictor: Predictor) -> None:
     listed = json.loads((folder / "gallery.json").read_text())
     scores = sorted(row["foreground_iou"] for row in evaluation.rows())
     assert [entry["foreground_iou"] for entry in listed] == pytest.approx(scores[:2], abs=1e-6)
-    assert [sorted(entry) for entry in listed] == [sorted(("id", "file", *METRICS))] * 2
+    assert [sorted(entry) for entry in listed] == [sorted(("id", "file", *METRIC_LABELS))] * 2
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         ["gallery.json", *(e["file"] for e in listed)]
     )

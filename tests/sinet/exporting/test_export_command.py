@@ -164,7 +164,7 @@ def test_openvino_where_it_is_installed(
         return
     assert done.exit_code == 0, done.output
     assert sorted(path.name for path in (tmp_path / "ov").iterdir()) == ["m.bin", "m.xml"]
-    assert export_openvino.difference(tmp_path / "ov" / "m.xml", predictor, [portrait(1)[0]]) < 1e-4
+    assert export_openvino.openvino_difference(tmp_path / "ov" / "m.xml", predictor, [portrait(1)[0]]) < 1e-4
 
 
 def test_8_bit_integers_are_calibrated_on_pictures(

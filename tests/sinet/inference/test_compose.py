@@ -13,9 +13,9 @@ from sinet.inference.compose import (
     BackgroundError,
     Blur,
     Colour,
-    Picture,
+    PictureBackground,
     Transparent,
-    blurred,
+    blurred_background,
     compose,
     cover,
     opacity,
@@ -43,7 +43,7 @@ def noise(width: int, height: int) -> Array:
     return np.random.default_rng(width * 1000 + height).integers(0, 256, (height, width, 3), np.uint8)
 
 
-BACKGROUNDS = [Blur(), Colour((10, 20, 30)), Picture(noise(37, 23)), Transparent()]
+BACKGROUNDS = [Blur(), Colour((10, 20, 30)), PictureBackground(noise(37, 23)), Transparent()]
 
 
 @settings(max_examples=40, deadline=None)
@@ -70,7 +70,7 @@ def test_where_it_is_sure_of_the_background_nothing_of_the_picture_is_left() -> 
     out = opacity(probability) == 0
     picture = noise(80, 60)[::-1].copy()
     assert (compose(image, probability, Colour((10, 20, 30)))[out] == (10, 20, 30)).all()
-    assert np.array_equal(compose(image, probability, Picture(picture))[out], picture[out])
+    assert np.array_equal(compose(image, probability, PictureBackground(picture))[out], picture[out])
     assert not compose(image, probability, Transparent())[out].any()
 
 
@@ -112,7 +112,7 @@ def test_the_edge_has_no_rim_of_the_old_background(size: tuple[int, int]) -> Non
 def test_a_blurred_background_has_no_glow_of_the_person() -> None:
     alpha = disc(300, 240)
     image = mixed((255, 255, 255), (20, 20, 20), alpha)
-    assert blurred(image, alpha)[alpha == 0].max() <= 24
+    assert blurred_background(image, alpha)[alpha == 0].max() <= 24
     assert compose(image, alpha, Blur())[alpha == 0].max() <= 24
 
 
@@ -130,8 +130,8 @@ def test_blurring_reaches_as_far_in_a_large_picture() -> None:
     small[:, 200:] = 200
     large = cv2.resize(small, (2000, 1500), interpolation=cv2.INTER_NEAREST)
     nobody = np.zeros((300, 400), np.float32), np.zeros((1500, 2000), np.float32)
-    one = blurred(small, nobody[0])[:, 5::10].astype(int)
-    other = blurred(large, nobody[1])[2::5, 27::50].astype(int)
+    one = blurred_background(small, nobody[0])[:, 5::10].astype(int)
+    other = blurred_background(large, nobody[1])[2::5, 27::50].astype(int)
     assert np.abs(one - other).max() <= 6
 
 
@@ -170,7 +170,7 @@ def test_backgrounds_by_name(tmp_path: Path) -> None:
     assert parse_background("transparent") == Transparent()
     assert parse_background("#FFa000") == Colour((255, 160, 0))
     picture = parse_background(str(tmp_path / "wall.png"))
-    assert isinstance(picture, Picture) and np.array_equal(picture.pixels, noise(5, 4))
+    assert isinstance(picture, PictureBackground) and np.array_equal(picture.pixels, noise(5, 4))
 
 
 @pytest.mark.parametrize("text", ["#", "#fff", "#12345g", "#+1+1+1", "#1234567", "# 12345", "#１２３４５６"])

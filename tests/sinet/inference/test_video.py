@@ -16,11 +16,11 @@ import pytest
 from sinet.images.decode import Array, upright
 from sinet.inference import footage, recording, video
 from sinet.inference.compose import Blur, Colour
-from sinet.inference.compose import Picture as Backdrop
-from sinet.inference.footage import ORIENTATIONS, Picture, VideoError, opened
+from sinet.inference.compose import PictureBackground as Backdrop
+from sinet.inference.footage import ORIENTATIONS, TimedPicture, VideoError, opened
 from sinet.inference.predictor import Predictor
 from sinet.inference.recording import check_written
-from sinet.inference.video import convert, is_late, record
+from sinet.inference.video import is_late, predict_video, record
 from tests.sinet.films import SIZE, film, full_disk, see, watch, write_film
 from tests.sinet.portraits import portrait
 
@@ -49,7 +49,7 @@ def portraits(count: int, size: tuple[int, int] = SIZE) -> list[Array]:
 
 def test_a_mask_video(tmp_path: Path, predictor: Predictor) -> None:
     film(tmp_path / "in.mp4")
-    assert convert(tmp_path / "in.mp4", tmp_path / "new" / "m.mp4", None, predictor, None) == 6
+    assert predict_video(tmp_path / "in.mp4", tmp_path / "new" / "m.mp4", None, predictor, None) == 6
     source, rate = watch(tmp_path / "in.mp4")
     masks, mask_rate = watch(tmp_path / "new" / "m.mp4")
     assert mask_rate == pytest.approx(rate) == pytest.approx(12.5)
@@ -66,7 +66,7 @@ def test_a_mask_video(tmp_path: Path, predictor: Predictor) -> None:
 def test_a_composed_video_has_the_right_colours(tmp_path: Path, predictor: Predictor) -> None:
     film(tmp_path / "in.mp4")
     sure = Sure(predictor.model, predictor.preprocessing)
-    convert(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", sure, Colour((200, 60, 20)))
+    predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", sure, Colour((200, 60, 20)))
     source, _ = watch(tmp_path / "in.mp4")
     composed, _ = watch(tmp_path / "c.mp4")
     assert len(composed) == 6
@@ -92,7 +92,7 @@ def test_a_browsers_recording_keeps_its_times_and_its_sound(tmp_path: Path, pred
     with av.open(str(tmp_path / "in.webm")) as container:
         assert container.streams.video[0].guessed_rate == 1000
     source = see(tmp_path / "in.webm")
-    assert convert(tmp_path / "in.webm", tmp_path / "m.mp4", tmp_path / "c.mp4", predictor, Blur()) == 8
+    assert predict_video(tmp_path / "in.webm", tmp_path / "m.mp4", tmp_path / "c.mp4", predictor, Blur()) == 8
     for name in ("m.mp4", "c.mp4"):
         result = see(tmp_path / name)
         assert result.times == pytest.approx([float(time) for time in UNEVEN], abs=1e-3)
@@ -123,7 +123,7 @@ def test_a_browsers_recording_keeps_its_times_and_its_sound(tmp_path: Path, pred
 )
 def test_sound(name: str, codec: str, copied: bool, tmp_path: Path, nobody: Predictor) -> None:
     film(tmp_path / name, count=31, rate=25, sound=codec)
-    assert convert(tmp_path / name, tmp_path / "m.mp4", None, nobody, None) == 31
+    assert predict_video(tmp_path / name, tmp_path / "m.mp4", None, nobody, None) == 31
     source, result = see(tmp_path / name), see(tmp_path / "m.mp4")
     assert result.times == pytest.approx(source.times, abs=0.041 if name == "in.avi" else 2e-3)
     assert result.hum == pytest.approx(0.5, abs=0.08)
@@ -152,7 +152,7 @@ def test_each_sound_track(tmp_path: Path, nobody: Predictor) -> None:
                 if packet.dts is not None:
                     packet.stream = copy
                     both.mux(packet)
-    convert(tmp_path / "in.mkv", tmp_path / "m.mp4", None, nobody, None)
+    predict_video(tmp_path / "in.mkv", tmp_path / "m.mp4", None, nobody, None)
     assert see(tmp_path / "m.mp4").sounds == ["aac", "aac"]
 
 
@@ -160,7 +160,7 @@ def test_pixels_that_are_not_square_stay_so(tmp_path: Path, nobody: Predictor) -
     aspect = Fraction(16, 11)
     film(tmp_path / "in.mp4", count=1, aspect=aspect)
     disc = cv2.circle(np.zeros((200, 200, 3), np.uint8), (100, 100), 60, (255, 255, 255), -1)
-    convert(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Backdrop(disc))
+    predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Backdrop(disc))
     assert see(tmp_path / "m.mp4").aspect == see(tmp_path / "c.mp4").aspect == aspect
     light = see(tmp_path / "c.mp4").frames[0][..., 1] > 127
     wide, tall = light.any(0).sum(), light.any(1).sum()
@@ -173,10 +173,10 @@ def test_a_turned_video_comes_upright(
 ) -> None:
     a, b, c, d = (65536 * one for one in turn)
     film(tmp_path / "in.mp4", 1, matrix=(a, b, 0, c, d, 0, 0, 0, 1 << 30), aspect=Fraction(2))
-    convert(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Colour((9, 9, 9)))
+    predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Colour((9, 9, 9)))
     with opened(tmp_path / "in.mp4") as source:
         (shown,) = source
-    assert isinstance(shown, Picture)
+    assert isinstance(shown, TimedPicture)
     wanted = upright(see(tmp_path / "in.mp4").frames[0], orientation)
     assert np.abs(shown.pixels.astype(int) - wanted).mean() < 1
     result = see(tmp_path / "m.mp4")
@@ -187,7 +187,7 @@ def test_a_turned_video_comes_upright(
 def test_a_turn_that_is_not_by_quarters_is_refused(tmp_path: Path, nobody: Predictor) -> None:
     film(tmp_path / "in.mp4", 1, matrix=(63858, 14742, 0, -14742, 63858, 0, 0, 0, 1 << 30))
     with pytest.raises(VideoError, match=r"turned by -1[23] degrees, expected quarter turns"):
-        convert(tmp_path / "in.mp4", tmp_path / "m.mp4", None, nobody, None)
+        predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", None, nobody, None)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_pixels_of_every_kind(kind: str, tolerance: float, tmp_path: Path) -> No
     write_film(tmp_path / "in.mkv", [pixels], [Fraction(0)], codec="ffv1", kind=kind)
     with opened(tmp_path / "in.mkv") as source:
         (shown,) = source
-    assert isinstance(shown, Picture)
+    assert isinstance(shown, TimedPicture)
     wanted = drawn @ (0.299, 0.587, 0.114) if kind.startswith("gray") else drawn
     found = shown.pixels[..., 0] if kind.startswith("gray") else shown.pixels
     assert np.abs(found.astype(int) - wanted).mean() < tolerance
@@ -217,7 +217,7 @@ def test_high_definition_is_read_and_written_as_such(tmp_path: Path, nobody: Pre
     with opened(tmp_path / "in.mkv") as source:
         (shown,) = source
     assert np.abs(shown.pixels.mean((0, 1)) - red[0, 0]).max() > 5, "the test's own film is BT.601"
-    convert(tmp_path / "in.mkv", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Colour((200, 60, 20)))
+    predict_video(tmp_path / "in.mkv", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Colour((200, 60, 20)))
     with av.open(str(tmp_path / "c.mp4")) as container:
         assert container.streams.video[0].codec_context.colorspace == 1
     assert np.abs(see(tmp_path / "c.mp4").frames[0].mean((0, 1)) - (200, 60, 20)).max() < 3
@@ -255,7 +255,7 @@ def test_what_is_no_video_says_so(tmp_path: Path, predictor: Predictor, kind: st
     make, message = BROKEN[kind]
     make(tmp_path / "in.mp4")
     with pytest.raises(VideoError, match=message):
-        convert(tmp_path / "in.mp4", tmp_path / "m.mp4", None, predictor, None)
+        predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", None, predictor, None)
     assert {path.name for path in tmp_path.iterdir()} <= {"in.mp4", "secret.mp4"}
 
 
@@ -265,13 +265,13 @@ def test_a_cover_picture_is_no_video(tmp_path: Path, nobody: Predictor) -> None:
         cover = out.add_stream("png", rate=1, width=8, height=8, pix_fmt="rgb24")
         cover.disposition = av.stream.Disposition.attached_pic
         track = out.add_stream_from_template(song.streams.audio[0])
-        out.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((8, 8, 3), np.uint8), "rgb24")))
+        out.mux(cover.encode(av.TimedPicture.from_ndarray(np.zeros((8, 8, 3), np.uint8), "rgb24")))
         for packet in song.demux():
             if packet.dts is not None:
                 packet.stream = track
                 out.mux(packet)
     with pytest.raises(VideoError, match="expected a video, found a file with sound and cover picture only"):
-        convert(tmp_path / "in.mp4", tmp_path / "m.mp4", None, nobody, None)
+        predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", None, nobody, None)
 
 
 @pytest.mark.parametrize("name", ["in.avi", "in.mkv", "in.mp4"])
@@ -280,7 +280,7 @@ def test_half_a_video_is_told_and_its_half_is_kept(tmp_path: Path, nobody: Predi
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(VideoError, match=r"ends after 1\.\d of 3\.2 seconds; the result has"):
-        convert(tmp_path / name, tmp_path / "m.mp4", None, nobody, None)
+        predict_video(tmp_path / name, tmp_path / "m.mp4", None, nobody, None)
     assert 5 < len(watch(tmp_path / "m.mp4")[0]) < 36
 
 
@@ -294,7 +294,7 @@ def test_a_hole_in_a_video_is_told_and_the_rest_is_kept(tmp_path: Path, nobody: 
     with pytest.raises(
         VideoError, match=r"the video is damaged, \d+ of its pieces cannot be used; the result has"
     ):
-        convert(tmp_path / name, tmp_path / "m.mp4", None, nobody, None)
+        predict_video(tmp_path / name, tmp_path / "m.mp4", None, nobody, None)
     result = see(tmp_path / "m.mp4")
     assert 5 < len(result.times) < 40
     assert result.times[-1] == pytest.approx(39 / 12.5, abs=0.1), "what comes after the hole keeps its time"
@@ -329,7 +329,7 @@ def test_damage_that_only_a_flag_of_a_picture_or_of_sound_tells(
         content[start : start + 1500] = bytes(1500)
     path.write_bytes(content)
     with pytest.raises(VideoError, match=r"the video is damaged, \d+ of its pieces cannot be used"):
-        convert(path, tmp_path / "m.mp4", None, nobody, None)
+        predict_video(path, tmp_path / "m.mp4", None, nobody, None)
     assert 10 < len(watch(tmp_path / "m.mp4")[0]) < 50
 
 
@@ -350,7 +350,7 @@ def test_a_whole_video_that_begins_late_is_whole(suffix: str, tmp_path: Path, no
     early, late = tmp_path / f"early{suffix}", tmp_path / f"late{suffix}"
     film(early, count=50, rate=25, codec="wmv2" if suffix == ".wmv" else None)
     shifted(early, late, Fraction(100))
-    assert convert(late, tmp_path / "m.mp4", None, nobody, None) == 50
+    assert predict_video(late, tmp_path / "m.mp4", None, nobody, None) == 50
 
 
 def test_pictures_that_an_edit_list_leaves_out_are_not_missing(tmp_path: Path, nobody: Predictor) -> None:
@@ -358,13 +358,13 @@ def test_pictures_that_an_edit_list_leaves_out_are_not_missing(tmp_path: Path, n
     shifted(tmp_path / "in.mp4", tmp_path / "cut.mp4", Fraction(-1), {"avoid_negative_ts": "disabled"})
     with av.open(str(tmp_path / "cut.mp4")) as container:
         assert container.streams.video[0].frames == 50 and container.duration == 1_000_000
-    assert convert(tmp_path / "cut.mp4", tmp_path / "m.mp4", None, nobody, None) == 25
+    assert predict_video(tmp_path / "cut.mp4", tmp_path / "m.mp4", None, nobody, None) == 25
 
 
 @pytest.mark.parametrize("sound", ["alac", "flac", "libmp3lame", "ac3"])
 def test_the_last_piece_of_copied_sound_is_heard(sound: str, tmp_path: Path, nobody: Predictor) -> None:
     film(tmp_path / "in.mkv", count=50, rate=25, sound=sound)
-    convert(tmp_path / "in.mkv", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Blur())
+    predict_video(tmp_path / "in.mkv", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Blur())
     for name in ("m.mp4", "c.mp4"):
         assert samples(tmp_path / name) >= samples(tmp_path / "in.mkv") - 32  # a millisecond is 48
 
@@ -392,7 +392,7 @@ def test_times_that_go_back_are_refused(tmp_path: Path, nobody: Predictor) -> No
     film(tmp_path / "one.ts", count=40)
     (tmp_path / "in.ts").write_bytes(2 * (tmp_path / "one.ts").read_bytes())
     with pytest.raises(VideoError, match=r"expected times that rise, found .* ffmpeg -i VIDEO"):
-        convert(tmp_path / "in.ts", tmp_path / "m.mp4", None, nobody, None)
+        predict_video(tmp_path / "in.ts", tmp_path / "m.mp4", None, nobody, None)
     assert not (tmp_path / "m.mp4").exists()
 
 
@@ -414,7 +414,7 @@ def test_frames_of_another_size_are_refused(tmp_path: Path, nobody: Predictor) -
                     packet.stream = stream
                     out.mux(packet)
     with pytest.raises(VideoError, match="expected frames of 96x128 pixels to the end, found one of 64x80"):
-        convert(tmp_path / "in.webm", tmp_path / "m.mp4", None, nobody, None)
+        predict_video(tmp_path / "in.webm", tmp_path / "m.mp4", None, nobody, None)
     assert not (tmp_path / "m.mp4").exists()
 
 
@@ -422,7 +422,7 @@ def test_frames_of_another_size_are_refused(tmp_path: Path, nobody: Predictor) -
 def test_small_and_odd_sizes(size: tuple[int, int], tmp_path: Path, nobody: Predictor) -> None:
     image = np.full((size[1], size[0], 3), 90, np.uint8)
     write_film(tmp_path / "in.mkv", [image, image], [Fraction(0), Fraction(1)], codec="ffv1", kind="bgr0")
-    assert convert(tmp_path / "in.mkv", tmp_path / "m.mp4", None, nobody, None) == 2
+    assert predict_video(tmp_path / "in.mkv", tmp_path / "m.mp4", None, nobody, None) == 2
     assert see(tmp_path / "m.mp4").frames[1].shape == image.shape
 
 
@@ -431,14 +431,14 @@ def test_any_name(name: str, tmp_path: Path, nobody: Predictor, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     film(tmp_path / "in.mp4", 2)
     Path("in.mp4").rename(name)
-    assert convert(Path(name), Path("out") / name, None, nobody, None) == 2
+    assert predict_video(Path(name), Path("out") / name, None, nobody, None) == 2
     assert (tmp_path / "out" / name).stat().st_size > 500
 
 
 def test_a_title_in_other_letters(tmp_path: Path, nobody: Predictor) -> None:
     film(tmp_path / "in.avi", 2, metadata={"title": "cafX"})
     (tmp_path / "in.avi").write_bytes((tmp_path / "in.avi").read_bytes().replace(b"cafX", b"caf\xe9"))
-    assert convert(tmp_path / "in.avi", tmp_path / "m.mp4", None, nobody, None) == 2
+    assert predict_video(tmp_path / "in.avi", tmp_path / "m.mp4", None, nobody, None) == 2
 
 
 def test_a_kill_in_the_middle_leaves_no_half_video(
@@ -456,7 +456,7 @@ def test_a_kill_in_the_middle_leaves_no_half_video(
 
     monkeypatch.setattr(predictor, "probability", probability)
     with pytest.raises(KeyboardInterrupt):
-        convert(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", predictor, Blur())
+        predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", predictor, Blur())
     assert (tmp_path / "m.mp4").read_text() == "of an earlier run"
     assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "m.mp4"}
 
@@ -482,7 +482,7 @@ def test_a_full_disk_leaves_the_earlier_video(
     with limit(out):
         (out / "m.mp4").write_text("of an earlier run")
         with pytest.raises(OSError) as caught:
-            convert(tmp_path / "in.mp4", out / "m.mp4", out / "c.mp4", nobody, Blur())
+            predict_video(tmp_path / "in.mp4", out / "m.mp4", out / "c.mp4", nobody, Blur())
         assert caught.value.errno == code
         assert (out / "m.mp4").read_text() == "of an earlier run"
         assert [path.name for path in out.iterdir()] == ["m.mp4"]
@@ -497,7 +497,7 @@ def test_a_writer_that_reports_no_error_is_not_trusted(
     for share in (0.0, 0.3, 0.97):
         monkeypatch.setattr(recording.os, "fsync", lambda file, share=share: cut(file, share))
         with pytest.raises(VideoError, match=r"the video that was written .* is not kept"):
-            convert(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Blur())
+            predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", tmp_path / "c.mp4", nobody, Blur())
         assert (tmp_path / "m.mp4").read_text() == "of an earlier run"
         assert {path.name for path in tmp_path.iterdir()} == {"in.mp4", "m.mp4"}
 
@@ -513,7 +513,7 @@ def test_a_written_file_that_holds_something_else(
     pictures: int, length: float, packets: int, tmp_path: Path, nobody: Predictor
 ) -> None:
     film(tmp_path / "in.mp4", sound="aac")
-    convert(tmp_path / "in.mp4", tmp_path / "m.mp4", None, nobody, None)
+    predict_video(tmp_path / "in.mp4", tmp_path / "m.mp4", None, nobody, None)
     sound = len(see(tmp_path / "m.mp4").packets)
     check_written(tmp_path / "m.mp4", 6, Fraction(2, 5), [sound])
     with pytest.raises(VideoError, match="is damaged, and is not kept: expected"):

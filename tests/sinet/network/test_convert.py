@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 import sinet
 from sinet.__main__ import app
-from sinet.network.convert import convert
+from sinet.network.convert import convert_official
 from sinet.network.model import SINet
 from sinet.network.preprocess import OFFICIAL
-from sinet.network.weights import WeightsError, load
+from sinet.network.weights import WeightsError, read_weights
 from tests.sinet.portraits import portrait, taught_model
 
 
@@ -59,7 +59,7 @@ WRAPPINGS = {
 def test_the_same_logits_as_the_official_way(tmp_path: Path, wrapping: str) -> None:
     model = taught_model()
     source = checkpoint(tmp_path / "model.pth", WRAPPINGS[wrapping](model.state_dict()))
-    convert(source, tmp_path / "new" / "w.safetensors")
+    convert_official(source, tmp_path / "new" / "w.safetensors")
     loaded = sinet.load(tmp_path / "new" / "w.safetensors")
 
     # By hand, as the official code does it: BGR, mean and std in 0..255, and then by 255 once more.
@@ -79,8 +79,8 @@ def test_the_same_logits_as_the_official_way(tmp_path: Path, wrapping: str) -> N
 
 
 def test_the_card_says_where_they_come_from(tmp_path: Path) -> None:
-    card = convert(checkpoint(tmp_path / "m.pth", SINet().state_dict()), tmp_path / "w.safetensors")
-    assert load(tmp_path / "w.safetensors")[1] == card
+    card = convert_official(checkpoint(tmp_path / "m.pth", SINet().state_dict()), tmp_path / "w.safetensors")
+    assert read_weights(tmp_path / "w.safetensors")[1] == card
     assert card.preprocessing == OFFICIAL
     assert card.dataset.startswith("unknown; converted from the official code's checkpoint with sha256 ")
     assert not card.metrics
@@ -103,10 +103,10 @@ def test_no_code_is_executed(tmp_path: Path) -> None:
     ):
         source = checkpoint(tmp_path / f"{number}.pth", content)
         with pytest.raises(WeightsError, match="reading it would execute code that it brings along"):
-            convert(source, tmp_path / "w.safetensors")
+            convert_official(source, tmp_path / "w.safetensors")
     (tmp_path / "old.pth").write_bytes(pickle.dumps(Call(trap)))
     with pytest.raises(WeightsError, match=r"old\.pth"):
-        convert(tmp_path / "old.pth", tmp_path / "w.safetensors")
+        convert_official(tmp_path / "old.pth", tmp_path / "w.safetensors")
     assert not trap.exists()
     assert not (tmp_path / "w.safetensors").exists()
 
@@ -151,7 +151,7 @@ def test_what_is_no_such_checkpoint_says_why(tmp_path: Path, kind: str) -> None:
     content, message = REFUSED[kind]
     source = checkpoint(tmp_path / "m.pth", content())
     with pytest.raises(WeightsError, match=message):
-        convert(source, tmp_path / "w.safetensors")
+        convert_official(source, tmp_path / "w.safetensors")
     assert not (tmp_path / "w.safetensors").exists()
 
 
@@ -159,21 +159,21 @@ def test_what_is_no_such_checkpoint_says_why(tmp_path: Path, kind: str) -> None:
 def test_another_kind_of_file_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "m.pth").write_bytes(content)
     with pytest.raises(WeightsError, match=r"m\.pth (is none|cannot be read as plain tensors)"):
-        convert(tmp_path / "m.pth", tmp_path / "w.safetensors")
+        convert_official(tmp_path / "m.pth", tmp_path / "w.safetensors")
 
 
 def test_half_a_checkpoint_is_told(tmp_path: Path) -> None:
     source = checkpoint(tmp_path / "m.pth", SINet().state_dict())
     source.write_bytes(source.read_bytes()[:50_000])
     with pytest.raises(WeightsError, match=r"expected a checkpoint that torch\.save wrote"):
-        convert(source, tmp_path / "w.safetensors")
+        convert_official(source, tmp_path / "w.safetensors")
 
 
 def test_the_checkpoint_itself_is_not_overwritten(tmp_path: Path) -> None:
     source = checkpoint(tmp_path / "m.pth", SINet().state_dict())
     before = source.read_bytes()
     with pytest.raises(WeightsError, match="is the checkpoint itself"):
-        convert(source, tmp_path / "." / "m.pth")
+        convert_official(source, tmp_path / "." / "m.pth")
     assert source.read_bytes() == before
 
 
@@ -182,7 +182,7 @@ def test_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["convert", str(source), str(tmp_path / "w.safetensors")])
     assert done.exit_code == 0, done.output
     assert "2 classes, 224x224 BGR" in done.stdout
-    assert load(tmp_path / "w.safetensors")[1].preprocessing == OFFICIAL
+    assert read_weights(tmp_path / "w.safetensors")[1].preprocessing == OFFICIAL
 
 
 def test_command_says_what_is_wrong(tmp_path: Path) -> None:

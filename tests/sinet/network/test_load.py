@@ -17,7 +17,7 @@ from pipeline.drawing.picture import portrait as draw_portrait
 from sinet.inference.predictor import Predictor
 from sinet.network.model import SINet
 from sinet.network.weights import WeightsError
-from sinet.network.weights import load as load_weights
+from sinet.network.weights import read_weights as load_weights
 from tests.sinet.portraits import SMALL, portrait, write_weights
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sinet.network.loss import boundary_band, class_weights, portrait_loss
+from sinet.network.loss import class_weights, outline_band, portrait_loss
 from sinet.network.model import SINet
 
 
@@ -134,11 +134,11 @@ def test_frequencies_must_be_shares(shares: list[float]) -> None:
 @pytest.mark.parametrize("kernel", [0, 4, -3])
 def test_the_kernel_must_be_odd(kernel: int) -> None:
     with pytest.raises(ValueError, match="odd number of pixels"):
-        boundary_band(torch.zeros(1, 4, 4, dtype=torch.int64), kernel)
+        outline_band(torch.zeros(1, 4, 4, dtype=torch.int64), kernel)
 
 
 def test_a_person_cut_by_the_border_has_no_band_there() -> None:
-    assert not boundary_band(torch.ones(1, 30, 30, dtype=torch.int64), 15).any()
+    assert not outline_band(torch.ones(1, 30, 30, dtype=torch.int64), 15).any()
 
 
 @pytest.mark.parametrize(("classes", "reached"), [(2, True), (1, False)])

@@ -14,14 +14,14 @@ from sinet.network.convert import convert
 from sinet.network.model import SINet
 from sinet.network.preprocess import OFFICIAL
 from sinet.network.weights import CARD as ENTRY
-from sinet.network.weights import WeightsCard, WeightsError, load, save
+from sinet.network.weights import WeightsCard, WeightsError, read_weights, save_weights
 from tests.sinet.portraits import CARD, write_weights
 
 
 def test_there_and_back(tmp_path: Path) -> None:
     model = SINet(classes=2)
-    save(tmp_path / "deep" / "w.safetensors", model, CARD)
-    loaded, card = load(tmp_path / "deep" / "w.safetensors")
+    save_weights(tmp_path / "deep" / "w.safetensors", model, CARD)
+    loaded, card = read_weights(tmp_path / "deep" / "w.safetensors")
     assert card == CARD
     assert not loaded.training
     for key, value in model.state_dict().items():
@@ -31,7 +31,7 @@ def test_there_and_back(tmp_path: Path) -> None:
 def test_what_training_started_from_stays_in_the_card(tmp_path: Path) -> None:
     assert "started_from" not in CARD.to_json(), "weights of random ones keep their bytes"
     write_weights(tmp_path / "w", SINet(classes=2), replace(CARD, started_from="abc"))
-    assert load(tmp_path / "w")[1].started_from == "abc"
+    assert read_weights(tmp_path / "w")[1].started_from == "abc"
 
 
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_weights_in_another_memory_format_are_the_same(tmp_path: Path) -> None:
 def test_a_file_without_a_card_is_refused(tmp_path: Path) -> None:
     save_file(SINet().state_dict(), tmp_path / "w.safetensors")
     with pytest.raises(WeightsError, match="does not say which classes, preprocessing and dataset"):
-        load(tmp_path / "w.safetensors")
+        read_weights(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_card_that_lacks_something_is_refused(tmp_path: Path, missing: str) ->
     del values[missing]
     save_file(SINet().state_dict(), tmp_path / "w", metadata={ENTRY: json.dumps(values)})
     with pytest.raises(WeightsError, match=f"lacks '{missing}'"):
-        load(tmp_path / "w")
+        read_weights(tmp_path / "w")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
@@ -74,27 +74,27 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, number: float) 
         dict(model.named_parameters())["encoder.level1.conv.weight"][1, 2] = number
     write_weights(tmp_path / "w", model)
     with pytest.raises(WeightsError, match=r"found NaN or infinity in encoder\.level1\.conv\.weight"):
-        load(tmp_path / "w")
+        read_weights(tmp_path / "w")
 
 
 @pytest.mark.parametrize("card", ["", "[]", "{", '{"classes": 2, "preprocessing": {"size": 224}}'])
 def test_a_damaged_card_is_refused(tmp_path: Path, card: str) -> None:
     save_file(SINet().state_dict(), tmp_path / "w", metadata={ENTRY: card})
     with pytest.raises(WeightsError, match="the card inside the weights file cannot be used"):
-        load(tmp_path / "w")
+        read_weights(tmp_path / "w")
 
 
 def test_another_number_of_classes_is_refused(tmp_path: Path) -> None:
     one = WeightsCard(1, OFFICIAL, "0123", {}, 0)
     write_weights(tmp_path / "w", SINet(1), one)
     with pytest.raises(WeightsError, match=r"expected weights of 2 classes, .* has 1"):
-        load(tmp_path / "w")
-    assert load(tmp_path / "w", classes=1)[0].classes == 1
+        read_weights(tmp_path / "w")
+    assert read_weights(tmp_path / "w", classes=1)[0].classes == 1
 
 
 def test_a_card_of_another_model_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="the model has 1 classes, its card says 2"):
-        save(tmp_path / "w", SINet(1), CARD)
+        save_weights(tmp_path / "w", SINet(1), CARD)
 
 
 def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -102,29 +102,29 @@ def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
     del tensors["encoder.level1.conv.weight"]
     save_file(tensors, tmp_path / "less", metadata={ENTRY: CARD.to_json()})
     with pytest.raises(WeightsError, match=r"not those of SINet: .*encoder\.level1\.conv\.weight"):
-        load(tmp_path / "less")
+        read_weights(tmp_path / "less")
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x04pickle"])
 def test_another_kind_of_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.pth").write_bytes(content)
     with pytest.raises(WeightsError, match="expected a safetensors file"):
-        load(tmp_path / "w.pth")
+        read_weights(tmp_path / "w.pth")
 
 
 def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(WeightsError, match="pipe or device stands there"):
-        load(tmp_path / "pipe")
+        read_weights(tmp_path / "pipe")
     with pytest.raises(WeightsError, match="pipe or device stands there"):
         OnnxPredictor(tmp_path / "pipe")
     with pytest.raises(WeightsError, match="pipe or device stands there"):
         convert(tmp_path / "pipe", tmp_path / "w.safetensors")
     with pytest.raises(OSError, match="pipe or device stands there"):
-        save(tmp_path / "pipe", SINet(), CARD)
+        save_weights(tmp_path / "pipe", SINet(), CARD)
     assert not (tmp_path / "pipe").is_file()
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="found no such file"):
-        load(tmp_path / "nothing.safetensors")
+        read_weights(tmp_path / "nothing.safetensors")

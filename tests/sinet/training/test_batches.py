@@ -8,7 +8,7 @@ import torch
 
 from sinet.images.decode import encode_mask, encode_png
 from sinet.network.loss import portrait_loss
-from sinet.training.batches import batches, index_batches
+from sinet.training.batches import index_batches, training_batches
 from sinet.training.data import PortraitDataset, Sample
 from sinet.training.epoch import READ_EVERY, TrainingError
 from sinet.training.loop import train
@@ -45,7 +45,7 @@ def test_workers_draw_the_same_pictures(samples: list[Sample]) -> None:
     data = PortraitDataset(samples, 64, BEHIND, seed=1)
     for epoch in range(2):
         data.set_epoch(epoch)
-        here, there = (list(batches(data, 4, CPU, workers)) for workers in (0, 2))
+        here, there = (list(training_batches(data, 4, CPU, workers)) for workers in (0, 2))
         assert len(here) == 2
         for (images, masks), (drawn, moved) in zip(here, there, strict=True):
             assert images.dtype == masks.dtype == torch.uint8
@@ -56,8 +56,8 @@ def test_workers_draw_the_same_pictures(samples: list[Sample]) -> None:
 
 def test_parts_make_up_the_batch(samples: list[Sample]) -> None:
     data = PortraitDataset(samples, 64, STILL, seed=1)
-    whole = next(batches(data, 5, CPU, 0))[0]
-    parts = [next(batches(data, 5, CPU, 0, Together(rank, 2)))[0] for rank in range(2)]
+    whole = next(training_batches(data, 5, CPU, 0))[0]
+    parts = [next(training_batches(data, 5, CPU, 0, Together(rank, 2)))[0] for rank in range(2)]
     assert [len(part) for part in parts] == [3, 2]
     assert torch.equal(whole[0::2], parts[0])
     assert torch.equal(whole[1::2], parts[1])
@@ -103,5 +103,5 @@ def test_a_picture_without_any_ground_lends_none(
     monkeypatch.setattr(PortraitDataset, "_other", lambda self, rng: len(samples) - 1)
     data = PortraitDataset(samples, 64, STILL.model_copy(update={"background": 1.0}), seed=1)
     own = PortraitDataset(samples, 64, STILL, seed=1)
-    wanted, images = (next(batches(each, 10, CPU, 0))[0].int() for each in (own, data))
+    wanted, images = (next(training_batches(each, 10, CPU, 0))[0].int() for each in (own, data))
     assert ((images - wanted).abs() > 1).float().mean() < 0.01
