@@ -22,7 +22,7 @@ from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
 from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import Result, Store, code_of, key_of
 from pipeline.faces.portrait import cut, is_confident, is_large, portrait_box
 from sinet.core import atomic
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pipeline.faces.detector import Face, FaceFinder
 
 
-_VERSION = 1  # of what this file makes of a photograph: raise it when that changes
+_CODE = ("pipeline.crop", "pipeline.faces.portrait", "pipeline.faces.detector", "sinet.images.decode")
 _INHERITED = ("source", "source_key", "sha256", "url", "author", "licence", "retrieved_at", "published_side")
 
 
@@ -214,7 +214,7 @@ def crop_key(id_: str, mask_file: bytes, params: CropParams) -> str:
     from pipeline.faces.detector import weights_hash
 
     settings = params.model_dump(exclude={"max_reject_rate"})
-    return key_of(_VERSION, id_, hashlib.sha256(mask_file).hexdigest(), settings, weights_hash())
+    return key_of(code_of(*_CODE), id_, hashlib.sha256(mask_file).hexdigest(), settings, weights_hash())
 
 
 def _crop_one(task: _Task) -> str:

@@ -32,9 +32,9 @@ def evaluate_sinet(
     from sinet.evaluation.gallery import write_gallery
     from sinet.evaluation.protocol import EvaluateError
     from sinet.evaluation.protocol import evaluate as measure
+    from sinet.images.sample import Sample
     from sinet.inference.predictor import Predictor
     from sinet.network.weights import WeightsError, read_weights
-    from sinet.training.data import Sample
 
     test = records[records["side"] == "test"].reset_index(drop=True)
     if test.empty:

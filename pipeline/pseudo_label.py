@@ -22,7 +22,7 @@ from pipeline.core.params import CropParams, PseudoLabelParams, load_params
 from pipeline.core.paths import CACHE, INGEST, PSEUDO, TEACHER
 from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics, write_text
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import Result, Store, code_of, key_of
 from pipeline.deeplab import network as deeplab
 from pipeline.deeplab.uncertainty import combine, doubt, quality_flags
 from pipeline.faces import detector as faces
@@ -35,7 +35,14 @@ if TYPE_CHECKING:
 
 _Probabilities = NDArray[np.float32]  # (size, size) in 0..1
 
-_VERSION = 1  # of what this file makes of a picture: raise it when that changes
+_FACE_CODE = ("pipeline.faces.detector",)
+_LABEL_CODE = (
+    "pipeline.pseudo_label",
+    "pipeline.faces.portrait",
+    "pipeline.deeplab.network",
+    "pipeline.deeplab.uncertainty",
+    "sinet.network.preprocess",
+)
 _INHERITED = ("source", "source_key", "sha256", "url", "author", "licence", "retrieved_at", "published_side")
 PARTS = ("flip", "stability", "entropy")
 
@@ -53,13 +60,15 @@ class LabelSettings:
     def face_key(self, id_: str) -> str:
         """The store's key of a picture's faces, which no teacher changes."""
         search = self.crop.faces.model_dump(include={"min_size", "max_side"})
-        return key_of("faces", _VERSION, id_, search, faces.weights_hash())
+        return key_of("faces", code_of(*_FACE_CODE), id_, search, faces.weights_hash())
 
     def label_key(self, id_: str) -> str:
         """The store's key of a picture's pseudo label."""
         crop = self.crop.model_dump(include={"faces", "geometry", "fill", "whole_from"})
         label = self.label.model_dump(exclude={"max_reject_rate"})
-        return key_of("pseudo_label", _VERSION, self.face_key(id_), self.teacher_hash, crop, label)
+        return key_of(
+            "pseudo_label", code_of(*_LABEL_CODE), self.face_key(id_), self.teacher_hash, crop, label
+        )
 
 
 @dataclass(frozen=True)

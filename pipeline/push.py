@@ -42,7 +42,7 @@ from pipeline.core.params import LabelStudioParams, load_params
 from pipeline.core.paths import DATASET, PSEUDO, PUSH, QUEUE
 from pipeline.core.records import make_records, read_records
 from pipeline.core.stage import run, write_json
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import Result, Store, code_of, key_of
 from pipeline.review.disguise import fitted, guise
 from pipeline.review.mix import origin
 from sinet.core import atomic
@@ -50,7 +50,7 @@ from sinet.images.decode import Array, ImageError, read_image, read_mask
 
 log = logging.getLogger("pipeline")
 
-_VERSION = 1
+_CODE = ("pipeline.push", "annotations.tasks.task")
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,9 @@ def _shown(item: Candidate, mask: Array) -> Array:
 
 def _draw(item: Candidate, mask: Array, read: Array, store: Store) -> dict[str, bytes]:
     """JPEG bytes of "image", "outline" and "cutout"; `read` is the mask as its file has it."""
-    key = key_of("push", _VERSION, item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape)
+    key = key_of(
+        "push", code_of(*_CODE), item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape
+    )
     known = store.get(key)
     if known is not None:
         return known.blobs

@@ -38,10 +38,11 @@ from sinet.core.device import DeviceError, choose_device, loader_workers, use_al
 from sinet.core.progress import bar_interval
 from sinet.evaluation import metrics
 from sinet.images.decode import read_image, read_mask
+from sinet.images.sample import Sample
 from sinet.network.preprocess import Preprocessing, squash_mask
 from sinet.training.average import RunningMean
 from sinet.training.checkpoint import State, load_state, remove_state, run_hash, save_state
-from sinet.training.data import PortraitDataset, Sample
+from sinet.training.data import PortraitDataset
 from sinet.training.schedule import rate_factor
 
 log = logging.getLogger("pipeline")

@@ -25,9 +25,9 @@ from sinet.core import ranks
 
 if TYPE_CHECKING:
     from sinet.core.recipe import TrainRecipe
+    from sinet.images.sample import Sample
     from sinet.network.model import SINet
     from sinet.network.weights import WeightsCard
-    from sinet.training.data import Sample
     from sinet.training.loop import Trained
     from sinet.training.start import Start
 
@@ -73,7 +73,7 @@ def train_sinet(
 
 def samples_of(records: pd.DataFrame, side: str) -> list[Sample]:
     """The records of one side as samples, sorted by id; PipelineError where one has no mask."""
-    from sinet.training.data import Sample
+    from sinet.images.sample import Sample
 
     chosen = records[records["side"] == side].sort_values("id")
     without = chosen[chosen["mask"].isna()]["id"].tolist()

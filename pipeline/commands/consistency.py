@@ -25,8 +25,8 @@ _PACKAGES = ("pipeline", "sinet", "annotations")
 # What carries numbers and files around but cannot change a stage's result: naming it as a dependency would train
 # a teacher again for a new line in a docstring of params.py.
 PLUMBING = frozenset(
-    f"pipeline.core.{name}" for name in ("params", "paths", "records", "store", "execute", "stage", "errors")
-) | {"pipeline", "sinet", "annotations", "sinet.core.recipe", "sinet.core.atomic"}
+    f"pipeline.core.{name}" for name in ("params", "paths", "execute", "stage", "errors")
+) | {"pipeline", "sinet", "annotations", "sinet.core.recipe", "sinet.core.atomic", "sinet.core.progress"}
 
 # Modules that run as stages do, but from outside the recipe.
 NO_STAGES = frozenset({"drawn_reviews"})
@@ -51,7 +51,8 @@ class Stage:
 
     @property
     def code(self) -> set[str]:
-        return {path for path in self._paths("deps") if path.endswith(".py")}
+        """Its dependencies that are code: files, and rooms, which are folders whose every file is meant."""
+        return {path for path in self._paths("deps") if path.endswith(".py") or _is_room(path)}
 
     @property
     def data(self) -> set[str]:
@@ -131,7 +132,7 @@ def _stage_differences(stage: Stage, modules: set[str], root: Path) -> Iterator[
         yield f'has no module: expected pipeline/{stage.name}.py with `run("{stage.name}", main)`'
         return
     used = usage(f"pipeline.{stage.name}", root)
-    yield from _code_differences(stage, used)
+    yield from _code_differences(stage, used, root)
     yield from _data_differences(stage, used)
     yield from _params_differences(stage, used)
 
@@ -160,18 +161,34 @@ def _foreach_differences(stage: Stage) -> Iterator[str]:
         yield "is run for each of several items, but names nothing of an item as a dependency"
 
 
-def _code_differences(stage: Stage, used: Usage) -> Iterator[str]:
-    for path in sorted(used.code - stage.code):
+def _code_differences(stage: Stage, used: Usage, root: Path) -> Iterator[str]:
+    rooms = {path: _code_in(path, root) for path in stage.code if _is_room(path)}
+    named = (stage.code - set(rooms)).union(*rooms.values())
+    for path in sorted(used.code - named):
         yield f"uses the code {path}, which its deps do not name"
-    for path in sorted(stage.code - used.code):
+    for path in sorted(named - used.code):
         yield f"names {path} as a dependency, but does not import it"
+    for room in sorted({Path(path).parent.as_posix() for path in stage.code - set(rooms)} - set(_PACKAGES)):
+        if room not in rooms and _code_in(room, root) <= used.code:
+            yield f"names each file of {room}, all of which it uses: name the folder"
+
+
+def _is_room(path: str) -> bool:
+    return path.split("/")[0] in _PACKAGES and "/" in path and not Path(path).suffix
+
+
+def _code_in(room: str, root: Path) -> set[str]:
+    """The modules in a folder and below; an empty `__init__.py` is none."""
+    files = (root / room).rglob("*.py")
+    return {path.relative_to(root).as_posix() for path in files if path.stat().st_size}
 
 
 def _data_differences(stage: Stage, used: Usage) -> Iterator[str]:
     deps = {_fixed_part(path) for path in stage.data} - {""}
+    rooms = {path for path in stage.code if _is_room(path)}
     outs = {_fixed_part(path) for path in stage.outs}
     for path in sorted(used.data):
-        if not any(_below(path, one) for one in deps | outs):
+        if not any(_below(path, one) for one in deps | outs | rooms):
             yield f"uses {path}, which neither deps nor outs name"
     for path in sorted(deps):
         if not any(_overlap(path, one) for one in used.data):
@@ -256,7 +273,11 @@ def _closure(module: str, root: Path) -> set[str]:
 
 
 def _imports(module: str, root: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse((root / _file(module, root)).read_text())):
+    tree = ast.parse((root / _file(module, root)).read_text())
+    typing = {id(inner) for node in ast.walk(tree) if _for_types(node) for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if id(node) in typing:  # nothing of it runs
+            continue
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -264,6 +285,10 @@ def _imports(module: str, root: Path) -> Iterator[str]:
         else:
             continue
         yield from (name for name in names if name.split(".")[0] in _PACKAGES and _is_module(name, root))
+
+
+def _for_types(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 def _is_module(name: str, root: Path) -> bool:

@@ -21,8 +21,8 @@ from pipeline.core.torchvision_guard import install_torchvision_guard
 from pipeline.deeplab.packaged_encoder import ENCODER, packaged_weights, with_names_of
 from sinet.core import atomic
 from sinet.images.decode import Array
+from sinet.images.sample import REDUCED_SIDE, reduce
 from sinet.network.preprocess import Preprocessing, squash_image
-from sinet.training.data import CACHE_SIDE, reduce
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # RGB, in units of 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -159,7 +159,7 @@ def file_hash(path: Path) -> str:
 def teacher_input(image: Array, size: int) -> Array:
     """An (H, W, 3) uint8 picture at (size, size, 3), reduced the way the training pictures are."""
     height, width = image.shape[:2]
-    small, _ = reduce(image, np.zeros((height, width), np.uint8), CACHE_SIDE)
+    small, _ = reduce(image, np.zeros((height, width), np.uint8), REDUCED_SIDE)
     return squash_image(small, size)
 
 

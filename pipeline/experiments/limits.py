@@ -22,11 +22,11 @@ from pipeline.train import samples_of, seen
 from sinet.core.recipe import EvaluateRecipe
 from sinet.evaluation.metrics import foreground_iou_each
 from sinet.evaluation.protocol import Predicts, evaluate, read_pair
+from sinet.images.sample import Sample
 from sinet.inference.predictor import Predictor, enlarge
 from sinet.network.loss import outline_band
 from sinet.network.preprocess import squash_mask
 from sinet.network.weights import WeightsError
-from sinet.training.data import Sample
 
 NEAR, FARTHEST = 3, 40  # pixels from the outline
 WORST = 0.1  # share of the pictures

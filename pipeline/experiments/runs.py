@@ -11,9 +11,9 @@ import pandas as pd
 from pipeline.train import train_sinet
 from sinet.core.recipe import NONE, EvaluateRecipe, Phases, TrainRecipe
 from sinet.evaluation.protocol import evaluate
+from sinet.images.sample import Sample
 from sinet.inference.predictor import Predictor
 from sinet.network.model import SINet
-from sinet.training.data import Sample
 from sinet.training.loop import Trained
 
 log = logging.getLogger("pipeline")

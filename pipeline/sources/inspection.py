@@ -19,8 +19,8 @@ from sinet.images.decode import (
 )
 from sinet.images.mask_file import NO_MASK, MaskRules, ReadMask, decode_mask
 
-# Whatever changes a result changes this: our own code, and the libraries that decode and encode.
-VERSION = f"4 pillow {PIL.__version__} opencv {cv2.__version__}"
+# The libraries that decode and encode: a result is of theirs as much as of our own code.
+LIBRARIES = f"pillow {PIL.__version__} opencv {cv2.__version__}"
 
 FEW_LEVELS = 8  # of grey: no photograph has so few
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from sinet.images.decode import Array, encode_mask, encode_png
-from sinet.training.data import Sample
+from sinet.images.sample import Sample
 
 
 def benchmark_portrait(seed: int, width: int, height: int) -> tuple[Array, Array]:

@@ -15,7 +15,7 @@ from sinet.benchmark.drawn import write_samples
 from sinet.benchmark.timing import processor
 from sinet.core import paper
 from sinet.core.recipe import NONE, InputScale, Phase, Phases, Poly, TrainRecipe, WeightDecay
-from sinet.training.data import CACHE_SIDE, Sample
+from sinet.images.sample import REDUCED_SIDE, Sample
 from sinet.training.loop import train
 
 WHOLE = 300  # epochs of each phase in the article
@@ -33,10 +33,10 @@ def report(pictures: int, size: int, epochs: int, half: bool, device: torch.devi
     A run of one epoch is taken twice: the first also wakes a GPU up, and is what a whole run starts with; the second is
     what the epochs are counted from. TooShortError where that leaves nothing.
     """
-    width = CACHE_SIDE * 3 // 4
+    width = REDUCED_SIDE * 3 // 4
     with tempfile.TemporaryDirectory() as folder:
-        samples = write_samples(Path(folder, "train"), pictures, width, CACHE_SIDE)
-        dev = write_samples(Path(folder, "dev"), min(DEV, pictures), width, CACHE_SIDE)
+        samples = write_samples(Path(folder, "train"), pictures, width, REDUCED_SIDE)
+        dev = write_samples(Path(folder, "dev"), min(DEV, pictures), width, REDUCED_SIDE)
         cold, once, more = (
             _seconds(samples, dev, article(size, count, half), Path(folder, str(run)), device)
             for run, count in enumerate((1, 1, 1 + epochs))

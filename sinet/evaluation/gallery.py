@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sinet.core import atomic
 from sinet.evaluation.protocol import Evaluation, read_pair
 from sinet.images.decode import Array, encode_png
+from sinet.images.sample import Sample
 from sinet.inference.predictor import Predictor
-from sinet.training.data import Sample
 
 PANEL_HEIGHT = 400  # pixels
 LEGEND_WIDTH = 300

@@ -34,10 +34,10 @@ from sinet.evaluation.metrics import (
 from sinet.images.decode import Array, ImageError, ReadError, read_bytes, read_image
 from sinet.images.listed import ListError, nfc, numbered, read_list, stem_of
 from sinet.images.mask_file import NO_MASK, MaskRules, decode_mask, decode_probability
+from sinet.images.sample import Sample
 from sinet.inference.files import PICTURE_SUFFIXES
 from sinet.inference.predictor import Probability, enlarge
 from sinet.network.preprocess import squash_mask
-from sinet.training.data import Sample
 
 MASK_ENDINGS = ("_mask", "-profile", "_profile")  # EG1800's and Baidu's names of masks
 _MATLAB = ".mat"

@@ -5,10 +5,7 @@ import hashlib
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -17,25 +14,16 @@ from tqdm import tqdm
 from sinet.core.progress import bar_interval
 from sinet.core.recipe import AugmentRecipe
 from sinet.images.decode import Array, read_image, read_mask
+from sinet.images.sample import REDUCED_SIDE, Sample, reduce
 from sinet.training.augment import augment, squash
 from sinet.training.background import before_another_background
 
 log = logging.getLogger("sinet")
 
-CACHE_SIDE = 320  # pixels on the longer side: no training size needs more, a 600x800 portrait becomes 230 kB
 CACHE_BYTES = 4 * 2**30
 _HASH_BYTES = 16
 
 _Drawn = tuple[int, torch.Tensor, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A portrait and its mask, joined by the record's id."""
-
-    id: str
-    image: Path
-    mask: Path
 
 
 class PortraitDataset(Dataset[_Drawn]):
@@ -54,7 +42,7 @@ class PortraitDataset(Dataset[_Drawn]):
         size: int,
         recipe: AugmentRecipe | None,
         seed: int,
-        cache_side: int = CACHE_SIDE,
+        cache_side: int = REDUCED_SIDE,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.samples = list(samples)
@@ -147,18 +135,6 @@ class PortraitDataset(Dataset[_Drawn]):
         if self.recipe is None:
             return squash(image, mask, self.size)
         return reduce(image, mask, self._cache_side)
-
-
-def reduce(image: Array, mask: Array, side: int) -> tuple[Array, Array]:
-    """Shrink to `side` pixels on the longer side (area average, mask by majority); a smaller one stays."""
-    height, width = mask.shape
-    factor = side / max(height, width)
-    if factor >= 1:
-        return image, mask
-    shape = (max(1, round(width * factor)), max(1, round(height * factor)))
-    share = np.asarray(cv2.resize(mask * np.uint8(255), shape, interpolation=cv2.INTER_AREA))
-    small = np.asarray(cv2.resize(image, shape, interpolation=cv2.INTER_AREA), np.uint8)
-    return small, (share > 127).astype(np.uint8)
 
 
 def _seed(*parts: object) -> int:

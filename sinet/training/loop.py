@@ -22,12 +22,13 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from sinet.core import ranks
 from sinet.core.progress import bar_interval
 from sinet.core.recipe import NONE, Phase, TrainRecipe, WeightDecay
+from sinet.images.sample import Sample
 from sinet.network.loss import class_weights
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
 from sinet.training.average import RunningMean
 from sinet.training.checkpoint import State, load_state, save_state
-from sinet.training.data import PortraitDataset, Sample
+from sinet.training.data import PortraitDataset
 from sinet.training.dev_side import DevSet, evaluate_dev, read_dev
 from sinet.training.epoch import Run, TrainingError, part_of, train_epoch
 from sinet.training.fused import fused

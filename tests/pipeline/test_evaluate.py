@@ -11,7 +11,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.paths import DATASET, SINET
 from pipeline.core.records import make_records, write_records
 from sinet.core.recipe import EvaluateRecipe
-from sinet.training.data import Sample
+from sinet.images.sample import Sample
 from tests.sinet.portraits import taught_model, write_portraits, write_weights
 
 RECIPE = EvaluateRecipe(size=224, boundary_kernel=15, gallery=2)

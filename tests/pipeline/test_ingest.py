@@ -576,7 +576,7 @@ def test_what_another_version_found_or_under_another_suffix_is_looked_at_anew(pr
     put(project / "source/images_mask/00002_mask.mat", mask.read_bytes())
     mask.unlink()
     assert reasons(run()) == {}
-    monkeypatch.setattr("pipeline.ingest.VERSION", "of another decoder")
+    monkeypatch.setattr("pipeline.ingest.LIBRARIES", "of another decoder")
     monkeypatch.setattr("pipeline.ingest.inspect", lambda *_, **__: pytest.fail("was decoded again"))
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         run()

@@ -35,8 +35,8 @@ from pipeline.teacher import (
     write_curves,
 )
 from sinet.images.decode import encode_mask, encode_png
+from sinet.images.sample import Sample
 from sinet.training.checkpoint import load_state
-from sinet.training.data import Sample
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

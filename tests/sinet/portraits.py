@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from sinet.images.decode import Array, encode_mask, encode_png
+from sinet.images.sample import Sample
 from sinet.network.loss import portrait_loss
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing, squash_image, squash_mask
 from sinet.network.weights import WeightsCard, save_weights
-from sinet.training.data import Sample
 
 SMALL = Preprocessing(size=64, order="rgb", mean=(128.0,) * 3, std=(64.0,) * 3, scale=1.0)
 CARD = WeightsCard(

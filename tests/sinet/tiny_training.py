@@ -8,7 +8,7 @@ import numpy as np
 from sinet.benchmark.data import EVERY_STEP
 from sinet.core.recipe import AugmentRecipe, BlurKinds, TrainRecipe
 from sinet.images.decode import Array, encode_mask, encode_png
-from sinet.training.data import Sample
+from sinet.images.sample import Sample
 
 # Draws nothing: the identity.
 STILL = AugmentRecipe(

@@ -14,8 +14,8 @@ from pipeline.core.records import read_records
 from pipeline.experiments import limits
 from sinet.core.recipe import EvaluateRecipe
 from sinet.images.decode import Array, encode_mask, encode_png
+from sinet.images.sample import Sample
 from sinet.inference.predictor import Probability
-from sinet.training.data import Sample
 from tests.pipeline.dataset_inputs import write_dataset, write_tiny_params
 from tests.sinet.portraits import taught_model, write_weights
 

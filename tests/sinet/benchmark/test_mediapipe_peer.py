@@ -13,7 +13,7 @@ import pytest
 from sinet.core.recipe import EvaluateRecipe
 from sinet.evaluation.protocol import evaluate_masks
 from sinet.images.decode import encode_png, read_mask
-from sinet.training.data import Sample
+from sinet.images.sample import Sample
 
 Run = Callable[..., None]
 

@@ -16,8 +16,8 @@ from sinet.__main__ import app
 from sinet.core.recipe import EvaluateRecipe
 from sinet.evaluation.protocol import EvaluateError, evaluate, evaluate_masks, pair, read_pair
 from sinet.images.decode import encode_png, read_image, read_mask
+from sinet.images.sample import Sample
 from sinet.inference.predictor import Predictor
-from sinet.training.data import Sample
 from tests.sinet.films import full_disk
 from tests.sinet.portraits import SMALL, portrait, write_portraits, write_weights
 

@@ -6,8 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sinet.images.sample import Sample
 from sinet.training.background import before_another_background, without_person
-from sinet.training.data import PortraitDataset, Sample
+from sinet.training.data import PortraitDataset
 from tests.sinet.tiny_training import LIVELY, STILL, portrait, write_portraits
 
 BEFORE_OTHERS = STILL.model_copy(update={"background": 1.0})

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from sinet.images.decode import encode_mask, encode_png
+from sinet.images.sample import Sample
 from sinet.network.loss import portrait_loss
 from sinet.training.batches import index_batches, training_batches
-from sinet.training.data import PortraitDataset, Sample
+from sinet.training.data import PortraitDataset
 from sinet.training.epoch import READ_EVERY, TrainingError
 from sinet.training.loop import train
 from sinet.training.together import Together

@@ -8,8 +8,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from sinet.images.decode import encode_mask, encode_png, read_image, read_mask
+from sinet.images.sample import Sample, reduce
 from sinet.training.augment import augment, squash
-from sinet.training.data import PortraitDataset, Sample, _seed, reduce
+from sinet.training.data import PortraitDataset, _seed
 from tests.sinet.tiny_training import LIVELY, portrait, write_portraits
 
 

@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from sinet.evaluation.metrics import count_pixels, foreground_iou, tabulate
 from sinet.images.decode import encode_mask, encode_png, read_image, read_mask
+from sinet.images.sample import Sample
 from sinet.network.preprocess import Preprocessing
-from sinet.training.data import Sample
 from sinet.training.dev_side import DevSet, evaluate_dev, read_dev
 from tests.sinet.portraits import SMALL
 from tests.sinet.tiny_training import write_portraits

@@ -15,8 +15,8 @@ import torch
 from sinet.benchmark.timing import one_thread
 from sinet.core.device import DeviceError, choose_device
 from sinet.core.recipe import TrainRecipe
+from sinet.images.sample import Sample
 from sinet.training.checkpoint import load_state
-from sinet.training.data import Sample
 from sinet.training.dev_side import evaluate_dev, read_dev
 from sinet.training.epoch import TrainingError
 from sinet.training.loop import Trained, train

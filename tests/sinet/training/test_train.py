@@ -20,10 +20,10 @@ import sinet.training.epoch as epoch_
 import sinet.training.loop as training
 from sinet.core.device import DeviceError, choose_device, cores, loader_workers, use_all_cores
 from sinet.core.recipe import Schedule, TrainRecipe, WeightDecay
+from sinet.images.sample import Sample
 from sinet.network.model import SINet
 from sinet.training.batches import Waiting
 from sinet.training.checkpoint import State, load_state, save_state
-from sinet.training.data import Sample
 from sinet.training.dev_side import evaluate_dev, read_dev
 from sinet.training.epoch import TrainingError
 from sinet.training.fused import FUSED

@@ -13,10 +13,11 @@ import sinet.training.loop as training
 from sinet.core.device import network_input
 from sinet.core.recipe import Phase, TrainRecipe
 from sinet.images.decode import read_mask
+from sinet.images.sample import Sample
 from sinet.network.loss import class_weights, portrait_loss
 from sinet.network.model import SINet
 from sinet.network.preprocess import Preprocessing
-from sinet.training.data import PortraitDataset, Sample
+from sinet.training.data import PortraitDataset
 from sinet.training.dev_side import evaluate_dev, read_dev
 from sinet.training.fused import fused
 from sinet.training.loop import train
