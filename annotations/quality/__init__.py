@@ -1,0 +1,1 @@
+"""What the review costs and is worth, and in which order it asks."""

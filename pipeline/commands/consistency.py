@@ -178,9 +178,8 @@ def _is_room(path: str) -> bool:
 
 
 def _code_in(room: str, root: Path) -> set[str]:
-    """The modules in a folder and below; an empty `__init__.py` is none."""
-    files = (root / room).rglob("*.py")
-    return {path.relative_to(root).as_posix() for path in files if path.stat().st_size}
+    """The modules in a folder and below; an `__init__.py` that only says what the room is for is none."""
+    return {path.relative_to(root).as_posix() for path in (root / room).rglob("*.py") if _has_code(path)}
 
 
 def _data_differences(stage: Stage, used: Usage) -> Iterator[str]:
@@ -293,8 +292,12 @@ def _for_types(node: ast.AST) -> bool:
 
 def _is_module(name: str, root: Path) -> bool:
     path = root / name.replace(".", "/")
-    package = path / "__init__.py"  # an empty one is the name of a room, and no code
-    return path.with_suffix(".py").is_file() or (package.is_file() and package.stat().st_size > 0)
+    return path.with_suffix(".py").is_file() or _has_code(path / "__init__.py")
+
+
+def _has_code(path: Path) -> bool:
+    """Whether a module says more than what its room is for."""
+    return path.is_file() and len(ast.parse(path.read_text()).body) > 1
 
 
 def _file(module: str, root: Path) -> Path:

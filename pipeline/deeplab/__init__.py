@@ -1,0 +1,1 @@
+"""The teacher's network, the first weights of its encoder, and how doubtful its masks are."""

@@ -1,0 +1,1 @@
+"""MTCNN, and the way from a face to the portrait around it."""

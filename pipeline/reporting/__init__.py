@@ -1,0 +1,1 @@
+"""The dataset card and the page: figures, texts, templates."""

@@ -1,0 +1,1 @@
+"""Reading a source as it was published: its layout, each of its pictures, and equal pixels."""

@@ -1,0 +1,1 @@
+"""SINet as ONNX, as OpenVINO and in 8 bits, each compared with torch."""

@@ -1,0 +1,1 @@
+"""From pictures, folders, videos and cameras to masks and composed pictures."""

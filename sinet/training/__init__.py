@@ -1,0 +1,1 @@
+"""Training SINet: the loop, its pictures and checkpoints, and what makes it quick on a CPU."""
