@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export PROFILE EG1800 BAIDU CRAWL FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-fast check compiler browser old-runtime label-studio review review-stop pull review-backup review-restore
+.PHONY: help install repro test test-fast test-long check compiler browser old-runtime label-studio review review-stop pull review-backup review-restore
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -33,11 +33,17 @@ repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR r
 	@python -m pipeline explain
 	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'
 
-test: compiler install browser label-studio old-runtime  ## run all tests (about 25 minutes on 2 cores; test-fast leaves out the slow ones)
-	python -m pytest
+# Two processes, which share one server's installation and one finished world (tests/conftest.py says what goes where).
+PYTEST := python -m pytest -n 2 --dist loadgroup
 
-test-fast: install  ## leave out the slow tests and the real photographs (about 10 minutes)
-	python -m pytest -m 'not slow and not real_data'
+test: compiler install browser label-studio old-runtime  ## run the tests; test-fast leaves out the slow ones
+	$(PYTEST)
+
+test-fast: install  ## leave out the slow tests and the real photographs
+	$(PYTEST) -m 'not slow and not long and not real_data'
+
+test-long: compiler install browser label-studio old-runtime  ## run the long proofs that `make test` leaves out
+	$(PYTEST) -m long
 
 # What there is to review is looked at before anything large is installed for it.
 review: install  ## review masks in Label Studio on this machine; Ctrl-C stops it

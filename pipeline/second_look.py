@@ -23,7 +23,7 @@ from pipeline.core.paths import DATASET, SECOND_LOOK, SINET
 from pipeline.core.records import read_records
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
-from pipeline.push import Candidate, write_push
+from pipeline.review.import_folder import Candidate, write_import_folder
 from sinet import native
 from sinet.images.decode import read_image, read_mask
 from sinet.inference.predictor import Predictor
@@ -110,7 +110,7 @@ def main() -> None:
     reviewed["disagreement"] = pd.Series(differs, index=reviewed.index, dtype="float64")
     asked = asked_before(Path(params.reviews.path))
     chosen = choose(reviewed, asked, params.second_look)
-    write_push(SECOND_LOOK, items(chosen), params.label_studio, Store("push"))
+    write_import_folder(SECOND_LOOK, items(chosen), params.label_studio, Store("push"))
     write_metrics("second_look", summarise(reviewed, asked, chosen))
     log.info("%d of %d accepted masks are worth a second look", len(chosen), len(reviewed))
 

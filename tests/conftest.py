@@ -1,6 +1,11 @@
 """What all tests share: skips are failures under CI, except for real photographs and Label Studio."""
 
 import os
+
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "PASSIVE"
+)  # before torch: threads that wait by spinning take the other's core
+
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -15,6 +20,14 @@ REAL_DATA = ROOT.parent / "shared" / "data"
 settings.register_profile("any machine", settings.default, deadline=None)
 settings.load_profile("any machine")
 ALLOWED_SKIPS = ("real_data", "label_studio")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those of a file go to one process, for its fixtures; those of the recipe, which share a world, to any, first."""
+    for item in items:
+        if item.path.name != "test_recipe.py":
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.path.name != "test_recipe.py")
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from pipeline.core.records import read_records
 from tests.project import TINY, commit, copy_tree, digest, environment, run, set_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+# Of stages killed in the middle `make test` proves two: all write through one atomic writer and one store, whose own
+# kill tests it also runs, as it does those of both trainings (tests/sinet/training, tests/pipeline/test_teacher.py).
+LONG = pytest.mark.long
 
 STAGES = [
     "sample", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "pseudo_label", "queue", "push",
@@ -26,9 +30,21 @@ STAGES = [
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished project, reviewed by the drawn world's reviewer. Tests must not change it."""
-    folder = tmp_path_factory.mktemp("world")
+def world(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A finished project, reviewed by the drawn world's reviewer. Tests must not change it; all processes share it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "world"
+    with FileLock(folder.with_name("world.lock")):
+        if not folder.is_dir():
+            making = folder.with_name("world.making")
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir()
+            _finish(making)
+            making.rename(folder)
+    return folder
+
+
+def _finish(folder: Path) -> None:
     copy_tree(folder)
     (folder / "annotations/reviews/tiny").mkdir()
     set_params(folder, TINY)
@@ -36,7 +52,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(folder, sys.executable, "-m", "pipeline.commands.draw_reviews")
     run(folder, "dvc", "repro")
     commit(folder, "the tiny world")
-    return folder
 
 
 @pytest.fixture
@@ -173,16 +188,24 @@ def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: i
 @pytest.mark.parametrize(
     ("stage", "outs", "watch", "files"),
     [
-        ("sample", ["data/sample"], "data/.sample.tmp", 20),
-        ("ingest@eg1800", ["data/ingest/eg1800", "metrics/ingest_eg1800.json"], "data/ingest/eg1800", 10),
+        pytest.param("sample", ["data/sample"], "data/.sample.tmp", 20, marks=LONG),
+        pytest.param(
+            "ingest@eg1800",
+            ["data/ingest/eg1800", "metrics/ingest_eg1800.json"],
+            "data/ingest/eg1800",
+            10,
+            marks=LONG,
+        ),
         ("crop", ["data/crop", "metrics/crop.json"], ".cache/crop", 4),
-        ("pseudo_label", ["data/pseudo", "metrics/pseudo_label.json"], ".cache", 6),
-        ("push", ["data/push"], "data/push", 3),
+        pytest.param("pseudo_label", ["data/pseudo", "metrics/pseudo_label.json"], ".cache", 6, marks=LONG),
+        pytest.param("push", ["data/push"], "data/push", 3, marks=LONG),
         ("merge", ["data/dataset", "metrics/merge.json"], "data/dataset", 5),
-        ("evaluate", ["data/gallery", "metrics/evaluate.json"], "data/gallery", 1),
-        ("export", ["models/sinet.onnx", "metrics/export.json"], "models", 3),  # beside the two that it finds
-        ("second_look", ["data/second_look", "metrics/second_look.json"], "data/second_look", 3),
-        ("report", ["data/report", "reports"], "reports", 1),
+        pytest.param("evaluate", ["data/gallery", "metrics/evaluate.json"], "data/gallery", 1, marks=LONG),
+        pytest.param("export", ["models/sinet.onnx", "metrics/export.json"], "models", 3, marks=LONG),
+        pytest.param(
+            "second_look", ["data/second_look", "metrics/second_look.json"], "data/second_look", 3, marks=LONG
+        ),
+        pytest.param("report", ["data/report", "reports"], "reports", 1, marks=LONG),
     ],
 )
 def test_a_killed_data_stage_gives_the_same_bytes(
@@ -231,7 +254,11 @@ def test_a_stage_of_an_instant_killed_at_any_write_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize(
-    ("stage", "model"), [("teacher", "models/teacher.safetensors"), ("train", "models/sinet.safetensors")]
+    ("stage", "model"),
+    [
+        pytest.param("teacher", "models/teacher.safetensors", marks=LONG),
+        pytest.param("train", "models/sinet.safetensors", marks=LONG),
+    ],
 )
 def test_a_killed_training_stage_finishes(project: Path, stage: str, model: str) -> None:
     shutil.rmtree(project / ".cache")

@@ -267,11 +267,11 @@ def _closure(module: str, root: Path) -> set[str]:
         if one in seen or one in PLUMBING:
             continue
         seen.add(one)
-        waiting += _imports(one, root)
+        waiting += imports_of(one, root)
     return seen
 
 
-def _imports(module: str, root: Path) -> Iterator[str]:
+def imports_of(module: str, root: Path) -> Iterator[str]:
     tree = ast.parse((root / _file(module, root)).read_text())
     typing = {id(inner) for node in ast.walk(tree) if _for_types(node) for inner in ast.walk(node)}
     for node in ast.walk(tree):

@@ -36,7 +36,7 @@ from pipeline.core.params import load_params
 from pipeline.core.paths import CACHE, PARAMS, PROFILES
 from pipeline.core.store import Store
 from pipeline.drawing.picture import generator, portrait
-from pipeline.push import Candidate, write_push
+from pipeline.review.import_folder import Candidate, write_import_folder
 from sinet.images.decode import encode_mask, encode_png, pixel_id
 
 WIDTH, HEIGHT = 600, 800  # pixels of a drawn portrait
@@ -96,7 +96,7 @@ def write_project(folder: Path, tasks: int) -> None:
     (folder / PARAMS).write_text(yaml.safe_dump(content))
     people = [_person(folder / "people", number) for number in range(min(PEOPLE, tasks))]
     items = [_item(number, *people[number % len(people)]) for number in range(tasks)]
-    write_push(
+    write_import_folder(
         folder / IMPORT_FILES, items, load_params(folder / PARAMS).label_studio, Store("push", folder / CACHE)
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from filelock import FileLock
 
 from annotations.server.client import Client
 from annotations.server.installation import Installation, free_port
@@ -39,13 +40,19 @@ def template(root: Path, python: Path) -> Path:
     """An installation that has been started once: making the database takes a minute."""
     pins = (root / "annotations/server/constraints.txt").read_bytes()
     folder = root / ".cache" / f"label-studio-{hashlib.sha256(pins).hexdigest()[:12]}"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        _make_once(folder, python)
+    return folder
+
+
+def _make_once(folder: Path, python: Path) -> None:
     if not folder.is_dir():
         making = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
         installation = Installation(making)
         installation.start(python, free_port(0))
         installation.stop()
         making.rename(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

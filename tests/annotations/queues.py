@@ -11,6 +11,7 @@ from pipeline.core.params import SecondLookParams, load_params
 from pipeline.core.paths import DATASET
 from pipeline.core.records import make_records, read_records, write_records
 from pipeline.core.store import Store
+from pipeline.review.import_folder import write_import_folder
 from pipeline.second_look import choose, items, reviewed_records
 from sinet.images.decode import encode_mask, read_mask
 from tests.annotations.conftest import HEIGHT, WIDTH
@@ -37,7 +38,7 @@ def write_state(root: Path, folder: Path) -> None:
     push.main()
     reviewed = reviewed_records(read_records(DATASET)).assign(disagreement=[0.5, 0.3])
     chosen = choose(reviewed, [], SecondLookParams(size=9, min_disagreement=0.1))
-    push.write_push(SECOND_LOOK_FILES, items(chosen), load_params().label_studio, Store("push"))
+    write_import_folder(SECOND_LOOK_FILES, items(chosen), load_params().label_studio, Store("push"))
 
 
 def another_teacher(folder: Path) -> None:

@@ -20,8 +20,9 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import LabelStudioParams, QueueParams
 from pipeline.core.records import make_records
 from pipeline.core.store import Store
-from pipeline.push import queued_items, read_queue, write_push
+from pipeline.push import queued_items, read_queue
 from pipeline.queue import rank, write_queue
+from pipeline.review.import_folder import write_import_folder
 from pipeline.review.mix import mix
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image, read_mask
 from tests.annotations.drawn import person, write_pseudo
@@ -49,7 +50,7 @@ def queue_of(records: pd.DataFrame, dataset: pd.DataFrame = NO_DATASET, **shares
 
 def push(records: pd.DataFrame, dataset: pd.DataFrame = NO_DATASET, **shares: float) -> list[dict]:
     items = queued_items(queue_of(records, dataset, **shares), records, dataset)
-    write_push(Path("data/push"), items, PARAMS, Store("push"))
+    write_import_folder(Path("data/push"), items, PARAMS, Store("push"))
     return [
         task
         for path in sorted(Path("data/push").glob("tasks-*.json"))

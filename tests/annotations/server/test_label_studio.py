@@ -24,7 +24,7 @@ from annotations.settings import SECOND_LOOK_FILES, SHELF
 from annotations.tasks.task import LABEL_CONFIG, MODEL_VERSION, Proposal
 from pipeline.core.params import load_params
 from pipeline.core.store import Store
-from pipeline.push import Candidate, write_push
+from pipeline.review.import_folder import Candidate, write_import_folder
 from sinet.images.decode import decode_image, read_image, read_mask
 from tests.annotations.conftest import client_of, invited, judge
 from tests.annotations.exports import moved, said
@@ -273,7 +273,7 @@ def test_a_second_look_is_sent_beside_the_queue_and_its_answer_replaces_the_firs
     candidate = Proposal(**known, uncertainty=0.3, flags="", score=-1.0)
     paths = (work / f"data/pseudo/{kind}/{data['id']}.png" for kind in ("images", "masks"))
     params = load_params().label_studio
-    write_push(SECOND_LOOK_FILES, [Candidate(candidate, *paths, "student")], params, Store("push"))
+    write_import_folder(SECOND_LOOK_FILES, [Candidate(candidate, *paths, "student")], params, Store("push"))
     _, sent = send_tasks(session)
     assert (sent.wanted, sent.there_before, sent.sent, sent.removed) == (7, 6, 1, 0)
     again = sent_tasks(session)[-1]["data"]

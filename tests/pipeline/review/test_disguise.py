@@ -21,9 +21,10 @@ from annotations.tasks.purpose import TooRoughError, seal, unseal
 from pipeline.core.params import LabelStudioParams, QueueParams
 from pipeline.core.records import make_records
 from pipeline.core.store import Store
-from pipeline.push import queued_items, write_push
+from pipeline.push import queued_items
 from pipeline.queue import rank
 from pipeline.review.disguise import fitted, guise
+from pipeline.review.import_folder import write_import_folder
 from pipeline.review.mix import mix
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image, read_mask
 from tests.annotations.drawn import TEACHER, person
@@ -111,7 +112,7 @@ def tasks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             size=QUEUED, random_share=0.1, double_share=0.0, gold_share=GOLD / QUEUED, from_scratch_share=0.0
         )
         queue = mix(rank(pseudo, set(), params), dataset, params)
-        write_push(Path("data/push"), queued_items(queue, pseudo, dataset), PARAMS, Store("push"))
+        write_import_folder(Path("data/push"), queued_items(queue, pseudo, dataset), PARAMS, Store("push"))
         (path,) = Path("data/push").glob("tasks-*.json")
         for task in (found := json.loads(path.read_bytes())):
             picture = Path("data/push/images", task["data"]["image"].rpartition("/")[2])
@@ -317,7 +318,7 @@ def test_a_person_with_loose_hair_makes_no_longer_seal_but_no_gold_task(
     params = QueueParams(size=4, random_share=0.0, double_share=0.0, gold_share=0.5, from_scratch_share=0.0)
     queue = mix(rank(pseudo, set(), params), dataset, params)
     items = [replace(one, size=None) for one in queued_items(queue, pseudo, dataset)]
-    receipt = write_push(Path("data/push"), items, PARAMS, Store("push"))
+    receipt = write_import_folder(Path("data/push"), items, PARAMS, Store("push"))
     assert (receipt["tasks"], receipt["too_rough"]) == (5, 1)
     found = json.loads(Path("data/push/tasks-0001.json").read_bytes())
     assert sum(unseal(task["data"]["seal"], 1).purpose == "gold" for task in found) == 1

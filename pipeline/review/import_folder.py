@@ -1,0 +1,167 @@
+"""Write tasks as Label Studio import files with the pictures that they show, for the stages push and second_look."""
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from annotations.masks.gold import damaged
+from annotations.quality.reviewers import Purpose
+from annotations.settings import brings_pictures
+from annotations.tasks import guidelines
+from annotations.tasks.purpose import TooRoughError
+from annotations.tasks.task import (
+    LABEL_CONFIG,
+    Proposal,
+    TaskPictures,
+    build_task,
+    cutout,
+    encode_jpeg,
+    outline_view,
+    task_batches,
+    task_version,
+)
+from pipeline.core.errors import PipelineError
+from pipeline.core.execute import map_images
+from pipeline.core.params import LabelStudioParams
+from pipeline.core.stage import write_json
+from pipeline.core.store import Result, Store, code_of, key_of
+from pipeline.review.disguise import fitted
+from sinet.core import atomic
+from sinet.images.decode import Array, ImageError, read_image, read_mask
+
+log = logging.getLogger("pipeline")
+
+_CODE = ("pipeline.review.import_folder", "annotations.tasks.task")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A queued pseudo label, a labelled picture as a gold task, or a reviewed one for a second look; and its files."""
+
+    candidate: Proposal
+    image: Path
+    mask: Path
+    purpose: Purpose
+    size: tuple[int, int] | None = (
+        None  # (width, height) that picture and mask are brought to; as they are: None
+    )
+
+
+def write_import_folder(
+    folder: Path, items: Sequence[Candidate], params: LabelStudioParams, store: Store
+) -> dict[str, Any]:
+    """Write pictures, task files, label config and receipt ("not sent") into FOLDER, and return the receipt.
+
+    A gold task whose seal would tell it apart is left out, and counted as `too_rough`.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    pictures = folder / "images"
+    pictures.mkdir(parents=True)
+    _write(pictures / guidelines.PAGE_NAME, guidelines.page())
+    files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
+    make = partial(_make_task, folder=pictures, root=params.picture_root, store=store)
+    tasks = [task for task in map_images(make, items, desc="push") if task is not None]
+    if too_rough := len(items) - len(tasks):
+        log.info("push: %d gold tasks left out, as their right masks have too rough an outline", too_rough)
+    for number, content in enumerate(task_batches(tasks), start=1):
+        files.append(_write(folder / f"tasks-{number:04d}.json", content))
+    receipt: dict[str, Any] = {
+        "state": "not sent",
+        "tasks": len(tasks),
+        "too_rough": too_rough,
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files},
+        "hint": _hint(folder, params),
+    }
+    write_json(folder / "receipt.json", receipt)
+    return receipt
+
+
+def _make_task(item: Candidate, folder: Path, root: str, store: Store) -> dict[str, Any] | None:
+    """Write the three pictures of one task into FOLDER and return the task; None, and no picture, if TooRoughError."""
+    key = item.candidate.key
+    try:
+        read = read_mask(item.mask)
+        right = read if item.size is None else fitted(read, *item.size)
+        mask = _shown(item, right)
+        # A second task shows the pictures of the first.
+        drawn = {} if item.purpose == "second" else _draw(item, mask, read, store)
+    except ImageError as error:
+        kind = {"gold": "gold task", "student": "reviewed picture"}.get(item.purpose, "pseudo label")
+        stage = "pseudo_label" if kind == "pseudo label" else "merge"
+        raise PipelineError(
+            f"a {kind} cannot be shown: {error.detail}; run `dvc repro --force {stage}`"
+        ) from error
+    # A second look has names of its own: a server may show both folders' pictures at one address.
+    stem = f"{key}-again" if item.purpose == "student" else key
+    pictures = TaskPictures(
+        image=f"{root}/{stem}-image.jpg",
+        outline=f"{root}/{stem}-outline.jpg",
+        cutout=f"{root}/{stem}-cutout.jpg",
+        guidelines=f"{root}/{guidelines.PAGE_NAME}",
+    )
+    version = task_version(item.candidate, mask, LABEL_CONFIG.read_text(), item.purpose)
+    truth = right if item.purpose == "gold" else None
+    try:
+        task = build_task(item.candidate, mask, pictures, version, item.purpose, truth)
+    except TooRoughError:
+        return None
+    for name, content in drawn.items():
+        _write(folder / f"{stem}-{name}.jpg", content)
+    return task
+
+
+def _shown(item: Candidate, mask: Array) -> Array:
+    """The mask that the task proposes."""
+    if item.purpose == "scratch":
+        return np.zeros_like(mask)
+    if item.purpose != "gold":
+        return mask
+    try:
+        return damaged(mask, item.candidate.key)
+    except ValueError as error:
+        raise PipelineError(f"the picture {item.candidate.id} makes no gold task: {error}") from error
+
+
+def _draw(item: Candidate, mask: Array, read: Array, store: Store) -> dict[str, bytes]:
+    """JPEG bytes of "image", "outline" and "cutout"; `read` is the mask as its file has it."""
+    key = key_of(
+        "push", code_of(*_CODE), item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape
+    )
+    known = store.get(key)
+    if known is not None:
+        return known.blobs
+    image = read_image(item.image)
+    if image.shape[:2] != read.shape:
+        raise ImageError("mask_size", f"{item.image.name} is {_size(image)} pixels, its mask {_size(read)}")
+    image = image if item.size is None else fitted(image, *item.size)
+    pictures = {"image": image, "outline": outline_view(image, mask), "cutout": cutout(image, mask)}
+    blobs = {name: encode_jpeg(pixels) for name, pixels in pictures.items()}
+    store.put(key, Result({}, blobs))
+    return blobs
+
+
+def _size(pixels: Array) -> str:
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
+
+
+def _write(path: Path, content: bytes) -> Path:
+    atomic.write_atomic(path, content)
+    return path
+
+
+def _hint(folder: Path, params: LabelStudioParams) -> str:
+    shown = f"must show {folder}/images at {params.picture_root}"
+    if brings_pictures(params.picture_root):
+        shown = "gets their pictures with them"
+    return (
+        f"`make review` sends them to a Label Studio on this machine, `python -m annotations push` to the one at "
+        f"{params.url}, which {shown}; both send each task once, and "
+        "`python -m annotations status` says what is there"
+    )
