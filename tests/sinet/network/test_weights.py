@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sinet.exporting.onnx_file import OnnxPredictor
-from sinet.network.convert import convert
+from sinet.network.convert import convert_official
 from sinet.network.model import SINet
 from sinet.network.preprocess import OFFICIAL
 from sinet.network.weights import CARD as ENTRY
@@ -119,7 +119,7 @@ def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="pipe or device stands there"):
         OnnxPredictor(tmp_path / "pipe")
     with pytest.raises(WeightsError, match="pipe or device stands there"):
-        convert(tmp_path / "pipe", tmp_path / "w.safetensors")
+        convert_official(tmp_path / "pipe", tmp_path / "w.safetensors")
     with pytest.raises(OSError, match="pipe or device stands there"):
         save_weights(tmp_path / "pipe", SINet(), CARD)
     assert not (tmp_path / "pipe").is_file()
