@@ -33,7 +33,9 @@ def backup(installation: Installation, file: Path) -> None:
     with (
         tempfile.TemporaryDirectory() as scratch,
         replacing(file, PRIVATE) as unfinished,
-        tarfile.open(unfinished, mode="w:gz", compresslevel=3, dereference=True) as archive,
+        unfinished.open("wb") as raw,
+        gzip.GzipFile("", "wb", 3, raw) as packed,  # with no name of a file in its header
+        tarfile.open(fileobj=packed, mode="w", dereference=True) as archive,
     ):
         copy = Path(scratch) / _DATABASE
         try:

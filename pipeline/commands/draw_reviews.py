@@ -22,7 +22,7 @@ import pandas as pd
 from annotations.ledger.judgements import JudgedTask, Opinion, edit_of, write_judgements
 from annotations.ledger.lock import LockEntry, Verdict, pack_mask, review_key, write_lock
 from annotations.masks.overlap import AGREE_IOU, mask_iou
-from annotations.quality.random_slice import hashed_share as draw_share
+from annotations.quality.random_slice import hashed_share
 from annotations.quality.reviewers import Purpose
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
@@ -93,9 +93,9 @@ def draw_review(pseudo: Pseudo, exact_parent: Array) -> LockEntry:
         verdict=verdict,
         mask=masks[verdict],
         reasons=reasons,
-        reviewer=REVIEWERS[int(draw_share(pseudo.key, "reviewer") * len(REVIEWERS))],
+        reviewer=REVIEWERS[int(hashed_share(pseudo.key, "reviewer") * len(REVIEWERS))],
         reviewed_at=(
-            _FIRST_DAY + timedelta(seconds=int(draw_share(pseudo.key, "moment") * 14 * 86400))
+            _FIRST_DAY + timedelta(seconds=int(hashed_share(pseudo.key, "moment") * 14 * 86400))
         ).isoformat(),
         teacher=pseudo.teacher,
     )
@@ -118,7 +118,7 @@ def draw_judgements(pseudo: Pseudo, entry: LockEntry) -> list[JudgedTask]:
     """
     mask = None if entry.mask is None else entry.mask_array()
     tasks = [_judged(pseudo, entry, "review", 1, entry.reviewer, mask)]
-    if draw_share(pseudo.key, "second") >= SECOND_SHARE:
+    if hashed_share(pseudo.key, "second") >= SECOND_SHARE:
         return tasks
     place = REVIEWERS.index(entry.reviewer)
     second, third = REVIEWERS[(place + 1) % 3], REVIEWERS[(place + 2) % 3]
@@ -148,7 +148,7 @@ def summarise(entries: Iterable[LockEntry]) -> dict[str, int]:
 def _judge(pseudo: Pseudo, exact: Array) -> tuple[Verdict, tuple[str, ...]]:
     if exact.mean() < MIN_PERSON:
         return "reject", ("no_person",)
-    lot = draw_share(pseudo.key, "verdict")
+    lot = hashed_share(pseudo.key, "verdict")
     if lot < UNSURE_SHARE:
         return "unsure", ("hidden_edge",)
     if lot < UNSURE_SHARE + REJECT_SHARE:
@@ -169,7 +169,7 @@ def _judged(
         at=(datetime.fromisoformat(entry.reviewed_at) + timedelta(days=_day(purpose, round_))).isoformat(),
         said=entry.verdict,
         reasons=entry.reasons,
-        seconds=round(low + (high - low) * draw_share(pseudo.key, f"seconds {reviewer}"), 1),
+        seconds=round(low + (high - low) * hashed_share(pseudo.key, f"seconds {reviewer}"), 1),
         edit=None if mask is None else edit_of(mask, pseudo.mask),
     )
     return JudgedTask(

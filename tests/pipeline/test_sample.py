@@ -236,8 +236,8 @@ def test_another_seed_draws_another_picture() -> None:
 
 _DIGEST = """
 import hashlib
-from pipeline.drawing.layouts import Task, draw
-files = [draw(Task(5, kind, i)).jpeg() for kind in ("eg1800_train", "baidu", "crawl") for i in range(3)]
+from pipeline.drawing.layouts import DrawnSource, draw_picture
+files = [draw_picture(DrawnSource(5, kind, i)).jpeg() for kind in ("eg1800_train", "baidu", "crawl") for i in range(3)]
 print(hashlib.sha256(b"".join(files)).hexdigest())
 """
 
@@ -398,14 +398,14 @@ def pseudo(exact: np.ndarray, box: Box, shrink: int, index: int = 0, sha: str = 
 
 def sha_with_lot(box: Box, accepted: bool = True) -> str:
     """A parent hash whose review is not left to the lots for unsure and reject."""
-    from annotations.quality.random_slice import hashed_share as draw_share
+    from annotations.quality.random_slice import hashed_share
     from pipeline.commands.draw_reviews import REJECT_SHARE, UNSURE_SHARE
 
     shas = (sha256(str(i).encode()).hexdigest() for i in range(1000))
     return next(
         sha
         for sha in shas
-        if (draw_share(review_key(sha, str(box)), "verdict") >= UNSURE_SHARE + REJECT_SHARE) == accepted
+        if (hashed_share(review_key(sha, str(box)), "verdict") >= UNSURE_SHARE + REJECT_SHARE) == accepted
     )
 
 

@@ -136,7 +136,7 @@ def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
     monkeypatch.setattr(Installation, "running", lambda self: Running(1, "http://127.0.0.1:8080"))
     monkeypatch.setattr(installations, "healthy", lambda url: True)
     monkeypatch.setattr(Client, "heads", lambda self, project: [])
-    monkeypatch.setattr(reviews, "send", send)
+    monkeypatch.setattr(reviews, "send_tasks", send)
     done = CliRunner().invoke(app, ["review", *more])
     assert done.exit_code == 0, done.output
     assert asked == [bool(more)]

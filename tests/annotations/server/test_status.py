@@ -24,7 +24,7 @@ def test_wilsons_interval_is_that_of_the_tables(hits: int, trials: int, low: flo
 def test_the_random_slice_is_the_queues():
     for number in range(200):
         identity = f"{number:016x}"
-        assert in_random_slice(identity, 0.1) == (pipeline.queue.draw(identity) < 0.1)
+        assert in_random_slice(identity, 0.1) == (pipeline.queue.hashed_share(identity) < 0.1)
 
 
 def test_the_state_in_words():

@@ -139,7 +139,7 @@ def test_an_unreachable_hub_is_one_sentence_within_seconds(tmp_path: Path) -> No
     # Nothing listens on the discard port, so the connection is refused at once.
     environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_CACHE": str(tmp_path)}
     code = (
-        "import time; from pipeline import deeplab; from pipeline.core.errors import PipelineError\n"
+        "import time; from pipeline.deeplab import network as deeplab; from pipeline.core.errors import PipelineError\n"
         "deeplab.build(deeplab.TeacherCard('resnet18', 16, (2, 4, 6), 1, deeplab.imagenet_input(64)))\n"
         "start = time.monotonic()\n"
         "try: deeplab.find_encoder_weights('imagenet', 'se_resnext50_32x4d')\n"

@@ -265,7 +265,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path, nobody: Predictor) -> None:
         cover = out.add_stream("png", rate=1, width=8, height=8, pix_fmt="rgb24")
         cover.disposition = av.stream.Disposition.attached_pic
         track = out.add_stream_from_template(song.streams.audio[0])
-        out.mux(cover.encode(av.TimedPicture.from_ndarray(np.zeros((8, 8, 3), np.uint8), "rgb24")))
+        out.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((8, 8, 3), np.uint8), "rgb24")))
         for packet in song.demux():
             if packet.dts is not None:
                 packet.stream = track

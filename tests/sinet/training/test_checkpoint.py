@@ -82,12 +82,17 @@ def test_another_torch_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_other_code_has_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "training" / "checkpoint.py"))
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/metrics.py").write_text("")
     names = []
     for name, code in (("network/loss.py", "a"), ("network/loss.py", "b"), ("training/epoch.py", "b")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(code)
         names.append(run_hash({}, "data"))
     assert len(set(names)) == 3
+    (tmp_path / "inference").mkdir()
+    (tmp_path / "inference/video.py").write_text("what cannot change a run")
+    assert run_hash({}, "data") == names[-1]
 
 
 class Planted:

@@ -37,7 +37,7 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
     result = train(*pickle.loads((folder / "given").read_bytes()), folder / "state", torch.device("cpu"))
-    (folder / f"result{ranks.rank()}").write_bytes(pickle.dumps(result))
+    (folder / f"result{ranks.own_rank()}").write_bytes(pickle.dumps(result))
 """
 
 
