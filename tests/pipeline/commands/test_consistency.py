@@ -1,13 +1,14 @@
 """dvc.yaml against the code: right today, and each kind of mistake is named."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pipeline.commands.consistency import differences
+from pipeline.commands.consistency import differences, imports_of
 
 
 def test_dvc_yaml_names_what_each_stage_uses(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,12 +294,13 @@ def test_what_is_imported_for_types_alone_is_no_dependency(tmp_path: Path) -> No
         ("typed", ""),
         (
             "user",
-            "from typing import TYPE_CHECKING\nfrom pipeline import seen\nif TYPE_CHECKING:\n    from pipeline import typed\n",
+            "from typing import TYPE_CHECKING\nfrom pipeline import seen\n"
+            "if TYPE_CHECKING:\n    from pipeline import typed\n",
         ),
     ):
         (tmp_path / "pipeline").mkdir(exist_ok=True)
         (tmp_path / "pipeline" / f"{name}.py").write_text(text)
-    assert list(consistency.imports_of("pipeline.user", tmp_path)) == ["pipeline.seen"]
+    assert list(imports_of("pipeline.user", tmp_path)) == ["pipeline.seen"]
 
 
 def test_the_committed_lock_belongs_to_the_committed_code(root: Path) -> None:
