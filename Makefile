@@ -22,7 +22,7 @@ install: .venv/.installed  ## make .venv with everything in it, in the versions 
 	$(PYTHON) -m venv .venv
 	@rm -f sinet/native/kernel.*.so
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	@ls sinet/native/kernel.*.so >/dev/null 2>&1 || echo 'No C compiler or no Python.h: prediction takes torch, in about eight times the time (Debian: apt-get install gcc python3-dev)'
+	@ls sinet/native/kernel.*.so >/dev/null 2>&1 || echo 'No C compiler or no Python.h: prediction takes torch, in seven to eight times the time (Debian: apt-get install gcc python3-dev)'
 	@touch $@
 
 repro: install  ## run the recipe; PROFILE=real EG1800=DIR BAIDU=DIR CRAWL=DIR runs it on your pictures

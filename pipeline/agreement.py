@@ -34,7 +34,7 @@ def read_judged_tasks(lock: Path) -> list[Judgement]:
 
 
 def decile_table(found: Sequence[Judgement]) -> pd.DataFrame:
-    """A row for each uncertainty decile, 1 the most certain: COLUMNS; edit_size is empty where nobody fixed a mask."""
+    """DECILE_COLUMNS of each decile of uncertainty, 1 the most certain; edit_size is empty where nobody fixed one."""
     return pd.DataFrame([asdict(one) for one in deciles(found)], columns=list(DECILE_COLUMNS))
 
 

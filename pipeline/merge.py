@@ -48,7 +48,7 @@ def merge(
     """The dataset's records with cluster and side, and what stays out of it.
 
     `reviewed` are the records cut from the lock, whose entries `reviews` holds by picture (`reviews_by_picture`);
-    `judged` is what people said of the pseudo labels, by id (`read_judged`); `hashes` are perceptual hashes by id, of
+    `judged` is what people said of the pseudo labels, by id (`_judged_crops`); `hashes` are perceptual hashes by id, of
     the records' pictures and of the pictures they were cut from. Every row of the three tables is in one of the two
     results.
     """
@@ -82,7 +82,7 @@ def choose_pseudo(
     """The pseudo labels that nobody judged and that are good enough, where such ones are wanted at all.
 
     `reviews` holds the lock's entries by their picture's sha256 (`reviews_by_picture`); `judged` is what people
-    said, by id (`read_judged`): where no entry came of it, they have not decided.
+    said, by id (`_judged_crops`): where no entry came of it, they have not decided.
     """
 
     def fault(row: pd.Series) -> tuple[str, str] | None:

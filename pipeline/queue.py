@@ -34,7 +34,7 @@ def rank(
     params: QueueParams,
     look_alikes: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """The first `params.size` unreviewed pseudo labels: COLUMNS, rank 1 first. `reviewed`: lock keys.
+    """The first `params.size` unreviewed pseudo labels as _COLUMNS, rank 1 first. `reviewed`: lock keys.
 
     `look_alikes` names the cluster of each id; without it every picture is one of its own. `priority` is the
     uncertainty shared within a cluster (annotations.quality.priority).

@@ -2,7 +2,7 @@
 
 - Mask IoU: pixels that both say over pixels that either says.
 - Boundary IoU (Cheng et al. 2021, "Boundary IoU", CVPR, section 4): the same, counted only on what lies inside each
-  mask within BAND of its outline, so that a large person does not hide a bad edge.
+  mask within _BAND of its outline, so that a large person does not hide a bad edge.
 - Krippendorff's alpha for nominal values (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability"): 1 is full
   agreement, 0 what chance would give, below 0 is systematic disagreement.
 """

@@ -55,7 +55,7 @@ class Simulation:
 
 
 def read_masks(path: Path) -> pd.DataFrame:
-    """The table: COLUMNS, a row a mask. ReviewError where a column is missing or a value is out of range."""
+    """The table of _COLUMNS, a row a mask. ReviewError where a column is missing or a value is out of range."""
     try:
         table = pd.read_csv(path, dtype={"id": str, "kind": str, "cluster": str})
     except (OSError, ValueError) as error:

@@ -1,1 +1,1 @@
-"""What `python -m pipeline` does beside the stages, and what holds dvc.yaml against the code."""
+"""`python -m pipeline check`, `configure`, `look` and `explain`; and what holds dvc.yaml and docs against the code."""

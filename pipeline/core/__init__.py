@@ -1,1 +1,1 @@
-"""What every stage uses: records, params, paths, the store of results, one map over pictures, errors."""
+"""What stages share: records, params, paths, the store of results, one map over pictures, errors."""

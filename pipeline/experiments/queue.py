@@ -71,7 +71,7 @@ def teach(records: pd.DataFrame, params: TeacherParams, encoder: Path | None) ->
 def label(
     records: pd.DataFrame, trained: TrainedTeacher, params: PseudoLabelParams
 ) -> Iterator[dict[str, str | float]]:
-    """COLUMNS of each record's mask by this teacher, and of its right mask, every fifth of which is damaged.
+    """The rows that `annotations simulate` reads: each record's mask by this teacher and its right one, some damaged.
 
     A damaged mask keeps the doubt that the teacher has of the picture: nothing in it tells of the damage, as of a
     mistake that a teacher is sure of.
