@@ -1,6 +1,7 @@
 """What stages share: metrics as stable JSON, errors as one sentence."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,23 @@ def test_an_error_is_a_sentence_without_a_traceback(root: Path, message: str) ->
     )
     assert done.returncode == 1
     assert done.stderr.strip() == (message if message.startswith("crop") else f"crop: {message}")
+
+
+def test_a_picture_that_was_damaged_after_a_stage_wrote_it_is_a_sentence(tmp_path: Path, root: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(b"mended by hand")
+    program = (
+        "from pathlib import Path\nfrom pipeline.core.stage import run\nfrom sinet.images.decode import read_mask\n"
+        "def main():\n    read_mask(Path('mask.png'))\nrun('report', main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "report: damaged since a stage wrote it: mask.png is no PNG mask; `python -m pipeline look` names such files"
+    )
