@@ -180,7 +180,7 @@ def test_a_config_changed_on_the_server_is_not_overwritten_unasked(installation:
     session = open_session(installation.folder)
     project, _ = send_tasks(session)
     session.client.set_label_config(project, LABEL_CONFIG.read_text().replace("rule_missing", "other"))
-    with pytest.raises(ReviewError, match=r"is not annotations/label_config\.xml"):
+    with pytest.raises(ReviewError, match=r"is not annotations/tasks/label_config\.xml"):
         send_tasks(session)
     send_tasks(session, update_config=True)
     send_tasks(session)
