@@ -12,8 +12,8 @@ from pipeline.commands import architecture
 PACKAGES = ("pipeline", "sinet", "annotations")
 FULL = 15  # modules a folder
 # What several modules have on purpose: a stage's two functions, the command line's object, a log; what each layout and
-# each benchmark answers to; and aliases of one type, which stand in packages that must not import each other.
-ALIKE = {"main", "summarise", "app", "log", "EXPECTED", "matches", "read", "report", "Array"}
+# each benchmark answers to.
+ALIKE = {"main", "summarise", "app", "log", "EXPECTED", "matches", "read", "report"}
 
 
 def folders(root: Path) -> list[Path]:

@@ -11,8 +11,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 from annotations.ledger.lock import KEEPS, VERDICTS, Verdict
-from annotations.masks.brush import Array, BrushError, regions_to_mask, type_name
+from annotations.masks.brush import BrushError, regions_to_mask, type_name
 from annotations.tasks.task import IMAGE, LABEL_CONFIG, MASK, REASONS, VERDICT
+from sinet.images.decode import Array
 
 # By type of item, the tags of label_config.xml that make it.
 _MADE_BY = {"choices": (VERDICT, REASONS), "brushlabels": (MASK,)}

@@ -11,7 +11,8 @@ from annotations.ledger.judgements import JudgedTask, Opinion, edit_of
 from annotations.ledger.lock import pack_mask, unpack_mask
 from annotations.ledger.shards import faults
 from annotations.ledger.voices import with_marks
-from annotations.masks.brush import Array, fingerprint
+from annotations.masks.brush import fingerprint
+from sinet.images.decode import Array
 
 Ask = Callable[
     [Subject], Array | None
@@ -58,9 +59,8 @@ def _task(
             opinions[one.server, one.annotation, one.reviewer] = _told_from(known, one, proposed)
     for review in sorted(reviews, key=lambda review: (review.at, review.annotation)):
         said, name = _opinion(review, proposed, server), (server, review.mark, review.reviewer)
-        if (
-            name not in opinions or opinions[name].at <= said.at
-        ):  # else the server is an older one, of a backup
+        # A later one that is known already: the server is an older one, of a backup.
+        if name not in opinions or opinions[name].at <= said.at:
             opinions[name] = said
     return JudgedTask(
         key=subject.key,

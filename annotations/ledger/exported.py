@@ -17,12 +17,12 @@ from annotations.errors import ReviewError
 from annotations.ledger.answer import Answer, AnswerError, read_answer
 from annotations.ledger.lock import KEEPS, NAMELESS, Key
 from annotations.ledger.shards import faults
-from annotations.masks.brush import Array, BrushError, fingerprint, regions_to_mask, type_name
+from annotations.masks.brush import BrushError, fingerprint, regions_to_mask, type_name
 from annotations.masks.packed import PackedMask
 from annotations.quality.reviewers import Purpose, Said
 from annotations.tasks.purpose import FIELD as SEAL
 from annotations.tasks.purpose import unseal
-from sinet.images.decode import MAX_PIXELS
+from sinet.images.decode import MAX_PIXELS, Array
 
 # What a review comes to. `unclear` says that somebody must look again: it agrees with nothing.
 Outcome = Literal["keep", "reject", "unsure", "unclear"]
@@ -71,9 +71,7 @@ class Review:
     seconds: float | None  # that the reviewer took
     over: bool = False  # written over, or copied from, an answer that was there: no look of one's own
     doubtful: bool = False  # its author may be somebody who has another voice
-    server: str | None = (
-        None  # on which it was said, where that is another one than was exported (`elsewhere`)
-    )
+    server: str | None = None  # on which it was said, where that is another one than was exported
 
     @property
     def mask(self) -> Array | None:
@@ -90,9 +88,7 @@ class Reading:
     skipped: set[str] = field(default_factory=set)  # keys; a skip is no review
     drafts: set[str] = field(default_factory=set)  # keys; begun but not submitted
     notes: list[str] = field(default_factory=list)  # what was passed over, a sentence each
-    marks: dict[str, int] = field(
-        default_factory=dict
-    )  # of all annotations, skipped ones too, and their numbers
+    marks: dict[str, int] = field(default_factory=dict)  # of all annotations, with their numbers
     server: str | None = None  # that was exported, as the judgements name it (annotations/ledger/voices.py)
     remembered: list[Review] = field(default_factory=list)  # of the same crops, as earlier pulls heard them
 

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from annotations.ledger.lock import KEEPS, Key, Moment, Pseudonym, pack_mask, unpack_mask
 from annotations.ledger.shards import parse_line, read_shards, write_shards
-from annotations.masks.brush import Array
 from annotations.quality.reviewers import Judgement, Purpose, Said
+from sinet.images.decode import Array
 
 FOLDER = "judgements"  # in the lock's folder
 

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from annotations.ledger.shards import LockError as LockError
 from annotations.ledger.shards import parse_line, read_shards, write_shards
-from annotations.masks.brush import Array
+from sinet.images.decode import Array
 
 Verdict = Literal["accept", "fix", "reject", "unsure"]
 VERDICTS: tuple[Verdict, ...] = ("accept", "fix", "reject", "unsure")

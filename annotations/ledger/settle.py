@@ -31,9 +31,9 @@ from annotations.ledger.exported import Outcome, Reading, Review, Subject
 from annotations.ledger.lock import LockEntry, Verdict, nameless
 from annotations.ledger.shards import faults
 from annotations.ledger.voices import last_words
-from annotations.masks.brush import Array
 from annotations.masks.overlap import AGREE_IOU, mask_iou
 from annotations.masks.packed import PackedMask
+from sinet.images.decode import Array
 
 LOCKED = "the lock"  # in place of a server: where a review was given of which no judgement tells
 

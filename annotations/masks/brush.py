@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sinet.images.decode import MAX_PIXELS
+from sinet.images.decode import MAX_PIXELS, Array
 
-Array = NDArray[np.uint8]
 Longs = NDArray[np.int64]
 
 LABEL = "person"

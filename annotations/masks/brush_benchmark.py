@@ -8,7 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from annotations.masks.brush import Array, decode_rle, encode_rle, mask_to_rle
+from annotations.masks.brush import decode_rle, encode_rle, mask_to_rle
+from sinet.images.decode import Array
 
 
 def _drawn_mask(height: int, width: int, soft: bool) -> Array:

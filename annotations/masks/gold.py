@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from annotations.masks.brush import Array
 from annotations.masks.overlap import inner_boundary, mask_iou
+from sinet.images.decode import Array
 
 DAMAGED_IOU = 0.90  # at most, of the damaged and the right mask: clearly below the IoU of two who agree
 WORST_IOU = 0.5  # at least: a fault to find, no nonsense

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 import cv2
 import numpy as np
 
-from annotations.masks.brush import Array
+from sinet.images.decode import Array
 
 AGREE_IOU = 0.95  # two kept masks of this IoU or more say the same
 _BAND = (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annotations.masks.brush import Array
+from sinet.images.decode import Array
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from annotations.ledger.lock import nameless
-from annotations.masks.brush import Array
 from annotations.masks.overlap import AGREE_IOU, boundary_iou, krippendorff_alpha, mask_iou
+from sinet.images.decode import Array
 
 NOT_MEASURED = "not measured"
 GRID = 16  # cells of a bias map along each side

@@ -91,9 +91,7 @@ def restore(installation: Installation, file: Path) -> None:
         partial.replace(folder)
     except ReviewError:
         raise
-    except (
-        Exception
-    ) as error:  # of damage tarfile raises what its parts do: ValueError, OverflowError, zlib.error ...
+    except Exception as error:  # of damage tarfile raises whatever its parts do: ValueError, zlib.error ...
         found = str(error) or type(error).__name__
         raise ReviewError(f"{file} cannot be restored ({found}); nothing was changed") from error
     finally:

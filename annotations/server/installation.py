@@ -205,12 +205,7 @@ class Installation:
             return (
                 process.status() != psutil.STATUS_ZOMBIE and str(self.database.resolve()) in process.cmdline()
             )
-        except (
-            psutil.Error,
-            TypeError,
-            ValueError,
-            OverflowError,
-        ):  # the last three where the note is damaged
+        except (psutil.Error, TypeError, ValueError, OverflowError):  # all but the first of a damaged note
             return False
 
 

@@ -22,13 +22,14 @@ from annotations.ledger.judgements import JudgedTask, read_judgements, write_jud
 from annotations.ledger.lock import LockEntry, LockError, read_lock, write_lock
 from annotations.ledger.settle import Conflict, Drift, Settled, settle, to_do, update
 from annotations.ledger.voices import with_voices
-from annotations.masks.brush import Array, BrushError, regions_to_mask
+from annotations.masks.brush import BrushError, regions_to_mask
 from annotations.server.client import Client
 from annotations.server.import_files import TaskContent, parse_task
 from annotations.server.installation import Installation
 from annotations.server.session import Session, alone, the_project
 from annotations.tasks.task import MODEL_VERSION
 from sinet.core.atomic import write_atomic
+from sinet.images.decode import Array
 
 log = logging.getLogger("annotations")
 
@@ -169,7 +170,8 @@ def second_round_task(task: dict[str, Any], version: str, conflict: Conflict) ->
 def _written(path: Path) -> bytes | None:
     """A second round's task as it was written before; None where it is not there, damaged, or without a mask."""
     try:
-        return path.read_bytes() if parse_task(path.read_bytes())["predictions"] else None
+        content = path.read_bytes()
+        return content if parse_task(content)["predictions"] else None
     except (FileNotFoundError, ValueError):
         return None
 

@@ -173,9 +173,8 @@ def _shown(session: Session, project: Project, tasks: list[TaskContent], source:
         uploaded = upload_pictures(Shelf(session.client, shelf), absent, source)
     elif root.startswith(BUCKET) and tasks:
         bucket = open_bucket(root)
-        uploaded = upload_pictures(
-            bucket, tasks, source
-        )  # of all: the bucket's name may now lead to another storage
+        # Of all tasks: the bucket's name may now lead to another storage.
+        uploaded = upload_pictures(bucket, tasks, source)
         add_storage(session.client, project, bucket)
     else:
         return lambda task: {}

@@ -13,8 +13,8 @@ import numpy as np
 
 from annotations.errors import ReviewError
 from annotations.ledger.lock import pack_mask, unpack_mask
-from annotations.masks.brush import Array
 from annotations.quality.reviewers import Purpose
+from sinet.images.decode import Array
 
 FIELD = "seal"  # of a task's data
 PURPOSES: tuple[Purpose, ...] = ("review", "second", "gold", "scratch", "student")

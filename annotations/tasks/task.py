@@ -14,10 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from annotations.masks.brush import LABEL, Array, fingerprint, mask_to_rle
+from annotations.masks.brush import LABEL, fingerprint, mask_to_rle
 from annotations.quality.reviewers import Purpose
 from annotations.tasks.purpose import FIELD as SEAL
 from annotations.tasks.purpose import seal
+from sinet.images.decode import Array
 
 LABEL_CONFIG = Path(__file__).with_name("label_config.xml")
 

@@ -52,9 +52,7 @@ def _told(name: str) -> Iterator[None]:
         yield
     except PipelineError as error:
         _end(name, str(error), 1)
-    except (
-        ImageError
-    ) as error:  # of a source it would have been rejected: this one lies among the recipe's own
+    except ImageError as error:  # one of the recipe's own: of a source it would have been rejected
         _end(name, f"damaged since a stage wrote it: {error}; `python -m pipeline look` names such files", 1)
     except OSError as error:
         _end(name, sentence_of(error), 1)

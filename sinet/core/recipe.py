@@ -206,9 +206,8 @@ class TrainRecipe(Recipe):
     """Training of SINet."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)]
-    weights: Annotated[
-        str, Field(min_length=1)
-    ]  # at the start: NONE, PACKAGED, or a file (`sinet.training.start`)
+    # At the start: NONE, PACKAGED, or a file (`sinet.training.start`).
+    weights: Annotated[str, Field(min_length=1)]
     predict_size: Annotated[
         int, Field(ge=32, multiple_of=32)
     ]  # pixels, the input size the weights file asks for

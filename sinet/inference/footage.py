@@ -30,10 +30,8 @@ DEFAULT_RATE = Fraction(25)  # frames a second, where the source does not say
 FASTEST = 240  # frames a second; what is above is the fineness of a clock, as in a browser's recording
 HD = 720  # lines; from here on a video that does not name its colours means BT.709, below BT.601
 COPIED = frozenset({"aac", "mp3", "opus", "flac", "alac", "ac3", "eac3"})  # sound that players take in MP4
-COUNTED_FROM_ZERO = (
-    "matroska,webm",
-    "asf",
-)  # whose length is the time at which they end, as FFmpeg writes them
+# Whose length is the time at which they end, as FFmpeg writes them.
+COUNTED_FROM_ZERO = ("matroska,webm", "asf")
 GBR, BT709, UNSPECIFIED, BT601 = 0, 1, 2, 6  # matrices, in the numbers of H.273
 # What reading damaged bytes raises: FFmpeg's errors, and Python's where it is sent to a place that no file has.
 BROKEN = (av.FFmpegError, OSError, ValueError)
@@ -102,9 +100,8 @@ class Footage:
         self._begin = Fraction(container.start_time or 0, 1_000_000)
         self._reached, self._declared = self._begin, _declared_end(container, stream, self._begin)
         self._damaged = 0  # packets that are not whole or cannot be decoded, and pictures with holes
-        self._whole = (
-            False  # whether a whole picture was seen: before it, those of a cut at any place lack others
-        )
+        # Whether a whole picture was seen: before it, those of a cut at any place lack others.
+        self._whole = False
         self._sound_times: dict[int, int] = {}  # of each track: of the last packet, or where its samples end
         self._reformatter = VideoReformatter()
         self._last, self._interval, self._late = -1, 0, 0  # of the pictures, in the stream's time base

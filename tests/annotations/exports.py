@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from annotations.ledger.lock import review_key
-from annotations.masks.brush import Array, fingerprint, mask_to_rle
+from annotations.masks.brush import fingerprint, mask_to_rle
 from annotations.tasks.purpose import seal
+from sinet.images.decode import Array
 from tests.annotations.drawn import TEACHER, person
 
 BOX = "0,0,120,160"

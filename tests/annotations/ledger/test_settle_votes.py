@@ -10,9 +10,10 @@ from annotations.errors import ReviewError
 from annotations.ledger.exported import read_export
 from annotations.ledger.lock import LockEntry
 from annotations.ledger.settle import Drift, Settled, settle, to_do, update
-from annotations.masks.brush import Array, fingerprint
+from annotations.masks.brush import fingerprint
 from annotations.masks.overlap import AGREE_IOU, mask_iou
 from annotations.tasks.purpose import seal
+from sinet.images.decode import Array
 from tests.annotations.drawn import TEACHER
 from tests.annotations.exports import PROPOSED, export, key, moved, said, task
 

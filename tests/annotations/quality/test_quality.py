@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from annotations.masks.brush import Array
 from annotations.masks.overlap import mask_iou
 from annotations.quality.reviewers import (
     NOT_MEASURED,
@@ -19,6 +18,7 @@ from annotations.quality.reviewers import (
     minutes_saved,
     summarise,
 )
+from sinet.images.decode import Array
 from tests.annotations.drawn import person
 
 Reviewer = Callable[[Array, Array, np.random.Generator], tuple[str, Array | None]]

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from annotations.masks.brush import Array
 from annotations.masks.overlap import AGREE_IOU, mask_iou
 from annotations.quality.reviewers import (
     NOT_MEASURED,
@@ -21,6 +20,7 @@ from annotations.quality.reviewers import (
     summarise,
     with_others,
 )
+from sinet.images.decode import Array
 
 NUMBERS = count()
 

@@ -13,7 +13,7 @@ import pytest
 
 from annotations.errors import ReviewError
 from annotations.ledger.judgements import JudgedTask, read_judgements
-from annotations.masks.brush import Array, regions_to_mask
+from annotations.masks.brush import regions_to_mask
 from annotations.server.client import Client, Project, ServerError
 from annotations.server.import_files import read_tasks, served
 from annotations.server.installation import Installation
@@ -25,7 +25,7 @@ from annotations.tasks.task import LABEL_CONFIG, MODEL_VERSION, Proposal
 from pipeline.core.params import load_params
 from pipeline.core.store import Store
 from pipeline.review.import_folder import Candidate, write_import_folder
-from sinet.images.decode import decode_image, read_image, read_mask
+from sinet.images.decode import Array, decode_image, read_image, read_mask
 from tests.annotations.conftest import client_of, invited, judge
 from tests.annotations.exports import moved, said
 
