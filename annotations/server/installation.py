@@ -27,6 +27,7 @@ from sinet.core.atomic import PRIVATE, write_atomic
 START_SECONDS = 900
 STOP_SECONDS = 20
 LOGS = 5  # of earlier runs, that are kept
+_OTHER_PORTS = 3  # that are tried where the first is taken while the server starts
 
 log = logging.getLogger("annotations")
 
@@ -113,7 +114,7 @@ class Installation:
         """The server of this folder once it answers, which a starting one does after a while; None where none runs."""
         deadline, waiting = time.monotonic() + START_SECONDS, False
         while (running := self.running()) is not None and not running.stopping:
-            if healthy(running.url):
+            if self._answers(running):
                 return running
             if time.monotonic() > deadline:
                 raise ReviewError(
@@ -136,8 +137,31 @@ class Installation:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def start(self, python: Path, port: int) -> Running:
-        """Start the server, wait until it answers, and write down its process id and address."""
+        """Start the server, wait until it answers, and write down its process id and address.
+
+        The port is another one where somebody listens at `port`, or takes it before this server is up.
+        """
         made = self.prepare()
+        for wanted in (port, *[0] * _OTHER_PORTS):
+            running = self._started(python, made, free_port(wanted))
+            if running is not None:
+                return running
+        raise ReviewError(f"{1 + _OTHER_PORTS} ports were taken while Label Studio started; start it again")
+
+    def stop(self) -> bool:
+        """End the server of this folder with its children, and nothing else; False where none runs."""
+        running = self.running()
+        if running is not None:
+            self._note(replace(running, stopping=True))
+            _signal_group(running.pid, signal.SIGTERM)
+            if not _wait_for(lambda: not _alive(running.pid), STOP_SECONDS):
+                _signal_group(running.pid, signal.SIGKILL)
+                _wait_for(lambda: not _alive(running.pid), STOP_SECONDS)
+        self._running.unlink(missing_ok=True)
+        return running is not None
+
+    def _started(self, python: Path, made: Secrets, port: int) -> Running | None:
+        """The server at that port, once it answers there; None where somebody else took the port meanwhile."""
         url = f"http://127.0.0.1:{port}"
         command = [
             str(python.with_name("label-studio").absolute()),
@@ -157,23 +181,14 @@ class Installation:
         running = Running(process.pid, url)
         self._note(running)
         try:
-            self._wait_until_healthy(process, url)
+            answers = self._wait_until_it_answers(process, running)
         except BaseException:
             self.stop()
             raise
+        if not answers:
+            self.stop()
+            return None
         return running
-
-    def stop(self) -> bool:
-        """End the server of this folder with its children, and nothing else; False where none runs."""
-        running = self.running()
-        if running is not None:
-            self._note(replace(running, stopping=True))
-            _signal_group(running.pid, signal.SIGTERM)
-            if not _wait_for(lambda: not _alive(running.pid), STOP_SECONDS):
-                _signal_group(running.pid, signal.SIGKILL)
-                _wait_for(lambda: not _alive(running.pid), STOP_SECONDS)
-        self._running.unlink(missing_ok=True)
-        return running is not None
 
     def _note(self, running: Running) -> None:
         write_atomic(self._running, f"{json.dumps(asdict(running))}\n".encode(), PRIVATE)
@@ -192,11 +207,31 @@ class Installation:
             if newer.exists():
                 newer.replace(older)
 
-    def _wait_until_healthy(self, process: subprocess.Popen[bytes], url: str) -> None:
-        answers = _wait_for(lambda: process.poll() is not None or healthy(url), START_SECONDS)
-        if process.poll() is not None or not answers:
-            why = "ended" if process.poll() is not None else f"did not answer within {START_SECONDS} s"
-            raise ReviewError(f"Label Studio {why}; {self.log} says why:\n{self.last_words()}")
+    def _wait_until_it_answers(self, process: subprocess.Popen[bytes], running: Running) -> bool:
+        """Wait until the server answers; False where somebody else does at its address.
+
+        Label Studio takes the next port where its own is taken, and ends where that happens at the last moment.
+        """
+        port = _port(running.url)
+        deadline = time.monotonic() + START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            if self._answers(running):
+                return True
+            if _listens(running.pid) - {port}:
+                return False
+            time.sleep(0.5)
+        if process.poll() is None:
+            why = f"did not answer within {START_SECONDS} s"
+        elif free_port(port) != port:
+            return False
+        else:
+            why = "ended"
+        raise ReviewError(f"Label Studio {why}; {self.log} says why:\n{self.last_words()}")
+
+    @staticmethod
+    def _answers(running: Running) -> bool:
+        """Whether this server answers, and not another one at the address that this was to have."""
+        return _port(running.url) in _listens(running.pid) and healthy(running.url)
 
     def _is_ours(self, pid: int) -> bool:
         """Whether the process is a server on this folder: a process id may since have gone to another."""
@@ -207,6 +242,21 @@ class Installation:
             )
         except (psutil.Error, TypeError, ValueError, OverflowError):  # all but the first of a damaged note
             return False
+
+
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def _listens(pid: int) -> set[int]:
+    """The ports at which the process, or a child of it, listens."""
+    try:
+        server = psutil.Process(pid)
+        family = [server, *server.children(recursive=True)]
+        connections = [one for process in family for one in process.net_connections("inet")]
+    except psutil.Error:  # it has ended
+        return set()
+    return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
 
 
 def free_port(wanted: int) -> int:

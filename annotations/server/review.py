@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from annotations.errors import ReviewError
 from annotations.server.client import on_this_machine
 from annotations.server.import_files import written
-from annotations.server.installation import Installation, free_port
+from annotations.server.installation import Installation
 from annotations.server.session import open_session, send_tasks, show_pictures, the_project
 from annotations.server.status import lost_pictures
 from annotations.settings import IMPORT_FILES, REVIEW_DATA, read_settings, server_python
@@ -73,7 +73,7 @@ def _run(installation: Installation, port: int, show: Callable[[str], None], upd
         signal.signal(number, _interrupt)
     try:
         show("Starting Label Studio (the first time it makes its database: about a minute) ...")
-        running = installation.start(python, free_port(port))
+        running = installation.start(python, port)
         _push_and_show(installation, show, update_config)
         show("Ctrl-C stops it; nothing that was submitted is lost. `make pull` brings the reviews home.")
         while installation.running() == running:

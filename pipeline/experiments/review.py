@@ -27,7 +27,7 @@ from annotations.ledger.lock import read_lock, review_key
 from annotations.masks.brush import mask_to_rle, regions_to_mask
 from annotations.server.client import Client, Project
 from annotations.server.import_files import TaskContent, read_tasks
-from annotations.server.installation import Installation, Running, free_port
+from annotations.server.installation import Installation, Running
 from annotations.server.send import BATCH
 from annotations.settings import IMPORT_FILES, PROJECT, REVIEW_DATA, server_python
 from annotations.tasks.task import LABEL_CONFIG, Proposal, task_batches
@@ -80,7 +80,7 @@ def main(tasks: int, reviews: int, sample: int) -> None:
         write_project(folder, tasks)
         installation = Installation(folder / REVIEW_DATA)
         try:
-            running = installation.start(python, free_port(0))
+            running = installation.start(python, 0)
             rows = _measure(folder, installation, running, reviews, sample)
         finally:
             installation.stop()

@@ -15,7 +15,7 @@ import yaml
 from filelock import FileLock
 
 from annotations.server.client import Client
-from annotations.server.installation import Installation, free_port
+from annotations.server.installation import Installation
 from annotations.settings import server_python
 from pipeline.core.records import make_records, write_records
 from tests.annotations.drawn import write_pseudo
@@ -50,7 +50,7 @@ def _make_once(folder: Path, python: Path) -> None:
     if not folder.is_dir():
         making = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
         installation = Installation(making)
-        installation.start(python, free_port(0))
+        installation.start(python, 0)
         installation.stop()
         making.rename(folder)
 
@@ -77,7 +77,7 @@ def running(python: Path, template: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("label-studio") / "review-data"
     shutil.copytree(template, folder)
     installation = Installation(folder)
-    installation.start(python, free_port(0))
+    installation.start(python, 0)
     yield installation
     installation.stop()
 

@@ -18,7 +18,7 @@ from annotations.ledger.lock import read_lock
 from annotations.server.bucket import STORAGE_TITLE, Bucket, add_storage, open_bucket
 from annotations.server.client import BucketAccess, BucketStorage, Project
 from annotations.server.client import _refused as server_refused
-from annotations.server.installation import Installation, free_port
+from annotations.server.installation import Installation
 from annotations.server.pull import pull
 from annotations.server.session import Session, open_session, send_tasks, the_project
 from sinet.images.decode import decode_image, read_image, read_mask
@@ -281,7 +281,7 @@ def team_server(
             if name.startswith("AWS_"):
                 patch.delenv(name)
         patch.setenv("SSRF_PROTECTION_ENABLED", "false")
-        installation.start(python, free_port(0))
+        installation.start(python, 0)
     yield installation
     installation.stop()
 

@@ -19,7 +19,7 @@ from annotations.server import client as clients
 from annotations.server import send as pushes
 from annotations.server.client import Client, Project, ServerError
 from annotations.server.import_files import read_tasks
-from annotations.server.installation import Installation, free_port
+from annotations.server.installation import Installation
 from annotations.server.pull import pull
 from annotations.server.send import find_project, push
 from annotations.server.session import Session, open_session, send_tasks, the_project
@@ -97,7 +97,7 @@ def test_a_server_killed_in_mid_push_gets_the_rest_when_it_is_back(
     monkeypatch.setattr(pushes, "DOUBT_SECONDS", 3.0)
     shutil.copytree(template, tmp_path / "review-data")
     installation = Installation(tmp_path / "review-data")
-    running = installation.start(python, free_port(0))
+    running = installation.start(python, 0)
     try:
         client = client_of(installation)
         project = find_project(client, "portraits", LABEL_CONFIG.read_text())
@@ -113,7 +113,7 @@ def test_a_server_killed_in_mid_push_gets_the_rest_when_it_is_back(
                 push(Client(proxy.url, installation.secrets().api_key), project, tasks, batch=2)
         with pytest.raises(ServerError, match=r"nothing answers at http://127\.0\.0\.1"):
             client.heads(project)
-        installation.start(python, free_port(0))
+        installation.start(python, 0)
         client = client_of(installation)
         sent = push(client, project, tasks, batch=2)
         assert 2 <= sent.there_before <= 4 and sent.there_before + sent.sent == 6
@@ -162,7 +162,7 @@ def test_a_pull_that_breaks_off_changes_nothing(reviewed: Session, fault: Fault)
 def test_a_server_killed_in_mid_pull_loses_nothing(python: Path, template: Path, work: Path, tmp_path: Path):
     shutil.copytree(template, tmp_path / "review-data")
     installation = Installation(tmp_path / "review-data")
-    running = installation.start(python, free_port(0))
+    running = installation.start(python, 0)
     try:
         session = open_session(installation.folder)
         project, _ = send_tasks(session)
@@ -178,7 +178,7 @@ def test_a_server_killed_in_mid_pull_loses_nothing(python: Path, template: Path,
             with pytest.raises(ReviewError, match=r"could not export the reviews"):
                 pull(replace(session, client=Client(proxy.url, installation.secrets().api_key)))
         assert digest(session.settings.lock) == {}
-        installation.start(python, free_port(0))
+        installation.start(python, 0)
         assert [entry.verdict for entry in pull(open_session(installation.folder)).entries] == ["reject"]
     finally:
         installation.stop()

@@ -14,16 +14,20 @@ from annotations.server.client import Client, ServerError
 from annotations.server.installation import LOGS, Installation, free_port
 
 SERVER = """#!/usr/bin/env python3
-import http.server, sys, time
+import http.server, socket, sys, time
 print("starting with", *sys.argv[1:], flush=True)
 if "%(does)s" == "fail":
     sys.exit("no space left on device")
 time.sleep(%(after)s)
+port = int(sys.argv[sys.argv.index("--port") + 1])
+if "%(does)s" == "move":
+    while not socket.socket().connect_ex(("127.0.0.1", port)):
+        port += 1
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
         self.end_headers()
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
+http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
 """
 
 
@@ -43,7 +47,7 @@ def test_a_server_that_cannot_start_shows_the_end_of_its_log_and_earlier_logs_ar
         with pytest.raises(
             ReviewError, match=r"ended; .*server\.log says why:\nstarting with (.|\n)*no space left"
         ):
-            installation.start(python, free_port(0))
+            installation.start(python, 0)
         with installation.log.open("a") as log:
             log.write(f"run {_}")
     kept = [installation.log.with_suffix(f".{number}.log").read_text() for number in range(1, LOGS + 1)]
@@ -56,7 +60,7 @@ def test_who_asks_while_a_server_starts_waits_for_it(tmp_path: Path, caplog: pyt
     caplog.set_level("INFO", "annotations")
     installation = Installation(tmp_path / "review-data")
     starting = threading.Thread(
-        target=installation.start, args=(program(tmp_path, after=1.5), free_port(0)), daemon=True
+        target=installation.start, args=(program(tmp_path, after=1.5), 0), daemon=True
     )
     assert installation.answering() is None
     starting.start()
@@ -70,11 +74,46 @@ def test_who_asks_while_a_server_starts_waits_for_it(tmp_path: Path, caplog: pyt
     assert installation.stop()
 
 
+@pytest.mark.parametrize("does", ["move", "serve"])
+def test_a_port_that_another_server_takes_during_the_start_is_left_to_it(
+    tmp_path: Path, does: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Label Studio goes to the next port ("move"), or ends: either way the address would be the other's."""
+    (tmp_path / "others").mkdir()
+    other = Installation(tmp_path / "others/review-data")
+    taken = other.start(program(tmp_path / "others"), 0)
+    port = int(taken.url.rpartition(":")[2])
+    free = iter([port])
+    monkeypatch.setattr(installations, "free_port", lambda wanted: next(free, None) or free_port(wanted))
+    installation = Installation(tmp_path / "review-data")
+    running = installation.start(program(tmp_path, does), port)
+    assert running == installation.answering() and running.url != taken.url
+    assert other.answering() == taken
+    assert installation.stop() and other.stop()
+
+
+def test_a_server_of_which_another_has_the_address_does_not_answer(tmp_path: Path):
+    """Who asks while it starts gets that server, not the one that answers there."""
+    (tmp_path / "others").mkdir()
+    other = Installation(tmp_path / "others/review-data")
+    taken = other.start(program(tmp_path / "others"), 0)
+    installation = Installation(tmp_path / "review-data")
+    running = installation.start(program(tmp_path), 0)
+    noted = tmp_path / "review-data/server.json"
+    noted.write_text(noted.read_text().replace(running.url, taken.url))
+    asked = threading.Thread(target=installation.answering, daemon=True)
+    asked.start()
+    asked.join(1.5)
+    assert asked.is_alive()
+    assert installation.stop() and other.stop()
+    asked.join()
+
+
 def test_a_server_that_never_answers_is_no_reason_to_start_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     installation = Installation(tmp_path / "review-data")
-    running = installation.start(program(tmp_path), free_port(0))
+    running = installation.start(program(tmp_path), 0)
     os.killpg(running.pid, signal.SIGSTOP)
     monkeypatch.setattr(installations, "START_SECONDS", 0)
     with pytest.raises(ReviewError, match=r"runs, and has not answered .*make review-stop` ends it"):
@@ -86,10 +125,10 @@ def test_a_server_that_ended_by_itself_is_told_from_one_that_was_stopped(tmp_pat
     installation = Installation(tmp_path / "review-data")
     python = program(tmp_path)
     assert not installation.ended_by_itself()
-    running = installation.start(python, free_port(0))
+    running = installation.start(python, 0)
     assert not installation.ended_by_itself()
     assert installation.stop() and not installation.ended_by_itself()
-    running = installation.start(python, free_port(0))
+    running = installation.start(python, 0)
     os.killpg(running.pid, signal.SIGKILL)
     os.waitpid(running.pid, 0)
     assert installation.running() is None and installation.ended_by_itself()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from annotations.masks.brush import regions_to_mask
 from annotations.server.backup import backup, restore
 from annotations.server.client import Client, Project
-from annotations.server.installation import Installation, free_port
+from annotations.server.installation import Installation
 from annotations.server.pull import pull
 from annotations.server.session import open_session, send_tasks, show_pictures, the_project
 from sinet.images.decode import decode_image, read_image
@@ -138,7 +138,7 @@ def test_label_all_tasks_shows_every_mask_and_the_first_of_those_that_wait(
     elsewhere.folder.parent.mkdir()
     restore(elsewhere, tmp_path / "review.tar.gz")
     shutil.rmtree(tmp_path / "data")
-    elsewhere.start(python, free_port(0))
+    elsewhere.start(python, 0)
     try:
         moved = open_session(elsewhere.folder)
         show_pictures(moved, the_project(moved))
