@@ -1,8 +1,7 @@
 """Merge labelled pictures, portrait crops, reviewed and (where asked) pseudo labels into one dataset.
 
-Reads data/ingest, data/crop, data/pseudo and the lock of reviews with the judgements beside it; writes data/dataset
-with its own copy of every picture and mask, where each record has a near-duplicate cluster and a side, and everything
-left out has a reason.
+Reads the records with their sides (data/split), data/pseudo and the lock of reviews with the judgements beside it.
+Writes data/dataset with its own copy of every picture and mask, and a reason for everything left out.
 """
 
 import shutil
@@ -14,63 +13,82 @@ import pandas as pd
 from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import MergeParams, SidesParams, load_params
-from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO
+from pipeline.core.params import MergeParams, load_params
+from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
     Rejected,
     account,
+    check_pictures,
     check_records,
     dataset_hash,
     read_records,
+    read_rejected,
     reject_rows,
     write_records,
     write_rejected,
 )
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
-from pipeline.dataset.labelled import licence_fault, of_these, one_of_each, pictures_to_hash, with_sides
-from pipeline.dataset.near_duplicates import Hashes, clusters, hash_pictures
-from pipeline.dataset.sides import check_sides, first_ids, publishes_test, with_sides_of_all
+from pipeline.dataset.same_pixels import one_of_each
+from pipeline.dataset.sides import check_sides, publishes_test
 from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
 from pipeline.review.reviewed import check_orphans, cut_reviewed
 
 
 def merge(
     labelled: pd.DataFrame,
+    crawl: pd.DataFrame,
     reviewed: pd.DataFrame,
     pseudo: pd.DataFrame,
     reviews: Mapping[str, Sequence[LockEntry]],
-    hashes: Mapping[str, Hashes],
     params: MergeParams,
-    sides: SidesParams,
+    left_out: Mapping[tuple[str, str], tuple[str, str]] | None = None,
     judged: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[pd.DataFrame, list[Rejected]]:
     """The dataset's records with cluster and side, and what stays out of it.
 
-    `reviewed` are the records cut from the lock, whose entries `reviews` holds by picture (`reviews_by_picture`);
-    `judged` is what people said of the pseudo labels, by id (`_judged_crops`); `hashes` are perceptual hashes by id, of
-    the records' pictures and of the pictures they were cut from. Every row of the three tables is in one of the two
-    results.
+    `labelled` and `crawl` are the records of stage split. `reviewed` are the records cut from the lock, whose entries
+    `reviews` holds by picture (`reviews_by_picture`); `left_out` is why stage split left a photograph out, reason and
+    sentence by source and name; `judged` is what people said of the pseudo labels, by id (`_judged_crops`). Every row
+    of `labelled`, `reviewed` and `pseudo` is in one of the two results.
     """
     pseudo, unwanted = choose_pseudo(pseudo, reviews, params, judged)
-    placed, left_out = with_sides(labelled, hashes, sides, params.licences_excluded)
-    others = pd.concat([reviewed, pseudo], ignore_index=True)
-    others, unlicensed = reject_rows(others, lambda row: licence_fault(row, params.licences_excluded))
-    candidates, repeated = one_of_each(pd.concat([placed, others], ignore_index=True))
-    guessed = candidates["label"] == "pseudo"
-    known, pseudo = (candidates[one].reset_index(drop=True) for one in (~guessed, guessed))
-    seen = of_these(pd.concat([labelled, reviewed]), hashes)  # also what left: it joins what looks like it
-    known["cluster"] = clusters(known, seen, sides.max_hash_distance)
-    known, leaks = with_sides_of_all(known, sides.dev_share, sides.test_share)
-    for side in ("test", "dev") if len(pseudo) else ():
-        pseudo, alike = unlike(pseudo, known, side, hashes, sides.max_hash_distance)
-        leaks += alike
-    records = pd.concat([known, pseudo], ignore_index=True) if len(pseudo) else known
-    # Once more: what left may have stood between two clusters.
-    records["cluster"] = clusters(records, of_these(records, hashes), sides.max_hash_distance)
+    others, beside = on_sides(pd.concat([reviewed, pseudo], ignore_index=True), crawl, left_out or {})
+    records, repeated = one_of_each(pd.concat([labelled, others], ignore_index=True))
     check_sides(records)
-    rejected = [*unwanted, *left_out, *unlicensed, *repeated, *leaks]
-    return check_records(records.sort_values("id", ignore_index=True)), rejected
+    return check_records(records.sort_values("id", ignore_index=True)), [*unwanted, *beside, *repeated]
+
+
+def on_sides(
+    cut: pd.DataFrame, crawl: pd.DataFrame, left_out: Mapping[tuple[str, str], tuple[str, str]]
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """What was `cut` from the `crawl`'s photographs, on their sides; an unreviewed mask may only train.
+
+    Where a photograph has no side, stage split said why (`left_out`).
+    """
+    photographs = crawl.set_index("id")
+
+    def fault(row: pd.Series) -> tuple[str, str] | None:
+        if row["parent_id"] not in photographs.index:
+            why = left_out.get((row["source"], row["source_key"]))
+            if why is None:
+                raise PipelineError(
+                    f"merge: expected the photograph of {row['source']} {row['source_key']} in {SPLIT}, found it "
+                    "neither there nor among what stage split left out; run `dvc repro`"
+                )
+            return why
+        side = photographs.at[row["parent_id"], "side"]
+        if row["label"] == "pseudo" and side != "train":
+            return (
+                "not_on_train",
+                f"an unreviewed mask may only train, and its photograph is on the {side!s} side",
+            )
+        return None
+
+    kept, rejected = reject_rows(cut, fault)
+    for column in ("cluster", "side"):
+        kept[column] = kept["parent_id"].map(photographs[column]).astype("str")
+    return kept, rejected
 
 
 def choose_pseudo(
@@ -127,31 +145,6 @@ def _judged_crops(lock: Path, pseudo: pd.DataFrame, crawl: pd.DataFrame) -> dict
     return said
 
 
-def unlike(
-    pseudo: pd.DataFrame, known: pd.DataFrame, side: str, hashes: Mapping[str, Hashes], max_hash_distance: int
-) -> tuple[pd.DataFrame, list[Rejected]]:
-    """The pseudo labels that resemble no picture of this side, on the train side; the others leave.
-
-    `known` are the labelled and reviewed records with their sides, which stay as they are. Likeness goes from one
-    pseudo label to the next, and through what left, but not through a picture that stays on another side.
-    """
-    measured = known["side"] == side
-    others = of_these(known[~measured], hashes).keys() - of_these(pseudo, hashes).keys()
-    both = pd.concat([known[measured], pseudo], ignore_index=True)
-    near = {one: value for one, value in hashes.items() if one not in others}
-    both["cluster"] = clusters(both, near, max_hash_distance)
-    first = first_ids(both[both["label"] != "pseudo"])
-    alike = {one: first.get(cluster) for one, cluster in zip(both["id"], both["cluster"], strict=True)}
-
-    def fault(row: pd.Series) -> tuple[str, str] | None:
-        like = alike[row["id"]]
-        said = f"an unreviewed mask may only train, but it resembles {like} of the {side} side"
-        return None if like is None else (f"leak_with_{side}", said)
-
-    kept, rejected = reject_rows(pseudo, fault)
-    return kept.assign(side=pd.Series("train", index=kept.index, dtype="str")), rejected
-
-
 def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, object]:
     """Counts of what the dataset holds and of what was left out to keep its sides apart."""
     sizes = records["cluster"].value_counts()
@@ -202,56 +195,45 @@ def main() -> None:
     params = load_params()
     shutil.rmtree(DATASET, ignore_errors=True)
     store = Store("merge")
-    seen = Store("near_duplicates")  # the teacher has hashed the labelled pictures
-    crawl, bodies, crop = read_records(INGEST / "crawl"), read_records(INGEST / "baidu"), read_records(CROP)
-    labelled = pd.concat([read_records(INGEST / "eg1800"), crop], ignore_index=True)
-    pseudo = read_records(PSEUDO)
-    entries = read_locked_reviews(Path(params.reviews.path))
+    labelled, placed = read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")
+    check_pictures(labelled, INGEST / "eg1800", CROP / "bodies")
+    crawl, pseudo = read_records(INGEST / "crawl"), read_records(PSEUDO)
+    lock = Path(params.reviews.path)
+    entries = read_locked_reviews(lock)
 
     scratch = DATASET / "reviewed"
     reviewed = cut_reviewed(entries, crawl, scratch, params.crop.fill, store)
     check_orphans(reviewed.rejected, params.merge.max_orphaned_reviews)
-    by_picture = reviews_by_picture(entries, crawl)
-    judged = _judged_crops(Path(params.reviews.path), pseudo, crawl)
-    wanted, _ = choose_pseudo(pseudo, by_picture, params.merge, judged)
-    hashes = hash_pictures(pictures_to_hash([labelled, reviewed.records, wanted], [bodies, crawl]), seen)
     records, rejected = merge(
-        labelled, reviewed.records, pseudo, by_picture, hashes, params.merge, params.sides, judged
+        labelled,
+        placed,
+        reviewed.records,
+        pseudo,
+        reviews_by_picture(entries, crawl),
+        params.merge,
+        _why_left_out(read_rejected("split")),
+        _judged_crops(lock, pseudo, crawl),
     )
     rejected += reviewed.rejected
 
+    labels = labelled["label"].value_counts()
     inputs = {
-        "human": len(labelled) - len(crop),
-        "crop": len(crop),
+        "human": int(labels.get("human", 0)),
+        "crop": int(labels.get("crop", 0)),
         "pseudo": len(pseudo),
         "reviews": len(entries),
     }
-    write_rejected("merge", rejected)  # before the gate, whose message sends people there
-    counted = _account(labelled, sum(inputs.values()), records, rejected, params.merge.max_reject_rate)
+    write_rejected("merge", rejected)  # before the check, whose message sends people there
+    counted = account("merge", sum(inputs.values()), len(records), rejected, 1.0)
     records = write_dataset(DATASET, records)
     shutil.rmtree(scratch)
     reviews = {verdict: sum(entry.verdict == verdict for entry in entries) for verdict in VERDICTS}
     write_metrics("merge", {**counted, "inputs": inputs, "reviews": reviews, **summarise(records, rejected)})
 
 
-def _account(
-    labelled: pd.DataFrame,
-    items: int,
-    records: pd.DataFrame,
-    rejected: Sequence[Rejected],
-    max_reject_rate: float,
-) -> dict[str, object]:
-    """Check that nothing vanished, and that few labelled pictures were rejected; most of a crawl may be."""
-    sources = set(labelled["source"])
-    stays = int(records["label"].isin(["human", "crop"]).sum())
-    account(
-        "merge@labelled",
-        len(labelled),
-        stays,
-        [one for one in rejected if one.source in sources],
-        max_reject_rate,
-    )
-    return account("merge", items, len(records), rejected, 1.0)
+def _why_left_out(rejected: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str]]:
+    rows = rejected.to_dict("records")
+    return {(row["source"], row["source_key"]): (row["reason"], row["detail"]) for row in rows}
 
 
 if __name__ == "__main__":

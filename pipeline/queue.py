@@ -1,7 +1,7 @@
 """Order the pseudo labels for the curators: the most doubtful first, with a random slice between them.
 
-Pictures that look alike share their doubt, so that one scene does not fill the queue. What goes in are the pseudo
-records, the locked reviews and (for gold tasks) the dataset; what comes out is data/queue/queue.csv.
+Pictures that look alike share their doubt, so that one scene does not fill the queue. Reads the pseudo labels, the
+locked reviews, the clusters and (for gold tasks) the dataset; writes data/queue/queue.csv.
 """
 
 import shutil
@@ -16,12 +16,10 @@ from annotations.quality.priority import priority
 from annotations.quality.random_slice import hashed_share
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import QueueParams, load_params
-from pipeline.core.paths import DATASET, INGEST, PSEUDO, QUEUE
+from pipeline.core.paths import CLUSTER, DATASET, INGEST, PSEUDO, QUEUE
 from pipeline.core.records import make_records, read_records
 from pipeline.core.stage import run, write_metrics, write_text
-from pipeline.core.store import Store
-from pipeline.dataset.labelled import pictures_to_hash
-from pipeline.dataset.near_duplicates import clusters, hash_pictures
+from pipeline.dataset.cluster_table import read_clusters
 from pipeline.review.judged import judged_keys, read_locked_reviews, reviews_by_picture
 from pipeline.review.mix import mix
 
@@ -133,9 +131,7 @@ def main() -> None:
     reviews = reviews_by_picture(read_locked_reviews(Path(params.reviews.path)), crawl)
     reviewed = judged_keys(records, reviews, params.merge.same_box_iou)
     dataset = read_records(DATASET) if params.queue.gold_share else make_records([])
-    hashes = hash_pictures(pictures_to_hash([records], [crawl]), Store("near_duplicates"))
-    look_alikes = clusters(records, hashes, params.sides.max_hash_distance)
-    ranked = rank(records, reviewed, params.queue, dict(zip(records["id"], look_alikes, strict=True)))
+    ranked = rank(records, reviewed, params.queue, read_clusters(CLUSTER / "crawl.csv"))
     queue = mix(ranked, dataset, params.queue)
     write_queue(QUEUE, queue)
     write_metrics("queue", summarise(records, reviewed, queue))

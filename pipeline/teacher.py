@@ -1,6 +1,6 @@
-"""The teacher: in go the labelled portraits and crops that no source publishes as test; out comes a DeepLabv3+.
+"""Train the teacher, a DeepLabv3+, on the labelled portraits and crops of the train side.
 
-Its weights are those of the epoch with the best foreground IoU on dev. Both sides are those of the dataset.
+Its weights are those of the epoch with the best foreground IoU on dev.
 """
 
 import csv
@@ -9,10 +9,9 @@ import io
 import logging
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from re import Pattern
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import SidesParams, TeacherParams, load_params
-from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, TEACHER
-from pipeline.core.records import dataset_hash, read_records
+from pipeline.core.params import TeacherParams, load_params
+from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, SPLIT, TEACHER
+from pipeline.core.records import check_pictures, dataset_hash, read_records
 from pipeline.core.stage import run, write_metrics, write_text
-from pipeline.core.store import Store
-from pipeline.dataset.labelled import pictures_to_hash, with_sides
-from pipeline.dataset.near_duplicates import Hashes, hash_pictures
 from pipeline.deeplab import network as deeplab
 from sinet.core import paper
 from sinet.core.device import DeviceError, choose_device, loader_workers, use_all_cores
@@ -68,37 +64,21 @@ class _DevSide:
     masks: NDArray[np.uint8]
 
 
-def choose_sides(
-    portraits: pd.DataFrame,
-    crops: pd.DataFrame,
-    hashes: Mapping[str, Hashes],
-    sides: SidesParams,
-    licences_excluded: Sequence[Pattern[str]],
-) -> pd.DataFrame:
-    """The labelled records on the dataset's sides train and dev, as stage merge will place them.
+def read_labelled() -> tuple[pd.DataFrame, int]:
+    """The labelled records that stage split put on train and dev, and how many it gave a side.
 
-    `hashes` are perceptual hashes by id, of the records' pictures and of the pictures they were cut from: what looks
-    like a picture of the test side is left out. PipelineError where nothing is left to train on or to judge by.
+    PipelineError where nothing is left to train on or to judge by.
     """
-    both = pd.concat([portraits, crops], ignore_index=True)
-    records, _ = with_sides(both[both["mask"].notna()], hashes, sides, licences_excluded)
-    chosen = records[records["side"] != "test"].sort_values("id", ignore_index=True)
+    placed = read_records(SPLIT / "labelled")
+    check_pictures(placed, INGEST / "eg1800", CROP / "bodies")
+    chosen = placed[placed["side"] != "test"].reset_index(drop=True)
     counts = {side: int((chosen["side"] == side).sum()) for side in ("train", "dev")}
     if not all(counts.values()):
         raise PipelineError(
             f"teacher: expected labelled pictures on the sides train and dev, found {counts['train']} and "
-            f"{counts['dev']}; give a source with masks (EG1800=DIR or BAIDU=DIR), or change sides.dev_share"
+            f"{counts['dev']}; give a source with masks (EG1800=DIR or BAIDU=DIR), or change split.dev_share"
         )
-    return chosen
-
-
-def read_labelled(sides: SidesParams, licences_excluded: Sequence[Pattern[str]]) -> tuple[pd.DataFrame, int]:
-    """The records of choose_sides from what was ingested and cropped, and how many there were to choose from."""
-    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP)
-    pictures = pictures_to_hash([portraits, crops], [read_records(INGEST / "baidu")])
-    hashes = hash_pictures(pictures, Store("near_duplicates"))
-    records = choose_sides(portraits, crops, hashes, sides, licences_excluded)
-    return records, len(portraits) + len(crops)
+    return chosen, len(placed)
 
 
 def train_teacher(
@@ -365,10 +345,9 @@ def _is_statistic(key: str) -> bool:
 
 
 def main() -> None:
-    everything = load_params()
-    params = everything.teacher
+    params = load_params().teacher
     encoder_weights = deeplab.find_encoder_weights(params.weights, params.encoder)
-    records, items = read_labelled(everything.sides, everything.merge.licences_excluded)
+    records, items = read_labelled()
     trained = train_teacher(records, params, encoder_weights)
     deeplab.save_teacher(TEACHER, trained.weights, trained.card)
     write_curves(PLOTS / "teacher.csv", trained.history)

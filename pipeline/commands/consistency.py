@@ -33,7 +33,11 @@ NO_STAGES = frozenset({"drawn_reviews"})
 # What a stage may say; with another key (frozen, wdir) `dvc repro` does what the code does not show.
 KEYS = ("desc", "cmd", "deps", "params", "outs", "metrics", "plots")
 _OF_STAGES = {"METRICS": paths.METRICS, "PLOTS": paths.PLOTS, "REJECTED": paths.REJECTED}  # a file a stage
-_WRITERS = {"write_metrics": (paths.METRICS, ".json"), "write_rejected": (paths.REJECTED, ".csv")}
+_BY_STAGE = {  # functions whose first argument names a stage, and so its file
+    "write_metrics": (paths.METRICS, ".json"),
+    "write_rejected": (paths.REJECTED, ".csv"),
+    "read_rejected": (paths.REJECTED, ".csv"),
+}
 MADE = (paths.DATA, paths.MODELS, paths.METRICS, paths.PLOTS)  # what lies there, a stage has written
 
 
@@ -319,8 +323,8 @@ def _used_paths(tree: ast.AST) -> Iterator[Path]:
                 yield from (path / source for source in Sources.model_fields)  # each an out of its own
             elif path not in _OF_STAGES.values():
                 yield path
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _WRITERS:
-            folder, suffix = _WRITERS[node.func.id]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BY_STAGE:
+            folder, suffix = _BY_STAGE[node.func.id]
             first = node.args[0]
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield folder / f"{first.value}{suffix}"

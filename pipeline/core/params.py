@@ -265,12 +265,19 @@ class ReviewsParams(Section):
     path: Annotated[str, Field(min_length=1)]
 
 
-class SidesParams(Section):
-    """The three sides, for the teacher and the dataset alike."""
+class ClusterParams(Section):
+    """Which pictures show the same photograph."""
+
+    max_hash_distance: Annotated[int, Field(ge=0, le=256)]  # bits of 256
+
+
+class SplitParams(Section):
+    """The side of every picture, for the teacher and the dataset alike."""
 
     dev_share: _Share  # of the clusters outside test
     test_share: _Share  # of the clusters, only where no source publishes a test side
-    max_hash_distance: Annotated[int, Field(ge=0, le=256)]  # bits of 256
+    licences_excluded: tuple[Pattern[str], ...]  # regular expressions, searched for without regard to case
+    max_reject_rate: _Share  # of the labelled pictures
 
     @model_validator(mode="after")
     def _leaves_train(self) -> Self:
@@ -293,8 +300,6 @@ class MergeParams(Section):
     max_uncertainty: _Share  # of an included pseudo label
     same_box_iou: _Share  # above it, two boxes of one picture are the same crop
     max_orphaned_reviews: Count
-    licences_excluded: tuple[Pattern[str], ...]  # regular expressions, searched for without regard to case
-    max_reject_rate: _Share  # of the labelled pictures
 
 
 class ExportParams(Section):
@@ -319,7 +324,8 @@ class Params(Section):
     sample: SampleParams
     ingest: IngestParams
     crop: CropParams
-    sides: SidesParams
+    cluster: ClusterParams
+    split: SplitParams
     teacher: TeacherParams
     pseudo_label: PseudoLabelParams
     queue: QueueParams

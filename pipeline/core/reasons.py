@@ -28,7 +28,7 @@ REASONS = {
     # the same picture again
     "duplicate_pixels": "the same pixels as another picture, which stays",
     "leak_with_test": "the same photograph as one of the test side",
-    "leak_with_dev": "an unreviewed mask of a photograph on the dev side",
+    "leak_with_dev": "looks like pictures of the dev and of the train side",
     # faces
     "face_not_on_mask": "the face found is not the person of the mask",
     "face_probability": "the detector is not sure of the face (crop.faces.min_probability)",
@@ -38,7 +38,8 @@ REASONS = {
     "several_people": "another person's face is in the crop",
     # reviews
     "flagged": "an unreviewed mask with a quality flag",
-    "licence": "excluded by its licence (merge.licences_excluded)",
+    "licence": "excluded by its licence (split.licences_excluded)",
+    "not_on_train": "an unreviewed mask of a photograph on the dev or test side",
     "not_reviewed": "a pseudo label that nobody has judged yet",
     "orphaned": "a review whose picture is gone",
     "review_reject": "a review that rejects its mask",

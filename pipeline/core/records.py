@@ -115,6 +115,15 @@ def read_records(folder: Path) -> pd.DataFrame:
     return check_records(pd.read_parquet(path))
 
 
+def check_pictures(records: pd.DataFrame, *folders: Path) -> None:
+    """Raise where a picture or a mask is missing, or lies in none of the folders, which a stage has from another."""
+    for path in map(Path, [*records["image"], *records["mask"].dropna()]):
+        if not any(path.is_relative_to(folder) for folder in folders):
+            raise PipelineError(f"expected {path} in {' or '.join(map(str, folders))}; run `dvc repro`")
+        if not path.is_file():
+            raise PipelineError(f"expected {path}, found no such file; `dvc checkout` brings it back")
+
+
 def read_rejected(stage: str, folder: Path = REJECTED) -> pd.DataFrame:
     """Read FOLDER/STAGE.csv: source, source_key, reason, detail.
 

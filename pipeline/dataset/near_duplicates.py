@@ -7,6 +7,7 @@ scene, or renderings on an empty background; the first two photographs of differ
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import imagehash
 import numpy as np
@@ -78,34 +79,42 @@ def _distances(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np
     return total
 
 
-def clusters(
-    records: pd.DataFrame, hashes: Mapping[str, Hashes] | None = None, max_distance: int = 0
-) -> "pd.Series[str]":
+def alike(hashes: Mapping[str, Hashes], max_distance: int) -> list[tuple[str, str]]:
+    """Pairs of ids whose pictures are at most `max_distance` bits apart, one of them mirrored or not."""
+    ids = sorted(hashes)
+    if not ids:
+        return []
+    pairs = near_pairs(np.stack([hashes[one] for one in ids]), max_distance)
+    return [(ids[i], ids[j]) for i, j in pairs]
+
+
+def clusters(records: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ()) -> "pd.Series[str]":
     """The cluster id of each record, which is the smallest record id in the cluster; indexed as `records`.
 
     Records share a cluster where they have the same pixels, file or parent, or where their pictures or their
-    parents' pictures (`hashes`, by id, may hold both) are at most `max_distance` bits apart; and so on from
-    one to the next.
+    parents' pictures are a pair (`alike`); and so on from one to the next.
     """
     union = _Union()
     for row in records.itertuples():
-        union.join([f"pixels {row.id}", *_shared_names(row)])
-    if hashes:
-        ids = sorted(hashes)
-        for i, j in near_pairs(np.stack([hashes[one] for one in ids]), max_distance):
-            union.join([f"pixels {ids[i]}", f"pixels {ids[j]}"])
-    roots = [union.root(f"pixels {one}") for one in records["id"]]
+        union.join(names_of(row))
+    for one, other in pairs:
+        union.join([pixels(one), pixels(other)])
+    roots = [union.root(pixels(one)) for one in records["id"]]
     smallest: dict[str, str] = {}
     for root, one in zip(roots, records["id"], strict=True):
         smallest[root] = min(one, smallest.get(root, one))
     return pd.Series([smallest[root] for root in roots], index=records.index, dtype="str")
 
 
-def _shared_names(row: object) -> Iterable[str]:
-    for column, kind in (("sha256", "file"), ("parent_sha256", "file"), ("parent_id", "pixels")):
-        value = getattr(row, column)
-        if isinstance(value, str):
-            yield f"{kind} {value}"
+def pixels(id_: str) -> str:
+    """The name by which whatever has these pixels is known."""
+    return f"pixels {id_}"
+
+
+def names_of(row: Any) -> list[str]:
+    """What a record shares with others of the same photograph: its pixels, its file, and those of its parent."""
+    files = [f"file {value}" for value in (row.sha256, row.parent_sha256) if isinstance(value, str)]
+    return [pixels(one) for one in (row.id, row.parent_id) if isinstance(one, str)] + files
 
 
 class _Union:

@@ -1,8 +1,7 @@
-"""Split records into train, dev and test so that no near-duplicate cluster crosses a side.
+"""Which side a picture is on: train, dev or test. Look-alikes (one cluster) never stand on two sides.
 
-Labelled pictures come first and by themselves, so that the teacher, which trains before there are pseudo labels, and
-the dataset agree on where each of them stands. Reviewed labels then join them, or leave; and pseudo labels come last
-(`pipeline.merge`), so that they decide nothing about the others.
+The labelled pictures come first and by themselves, so that a growing crawl moves none of them. The crawl's photographs
+then join them, or leave, whether or not a person has looked at them: a review moves nothing either.
 """
 
 import hashlib
@@ -11,6 +10,7 @@ import pandas as pd
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import SIDES, Rejected, reject_rows
+from pipeline.dataset.cluster_table import Clusters
 
 
 def share_of(name: str) -> float:
@@ -18,7 +18,9 @@ def share_of(name: str) -> float:
     return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
 
 
-def split(labelled: pd.DataFrame, dev_share: float, test_share: float) -> tuple[pd.DataFrame, list[Rejected]]:
+def split_labelled(
+    labelled: pd.DataFrame, dev_share: float, test_share: float
+) -> tuple[pd.DataFrame, list[Rejected]]:
     """Give every labelled record, which has a cluster, a side; a side may stay empty (`check_sides`).
 
     A published test side stays test, and what shares a cluster with it leaves (`leak_with_test`). Where no
@@ -45,40 +47,39 @@ def split(labelled: pd.DataFrame, dev_share: float, test_share: float) -> tuple[
     return reject_rows(labelled, fault)
 
 
-def with_sides_of_all(
-    records: pd.DataFrame, dev_share: float, test_share: float
+def split_crawl(
+    crawl: pd.DataFrame, labelled: pd.DataFrame, found: Clusters, dev_share: float, test_share: float
 ) -> tuple[pd.DataFrame, list[Rejected]]:
-    """Give the reviewed labels, which have no side, one by what their cluster holds.
+    """Give the crawl's photographs a side and a cluster by what their look-alikes are.
 
-    `records` are those that `split` gave a side, which keep it, and the reviewed ones, with clusters over all of them.
-    A reviewed label goes where the labelled pictures of its cluster are, but never to a published test side; alone, to
-    a side drawn by a hash. What stands between pictures of two sides leaves.
+    `labelled` is what `split_labelled` gave a side, which stays as it is. A cluster of the crawl goes where the
+    labelled pictures are that it looks like, and becomes one with them, but never to a published test side; without
+    any, to a side drawn by a hash. What stands between two sides leaves.
     """
-    placed = records[records["side"].notna()]
-    near: dict[str, dict[str, str]] = {}  # the first id of each side in a cluster
-    for one in placed.sort_values("id").itertuples():
-        near.setdefault(str(one.cluster), {}).setdefault(str(one.side), str(one.id))
-    published = publishes_test(placed)
-    alone = first_ids(records[records["side"].isna()])
+    first, side_of = first_ids(labelled), dict(zip(labelled["cluster"], labelled["side"], strict=True))
+    published = publishes_test(labelled)
     cut_test = 0.0 if published else test_share
-    sides: dict[str, str] = {}
+    placed: dict[str, tuple[str, str]] = {}
 
     def fault(row: pd.Series) -> tuple[str, str] | None:
-        if isinstance(row["side"], str):
-            return None
-        cluster = row["cluster"]
-        first = near.get(cluster) or {_drawn(alone[cluster], dev_share, cut_test): alone[cluster]}
-        side = next(name for name in ("test", "dev", "train") if name in first)
-        if len(first) > 1:
-            pictures = " and ".join(f"{one} ({name})" for name, one in sorted(first.items()))
+        cluster = found.crawl[row["id"]]
+        near: dict[str, str] = {}  # by side the first labelled cluster
+        for one in found.beside.get(cluster, []):
+            if one in side_of:  # else all of it has left
+                near.setdefault(side_of[one], one)
+        near = near or {_drawn(cluster, dev_share, cut_test): cluster}
+        side = next(name for name in ("test", "dev", "train") if name in near)
+        if len(near) > 1:
+            pictures = " and ".join(f"{first[one]} ({name})" for name, one in sorted(near.items()))
             return f"leak_with_{side}", f"looks like pictures of two sides, {pictures}"
         if side == "test" and published:
-            return "leak_with_test", f"the same photograph as {first[side]} of the published test side"
-        sides[row["id"]] = side
+            return "leak_with_test", f"the same photograph as {first[near[side]]} of the published test side"
+        placed[row["id"]] = (side, near[side])
         return None
 
-    kept, rejected = reject_rows(records, fault)
-    return kept.assign(side=kept["side"].fillna(kept["id"].map(sides)).astype("str")), rejected
+    kept, rejected = reject_rows(crawl, fault)
+    sides, clusters = (kept["id"].map({one: told[at] for one, told in placed.items()}) for at in (0, 1))
+    return kept.assign(side=sides.astype("str"), cluster=clusters.astype("str")), rejected
 
 
 def first_ids(records: pd.DataFrame) -> dict[str, str]:
@@ -105,9 +106,9 @@ def check_sides(records: pd.DataFrame) -> None:
         return
     listed = ", ".join(f"{side} {count}" for side, count in counts.items())
     cures = {
-        "train": "add labelled pictures, accept reviews, or lower sides.dev_share and sides.test_share",
-        "dev": "raise sides.dev_share or add labelled pictures",
-        "test": "raise sides.test_share or add labelled pictures, or a source with a published test list",
+        "train": "add labelled pictures, accept reviews, or lower split.dev_share and split.test_share",
+        "dev": "raise split.dev_share or add labelled pictures",
+        "test": "raise split.test_share or add labelled pictures, or a source with a published test list",
     }
     empty = next(side for side in SIDES if not counts[side])
     origin = "the test side is the one a source publishes" if published else "no source publishes a test side"

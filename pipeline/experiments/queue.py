@@ -34,7 +34,7 @@ DAMAGED_SHARE = 0.2  # of the right masks, that are damaged on purpose for the s
 def main(out: Path, folds: int, epochs: int, size: int) -> None:
     """Train, label, write the table to `out`, print what it tells."""
     params = load_params()
-    records, _ = read_labelled(params.sides, params.merge.licences_excluded)
+    records, _ = read_labelled()
     encoder = deeplab.find_encoder_weights(params.teacher.weights, params.teacher.encoder)
     teacher = params.teacher.model_copy(update={"epochs": epochs, "patience": epochs, "size": size})
     rows = []

@@ -108,6 +108,20 @@ def review(parent: dict[str, Any], box: str, verdict: str, mask: Array | None) -
     )
 
 
+def row_of(id_: str, **more: Any) -> dict[str, Any]:
+    """A row of which no file is looked at."""
+    return {"id": id_, "image": "i", "width": 96, "height": 120, "sha256": id_ * 4, "label": "none", **more}
+
+
+def on_sides(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Labelled rows as stage split leaves them: each in its own cluster; of three on train one is on dev."""
+    placed = []
+    for at, row in enumerate(rows):
+        side = "test" if row.get("published_side") == "test" else "train" if at % 3 else "dev"
+        placed.append({**row, "cluster": row["id"], "side": side})
+    return placed
+
+
 def write(folder: Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """Records from rows, written to FOLDER as a stage does."""
     records = make_records(rows)

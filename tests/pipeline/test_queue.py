@@ -18,9 +18,9 @@ from annotations.quality.random_slice import in_random_slice
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import QueueParams
 from pipeline.core.records import make_records, write_records
+from pipeline.dataset.cluster_table import write_clusters
 from pipeline.queue import rank, summarise
 from pipeline.review.mix import mix
-from sinet.images.decode import encode_png
 
 BOX = "0,0,60,80"
 NO_DATASET = make_records([])
@@ -177,15 +177,6 @@ def test_look_alikes_share_a_slot():
     assert list(judged["priority"]) == [0.5, 0.45, 0.3]
 
 
-def draw_pictures(folder: Path, records: pd.DataFrame, alike: dict[str, int]) -> None:
-    """A picture of noise for each record; those that `alike` gives one number look alike."""
-    for number, row in enumerate(records.itertuples()):
-        seed = alike.get(str(row.id), 100 + number)
-        pixels = np.random.default_rng(seed).integers(0, 256, (10, 8, 3)).astype(np.uint8)
-        (folder / str(row.image)).parent.mkdir(parents=True, exist_ok=True)
-        (folder / str(row.image)).write_bytes(encode_png(np.kron(pixels, np.ones((8, 8, 1), np.uint8))))
-
-
 def photographs(numbers: Sequence[int]) -> pd.DataFrame:
     """The crawl's records that the pseudo labels of these numbers were cut from."""
     rows = [
@@ -215,11 +206,13 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     records = pseudo(scattered(6))
     write_records(tmp_path / "data/pseudo", records)
-    draw_pictures(tmp_path, records, dict.fromkeys(map(identity, (1, 4, 5)), 5))
+    scenes = ((1, 4, 5), (2, 3))  # of the pictures that look alike
+    found = {one: one for one in records["id"]}
+    found |= {identity(one): identity(scene[0]) for scene in scenes for one in scene}
+    write_clusters(tmp_path / "data/cluster/crawl.csv", found)
     write_records(tmp_path / "data/dataset", photographs((200,)).assign(label="human", side="dev"))
     crawl = photographs((0, 2, 3))
     crawl.loc[crawl["sha256"] == parent(0), "twins"] = parent(100)
-    draw_pictures(tmp_path, crawl, {identity(-1): 9, identity(-3): 7, identity(-4): 7})
     write_records(tmp_path / "data/ingest/crawl", crawl)
 
     done = run_stage(tmp_path)
@@ -253,7 +246,7 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     shared = dict(zip(queue["id"], queue["priority"], strict=True))
     assert len(queue) == 6 and identity(0) not in set(queue["id"])
     assert list(queue.loc[queue["purpose"] == "gold", "id"]) == [identity(-201)]
-    for scene in ((1, 4, 5), (2, 3)):  # which look alike, and whose photographs do
+    for scene in scenes:
         alike = records[records["id"].isin(map(identity, scene))].sort_values("uncertainty", ascending=False)
         expected = alike["uncertainty"].to_numpy() / np.arange(1, len(alike) + 1)
         assert [shared[one] for one in alike["id"]] == pytest.approx(expected.tolist(), abs=1e-6)

@@ -2,7 +2,7 @@
 
 import csv
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,16 +17,15 @@ import torch
 import yaml
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import SidesParams, TeacherParams, load_params
+from pipeline.core.params import TeacherParams, load_params
+from pipeline.core.paths import INGEST, SPLIT
 from pipeline.core.records import make_records, write_records
-from pipeline.dataset.near_duplicates import Hashes, perceptual_hash
 from pipeline.deeplab import network as deeplab
-from pipeline.merge import merge
 from pipeline.teacher import (
     TrainedTeacher,
-    choose_sides,
     evaluate_teacher,
     load_dev,
+    read_labelled,
     summarise,
     teacher_checkpoint,
     teacher_loss,
@@ -78,73 +76,39 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def sides(world: pd.DataFrame) -> pd.DataFrame:
-    return choose(world, make_records([]), 0.25)
+    """The records of `world`, a quarter of them on dev."""
+    return world.assign(side=["dev" if at % 4 == 0 else "train" for at in range(len(world))])
 
 
-def choose(portraits: pd.DataFrame, crops: pd.DataFrame, dev_share: float, **hashes: Hashes) -> pd.DataFrame:
-    sides = SidesParams(dev_share=dev_share, test_share=0.0, max_hash_distance=56)
-    return choose_sides(portraits, crops, hashes, sides, [])
-
-
-def test_nothing_of_a_published_test_side_is_left() -> None:
-    portraits = make_records(
-        [row(i, published_side="test" if i < 5 else "train") for i in range(40)]
-        + [row(50, mask=None, published_side="train")]
+def test_only_what_split_put_on_train_and_dev_is_taught(
+    world: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [draw_in(INGEST / "eg1800", index) for index in range(6)]
+    sides = ("train", "test", "dev", "train", "test", "dev")
+    write_records(
+        SPLIT / "labelled", make_records([{**r, "side": s} for r, s in zip(rows, sides, strict=True)])
     )
-    crops = [row(100, label="crop", parent_id=f"{3:016x}"), row(101, label="crop", parent_id=f"{200:016x}")]
-    chosen = choose(portraits, make_records(crops), 0.2)
-    assert set(chosen["id"]) == {f"{i:016x}" for i in [*range(5, 40), 101]}
-    assert set(chosen["side"]) == {"train", "dev"}
-
-
-def test_what_a_licence_keeps_out_of_the_dataset_teaches_nobody() -> None:
-    portraits = make_records(
-        [row(i, licence="CC BY-NC 4.0" if i % 2 else "CC0", published_side="train") for i in range(80)]
+    records, items = read_labelled()
+    assert items == 6 and records["side"].tolist() == ["train", "dev", "train", "dev"]
+    write_records(SPLIT / "labelled", make_records([{**row, "side": "test"} for row in rows]))
+    with pytest.raises(PipelineError, match=r"found 0 and 0; give a source with masks .* split.dev_share"):
+        read_labelled()
+    Path(rows[3]["mask"]).unlink()
+    with pytest.raises(PipelineError, match=r"expected .*3-mask.png, found no such file; `dvc checkout`"):
+        read_labelled()
+    write_records(
+        SPLIT / "labelled", make_records([{**rows[0], "side": "train", "image": "elsewhere/a.png"}])
     )
-    sides = SidesParams(dev_share=0.3, test_share=0.0, max_hash_distance=0)
-    chosen = choose_sides(portraits, make_records([]), {}, sides, [re.compile("-NC")])
-    assert set(chosen["id"]) == {f"{i:016x}" for i in range(0, 80, 2)}
+    with pytest.raises(
+        PipelineError, match=r"expected elsewhere/a.png in data/ingest/eg1800 or data/crop/bodies"
+    ):
+        read_labelled()
 
 
-def test_what_looks_like_a_test_picture_is_left_out(tmp_path: Path) -> None:
-    """Three test portraits come again in the train list, a little brighter."""
-    rows, hashes = [], {}
-    for index in range(30):
-        image = cv2.resize(np.random.default_rng(index).integers(0, 240, (6, 5, 3), np.uint8), (60, 80))
-        rows.append(row(index, published_side="test" if index < 3 else "train"))
-        hashes[rows[-1]["id"]] = perceptual_hash(image)
-        if index < 3:
-            rows.append(row(1000 + index, published_side="train"))
-            hashes[rows[-1]["id"]] = perceptual_hash(image + np.uint8(3))
-    chosen = choose(make_records(rows), make_records([]), 0.2, **hashes)
-    assert set(chosen["id"]) == {f"{i:016x}" for i in range(3, 30)}
-
-
-def test_it_agrees_with_the_dataset_where_no_source_publishes_a_test_side() -> None:
-    bodies = make_records([row(i, label="crop", parent_id=f"{i // 2 + 5000:016x}") for i in range(200)])
-    sides = SidesParams(dev_share=0.2, test_share=0.2, max_hash_distance=56)
-    dataset, _ = merge(
-        bodies, make_records([]), make_records([]), {}, {}, load_params(ROOT / "params.yaml").merge, sides
-    )
-    chosen = choose_sides(make_records([]), bodies, {}, sides, [])
-    expected = dataset[dataset["side"] != "test"].set_index("id")["side"]
-    assert (dataset["side"] == "test").sum() > 20
-    pd.testing.assert_series_equal(chosen.set_index("id")["side"], expected)
-
-
-def test_crops_of_one_photograph_stay_together_and_new_pictures_move_nobody() -> None:
-    crops = make_records([row(1000 + i, label="crop", parent_id=f"{i // 4:016x}") for i in range(400)])
-    chosen = choose(make_records([]), crops, 0.2)
-    assert (chosen.groupby("parent_id")["side"].nunique() == 1).all()
-    assert 0.1 < (chosen["side"] == "dev").mean() < 0.4
-    fewer = choose(make_records([]), crops.iloc[:200], 0.2).set_index("id")["side"]
-    pd.testing.assert_series_equal(fewer, chosen.set_index("id")["side"][fewer.index])
-
-
-def test_without_labelled_pictures_it_says_what_to_give() -> None:
-    only_test = make_records([row(i, published_side="test") for i in range(9)])
-    with pytest.raises(PipelineError, match="found 0 and 0; give a source with masks"):
-        choose(only_test, make_records([]), 0.1)
+def draw_in(folder: Path, index: int) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return draw(folder, index)
 
 
 def test_the_loss_by_hand() -> None:
@@ -297,15 +261,18 @@ def test_another_picture_mask_or_param_is_another_run(
     assert teacher_checkpoint(sides, params(), None, tmp_path) != base
 
 
-def start(folder: Path, world: pd.DataFrame) -> "subprocess.Popen[bytes]":
+def start(folder: Path, sides: pd.DataFrame) -> "subprocess.Popen[bytes]":
     """The stage in a folder of its own, with the same pictures."""
-    folder.mkdir(exist_ok=True)
-    write_records(folder / "data/ingest/eg1800", world)
-    write_records(folder / "data/ingest/baidu", make_records([]))
-    write_records(folder / "data/crop", make_records([]))
+    pictures = folder / INGEST / "eg1800"
+    pictures.mkdir(parents=True, exist_ok=True)
+    placed = sides.copy()
+    for column in ("image", "mask"):
+        for path in map(Path, sides[column]):
+            shutil.copyfile(path, pictures / path.name)
+        placed[column] = [f"{INGEST}/eg1800/{Path(path).name}" for path in sides[column]]
+    write_records(folder / SPLIT / "labelled", placed)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["teacher"] = params().model_dump(mode="json")
-    content["sides"] = {"dev_share": 0.3, "test_share": 0.0, "max_hash_distance": 0}
     (folder / "params.yaml").write_text(yaml.safe_dump(content))
     environment = {**os.environ, "SINET_DEVICE": "cpu", "OMP_WAIT_POLICY": "PASSIVE", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
@@ -319,8 +286,8 @@ def outputs(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_weights(world: pd.DataFrame, tmp_path: Path) -> None:
-    killed = start(tmp_path / "killed", world)
+def test_a_killed_run_goes_on_to_the_same_weights(sides: pd.DataFrame, tmp_path: Path) -> None:
+    killed = start(tmp_path / "killed", sides)
     deadline = time.monotonic() + 240
     while not list((tmp_path / "killed").glob(".cache/teacher/*/checkpoint.pt")):
         assert killed.poll() is None, killed.stderr.read() if killed.stderr else ""
@@ -334,7 +301,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(world: pd.DataFrame, tmp_path:
     assert state is not None
     assert 1 <= state.epoch < 3
 
-    resumed, undisturbed = start(tmp_path / "killed", world), start(tmp_path / "undisturbed", world)
+    resumed, undisturbed = start(tmp_path / "killed", sides), start(tmp_path / "undisturbed", sides)
     for process in (resumed, undisturbed):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors.decode()

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from pipeline.core.records import make_records
 from pipeline.core.store import Store
-from pipeline.dataset.near_duplicates import BITS, clusters, hash_pictures, near_pairs, perceptual_hash
+from pipeline.dataset.near_duplicates import BITS, alike, clusters, hash_pictures, near_pairs, perceptual_hash
 from sinet.images.decode import Array, encode_png, read_image
 
-AT_MOST = 56  # sides.max_hash_distance in params.yaml
+AT_MOST = 56  # cluster.max_hash_distance in params.yaml
 
 
 def scene(seed: int, width: int = 150, height: int = 200) -> Array:
@@ -122,9 +122,15 @@ def test_clusters_by_file_parent_and_hash_go_from_one_to_the_next() -> None:
         f"{78:016x}": apart[77],
         f"{8:016x}": zero,
     }
-    found = clusters(records, hashes, AT_MOST)
+    found = clusters(records, alike(hashes, AT_MOST))
     assert [int(one, 16) for one in found] == [1, 1, 3, 3, 3, 1, 3, 8]
     assert [int(one, 16) for one in clusters(records)] == [1, 1, 3, 3, 3, 6, 7, 8]
+
+
+def test_alike_names_each_pair_once_and_nothing_of_no_pictures() -> None:
+    near = {"b": np.zeros((2, 4), np.uint64), "a": np.zeros((2, 4), np.uint64)}
+    assert alike(near, 0) == [("a", "b")]
+    assert alike({}, 56) == []
 
 
 def test_clusters_do_not_depend_on_the_order_of_the_rows() -> None:

@@ -1,0 +1,299 @@
+"""Split: every gate by breaking it, nothing vanishes, and nothing but look-alikes decides where a picture stands."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipeline import split as stage
+from pipeline.cluster import cluster, pictures_of
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import SplitParams, load_params, parse_params
+from pipeline.core.paths import CLUSTER, CROP, INGEST, SPLIT
+from pipeline.core.records import Rejected, make_records, read_records, read_rejected
+from pipeline.dataset.cluster_table import Clusters, write_beside, write_clusters
+from pipeline.dataset.licences import licence_fault
+from pipeline.dataset.near_duplicates import perceptual_hash
+from sinet.images.decode import read_image, read_mask
+from tests.pipeline import dataset_inputs as inputs
+
+ROOT = Path(__file__).resolve().parents[2]
+BOX = "10,5,70,85"
+
+
+def params(**more: Any) -> SplitParams:
+    plain = {"dev_share": 0.3, "test_share": 0.1, "licences_excluded": [], "max_reject_rate": 0.2}
+    return SplitParams.model_validate({**plain, **more})
+
+
+def split(
+    labelled: list[dict[str, Any]], crawl: list[dict[str, Any]] | None = None, **more: Any
+) -> tuple[pd.DataFrame, pd.DataFrame, list[Rejected]]:
+    """split() on rows whose files exist; clusters are made here. `labelled` may hold an id twice."""
+    tables = [
+        pd.concat([make_records([row]) for row in rows] or [make_records([])])
+        for rows in (labelled, crawl or [])
+    ]
+    pictures = {**pictures_of(tables[0], make_records([])), **pictures_of(tables[1], make_records([]))}
+    hashes = {one: perceptual_hash(read_image(Path(path))) for one, path in pictures.items()}
+    return stage.split(*tables, cluster(*tables, hashes, 56), params(**more))
+
+
+def reasons(rejected: list[Rejected]) -> dict[str, str]:
+    return {one.source_key: one.reason for one in rejected}
+
+
+def test_a_copy_of_a_test_picture_leaves_train_even_mirrored_and_recompressed(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    image, mask = inputs.portrait(2)
+    copy = inputs.record(
+        tmp_path, image[:, ::-1] // 2 + 60, mask[:, ::-1], source="eg1800", source_key="copy", label="human"
+    )
+    records, _, rejected = split([*rows, copy])
+    assert reasons(rejected) == {"copy": "leak_with_test"}
+    test_id = next(row["id"] for row in rows if row["source_key"] == "00002")
+    assert test_id in rejected[0].detail
+    assert len(records) == 30
+    assert (records["cluster"] == records["id"]).all()
+
+
+def test_a_crop_of_the_photograph_behind_a_test_picture_leaves_train(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    body = {"id": "b" * 16, "sha256": rows[0]["sha256"], "source": "baidu", "source_key": "body.jpg"}
+    crop = inputs.cut_from(tmp_path, body, 700, BOX, label="crop")
+    assert reasons(split([*rows, crop])[2]) == {"body.jpg": "leak_with_test"}
+
+
+def test_equal_pixels_are_one_record_and_the_test_side_wins(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    twin_of_test = {**rows[1], "published_side": "train", "source": "aaa", "source_key": "twin"}
+    other_mask = tmp_path / "half.png"
+    mask = read_mask(Path(rows[20]["mask"]))
+    mask[: len(mask) // 2] = 0
+    other_mask.write_bytes(inputs.encode_mask(mask))
+    crop = {**rows[20], "source": "aaa", "source_key": "crop", "label": "crop", "mask": str(other_mask)}
+    records, _, rejected = split([twin_of_test, crop, *rows])
+    assert reasons(rejected) == {"twin": "duplicate_pixels", "crop": "duplicate_pixels"}
+    assert len(records) == 30
+    assert set(records["source"]) == {"eg1800"}
+    details = {one.source_key: one.detail for one in rejected}
+    assert details["twin"].endswith(f"eg1800 00001 ({rows[1]['id']}), IoU of the masks 1.0000")
+    iou = mask.sum() / read_mask(Path(rows[20]["mask"])).sum()
+    assert details["crop"].endswith(f"IoU of the masks {iou:.4f}")
+
+
+def test_a_photograph_that_copies_a_labelled_picture_stands_where_it_stands(tmp_path: Path) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    labelled = split(rows)[0].set_index("source_key")
+    dev = labelled.query("side == 'dev'").index[0]
+    copies = [
+        inputs.record(
+            tmp_path / "crawl",
+            255 - (255 - inputs.portrait(int(key))[0]) // 2,
+            None,
+            source="crawl",
+            source_key=key,
+        )
+        for key in ("00000", dev)
+    ]
+    again, crawl, rejected = split(rows, copies)
+    assert reasons(rejected) == {"00000": "leak_with_test"}
+    assert labelled.at["00000", "id"] in rejected[0].detail
+    assert crawl[["source_key", "side", "cluster"]].values.tolist() == [
+        [dev, "dev", labelled.at[dev, "cluster"]]
+    ]
+    pd.testing.assert_frame_equal(
+        again.set_index("source_key"), labelled
+    )  # no photograph moves a labelled picture
+
+
+def test_photographs_that_look_like_what_has_left_stand_alone() -> None:
+    """A labelled picture whose licence is excluded holds no side; nor does a cluster of which all has left."""
+    rows = [row(n, published_side="train", licence="CC0") for n in range(20)]
+    rows[3]["licence"] = "CC BY-NC"
+    found = Clusters({one["id"]: one["id"] for one in rows}, {name(90): name(90)}, {name(90): [name(3)]})
+    shot = row(90, label="none", mask=None, source="crawl", source_key="x.jpg", licence="CC0")
+    _, crawl, rejected = stage.split(
+        make_records(rows), make_records([shot]), found, params(licences_excluded=["NC"])
+    )
+    assert reasons(rejected) == {"3": "licence"}
+    assert crawl["cluster"].tolist() == [name(90)]
+
+
+def name(number: int) -> str:
+    return f"{number:016x}"
+
+
+def row(number: int, **more: Any) -> dict[str, Any]:
+    one = {"id": name(number), "source": "eg1800", "source_key": str(number), "label": "human"}
+    return {**one, "width": 60, "height": 80, "sha256": f"{number:064x}", "image": "i", "mask": "m", **more}
+
+
+def test_the_shares_of_dev_and_test_are_not_mixed_up() -> None:
+    rows = [row(n) for n in range(600)]
+    found = Clusters({one["id"]: one["id"] for one in rows}, {}, {})
+    shares = params(dev_share=0.4, test_share=0.05)
+    sides = stage.split(make_records(rows), make_records([]), found, shares)[0]["side"]
+    counts = sides.value_counts(normalize=True)
+    assert counts["dev"] == pytest.approx(0.4 * 0.95, abs=0.06) and counts["test"] == pytest.approx(
+        0.05, abs=0.03
+    )
+
+
+@pytest.mark.parametrize(
+    ("excluded", "out"),
+    [
+        ([], set()),
+        (["research"], {f"{one:05d}" for one in range(30)}),
+        (["ONLY|only"], {f"{one:05d}" for one in range(30)}),  # found anywhere in it
+        (["(?i)^CC-BY-NC", "^all rights"], {"nc", "arr"}),
+        (["^$"], {"unknown"}),
+    ],
+)
+def test_licences_are_excluded_by_regular_expressions(
+    tmp_path: Path, excluded: list[str], out: set[str]
+) -> None:
+    rows = inputs.eg1800(tmp_path, 30, test=5)
+    odd = {"nc": "cc-by-nc-4.0", "arr": "all rights reserved", "unknown": None, "free": "CC0"}
+    for number, (key, licence) in enumerate(odd.items()):
+        image, mask = inputs.portrait(800 + number)
+        common = {"source": "eg1800", "source_key": key, "label": "human", "licence": licence}
+        rows.append(
+            inputs.record(tmp_path, image, mask, published_side="test" if key == "free" else None, **common)
+        )
+    rows += inputs.eg1800(tmp_path, 12, test=0, start=900)
+    for one in rows[-12:]:
+        one.update(source="other", licence="CC0")
+    records, _, rejected = split(rows, licences_excluded=excluded)
+    assert reasons(rejected) == dict.fromkeys(out, "licence")
+    assert len(records) + len(out) == len(rows)
+    if out:
+        assert all("split.licences_excluded" in one.detail for one in rejected)
+
+
+def test_a_licence_keeps_photographs_out_too(tmp_path: Path) -> None:
+    shots = inputs.crawl(tmp_path / "crawl", 3)
+    for shot, licence in zip(shots, ("CC BY-NC 4.0", "CC0", None), strict=True):
+        shot["licence"] = licence
+    _, crawl, rejected = split(inputs.eg1800(tmp_path, 30, test=5), shots, licences_excluded=["-NC"])
+    assert reasons(rejected) == {"0.jpg": "licence", "2.jpg": "licence"}
+    assert crawl["source_key"].tolist() == ["1.jpg"]
+
+
+@pytest.mark.parametrize("licence", [None, "", "unknown", " N/A ", "none"])
+@pytest.mark.parametrize("excluded", [[], ["NC"]])
+def test_a_crawled_picture_that_states_no_licence_is_out_where_licences_are_excluded(
+    licence: str | None, excluded: list[str]
+) -> None:
+    patterns = [re.compile(text) for text in excluded]
+    fault = licence_fault(pd.Series({"licence": licence, "label": "none"}), patterns)
+    assert (fault is not None) == bool(excluded)
+    if fault is not None:
+        assert fault[0] == "licence" and "split.licences_excluded" in fault[1]
+    for one in ({"licence": licence, "label": "human"}, {"licence": "CC0", "label": "none"}):
+        assert licence_fault(pd.Series(one), patterns) is None
+    url = "CC; https://creativecommons.org/licenses/by-nc/4.0/"
+    assert (licence_fault(pd.Series({"licence": url, "label": "none"}), patterns) is not None) == bool(
+        excluded
+    )
+
+
+def test_a_licence_pattern_that_is_no_regular_expression_is_refused_by_name() -> None:
+    content = load_params(ROOT / "params.yaml").model_dump(mode="json")
+    content["split"]["licences_excluded"] = ["(unclosed"]
+    with pytest.raises(PipelineError, match=r"split\.licences_excluded\.0: found '\(unclosed'"):
+        parse_params(content)
+
+
+def test_order_of_the_inputs_changes_nothing(tmp_path: Path) -> None:
+    rows, shots = inputs.eg1800(tmp_path, 40, test=5), inputs.crawl(tmp_path / "crawl", 6)
+    rows.append({**rows[1], "published_side": "train", "source_key": "twin"})
+    *first, rejected = split(rows, shots)
+    *second, rejected_again = split(rows[::-1], shots[::-1])
+    for one, other in zip(first, second, strict=True):
+        pd.testing.assert_frame_equal(*(table.sort_values("id", ignore_index=True) for table in (one, other)))
+    assert set(rejected) == set(rejected_again)
+
+
+def test_the_summary_counts_sides_and_leaks_by_hand() -> None:
+    sides, clusters = ("test", "test", "test", "train", "train", "dev"), "aaabbc"
+    labelled = make_records(
+        [row(n, side=side, cluster=one, published_side="test" if n == 0 else None)
+         for n, (side, one) in enumerate(zip(sides, clusters, strict=True))]
+    )  # fmt: skip
+    crawl = make_records([row(n, side="train") for n in (7, 8)])
+    rejected = [Rejected("crawl", key, f"leak_with_{key}", "why") for key in ("dev", "test", "test")]
+    found = stage.summarise(labelled, crawl, [*rejected, Rejected("crawl", "x", "licence", "why")])
+    assert found == {
+        "sides": {"labelled": {"train": 2, "dev": 1, "test": 3}, "crawl": {"train": 2, "dev": 0, "test": 0}},
+        "published_test": True,
+        "leaks": 3,
+        "test_duplicates": 2,
+    }
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder as the stages before split leave it, every picture in a cluster of its own."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(ROOT / "params.yaml", "params.yaml")
+    portraits = inputs.write(INGEST / "eg1800", inputs.eg1800(INGEST / "eg1800", 30, test=6))
+    body = inputs.record(tmp_path, *inputs.portrait(2000), source="baidu", source_key="b.jpg")
+    crops = inputs.write(CROP / "bodies", [inputs.cut_from(CROP / "bodies", body, 2000, BOX, label="crop")])
+    crawl = inputs.write(INGEST / "crawl", inputs.crawl(INGEST / "crawl", 8))
+    labelled = {one: one for one in [*portraits["id"], *crops["id"]]}
+    write_clusters(CLUSTER / "labelled.csv", labelled)
+    write_clusters(CLUSTER / "crawl.csv", {one: one for one in crawl["id"]})
+    write_beside(
+        CLUSTER / "beside.csv",
+        {crawl.at[0, "id"]: [portraits.query("published_side == 'test'")["id"].iloc[0]]},
+    )
+    return tmp_path
+
+
+def test_the_stage_writes_both_tables_and_counts_what_left(world: Path) -> None:
+    stage.main()
+    labelled, crawl = read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")
+    assert (len(labelled), len(crawl)) == (31, 7)
+    assert labelled["side"].notna().all() and crawl["side"].notna().all()
+    assert read_rejected("split")["reason"].tolist() == ["leak_with_test"]
+    found = json.loads(Path("metrics/split.json").read_text())
+    assert (found["in"], found["out"], found["rejected"], found["leaks"]) == (39, 38, 1, 1)
+    assert found["sides"]["labelled"]["test"] == 6 and found["published_test"]
+
+
+def test_too_many_rejected_labelled_pictures_stop_the_stage_and_crawled_ones_do_not(world: Path) -> None:
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("licences_excluded: []", "licences_excluded: [research]"))
+    with pytest.raises(PipelineError) as error:
+        stage.main()
+    said = str(error.value)
+    assert "split@labelled: 31 items" not in said
+    assert "split@labelled: 30 of 31 items were rejected (licence 30); at most 20% may be" in said
+    assert said.endswith("raise split.max_reject_rate")
+    assert (read_rejected("split")["reason"] == "licence").all()
+    assert not (SPLIT / "labelled/records.parquet").exists()
+    Path("params.yaml").write_text(text.replace("licences_excluded: []", "licences_excluded: [nothing]"))
+    stage.main()  # a crawl that states no licence is out as a whole
+    assert read_records(SPLIT / "crawl").empty and len(read_records(SPLIT / "labelled")) == 31
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_record_that_vanishes_stops_the_stage(
+    world: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    whole = stage.split
+
+    def one_too_few(*inputs: Any) -> Any:
+        *tables, rejected = whole(*inputs)
+        tables[lost] = tables[lost].iloc[1:]
+        return *tables, rejected
+
+    monkeypatch.setattr(stage, "split", one_too_few)
+    with pytest.raises(PipelineError, match="items went in, but"):
+        stage.main()
+    assert not (SPLIT / "labelled/records.parquet").exists()
