@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.params import IngestParams, Source, Sources, load_params
 from pipeline.core.paths import INGEST
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
-from pipeline.core.store import Result, Store, code_of, key_of
+from pipeline.core.store import Result, Store, key_of
 from pipeline.sources.inspection import LIBRARIES, inspect
 from pipeline.sources.layouts import LABELLED, read_layout
 from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing
@@ -36,7 +37,6 @@ from sinet.core import atomic
 from sinet.core.recipe import MaskClasses
 from sinet.images.decode import ImageError, ReadError, encode_mask, read_bytes, read_mask
 
-_CODE = ("pipeline.ingest", "pipeline.sources.inspection", "sinet.images.decode", "sinet.images.mask_file")
 log = logging.getLogger("pipeline")
 
 _STAGING = "staging"
@@ -195,7 +195,10 @@ def _inspected(
     settings = params.model_dump(exclude={"duplicate_masks", "max_reject_rate", "mask_levels"})
     settings["classes"] = classes and classes.model_dump()
     mask_hash = None if mask is None else hashlib.sha256(mask).hexdigest()
-    store, key = Store("ingest"), key_of(code_of(*_CODE), LIBRARIES, sha256, mask_hash, matlab, settings)
+    store, key = (
+        Store("ingest"),
+        key_of(code_of("pipeline.ingest"), LIBRARIES, sha256, mask_hash, matlab, settings),
+    )
     known = store.get(key)
     if known is not None:
         return known

@@ -4,7 +4,6 @@ Its weights are those of the epoch with the best foreground IoU on dev.
 """
 
 import csv
-import hashlib
 import io
 import logging
 import math
@@ -23,6 +22,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import TeacherParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, SPLIT, TEACHER
@@ -131,11 +131,10 @@ def teacher_checkpoint(
     checkpoints: Path = CHECKPOINTS,
 ) -> Path:
     """Where a run with exactly these pictures, masks, params, first weights and code keeps its state."""
-    code = b"".join(Path(str(file)).read_bytes() for file in (__file__, deeplab.__file__))
     recipe = {
         "params": params.model_dump(mode="json"),
         "weights": deeplab.file_hash(encoder_weights) if encoder_weights else None,
-        "code": hashlib.sha256(code).hexdigest(),
+        "code": code_of("pipeline.teacher"),
     }
     return checkpoints / run_hash(recipe, dataset_hash(records))
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.commands.consistency import Stage, imports_of
+from pipeline.commands.consistency import Stage
+from pipeline.core.code import imports_of
 
 ARCHITECTURE = Path("docs/architecture.md")
 _PACKAGES = ("pipeline", "sinet", "annotations")

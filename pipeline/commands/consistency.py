@@ -19,14 +19,8 @@ from typing import Any
 import yaml
 
 from pipeline.core import paths
+from pipeline.core.code import PACKAGES, closure, file_of, has_code
 from pipeline.core.params import Params, Sources
-
-_PACKAGES = ("pipeline", "sinet", "annotations")
-# What carries numbers and files around but cannot change a stage's result: naming it as a dependency would train
-# a teacher again for a new line in a docstring of params.py.
-PLUMBING = frozenset(
-    f"pipeline.core.{name}" for name in ("params", "paths", "execute", "stage", "errors")
-) | {"pipeline", "sinet", "annotations", "sinet.core.recipe", "sinet.core.atomic", "sinet.core.progress"}
 
 # Modules that run as stages do, but from outside the recipe.
 NO_STAGES = frozenset({"drawn_reviews"})
@@ -118,9 +112,9 @@ def differences(dvc_yaml: Path, root: Path = Path()) -> list[str]:
 @functools.cache
 def usage(module: str, root: Path = Path()) -> Usage:
     """What `module` (dotted name) uses, with all that it imports from our packages."""
-    code = {_file(name, root).as_posix() for name in _closure(module, root)}
-    tree = ast.parse((root / _file(module, root)).read_text())
-    beside = {path for name in _closure(module, root) for path in _files_beside(_file(name, root), root)}
+    code = {file_of(name, root).as_posix() for name in closure(module, root)}
+    tree = ast.parse((root / file_of(module, root)).read_text())
+    beside = {path for name in closure(module, root) for path in _files_beside(file_of(name, root), root)}
     return Usage(
         frozenset(code),
         frozenset(path.as_posix() for path in beside | set(_used_paths(tree))),
@@ -172,18 +166,18 @@ def _code_differences(stage: Stage, used: Usage, root: Path) -> Iterator[str]:
         yield f"uses the code {path}, which its deps do not name"
     for path in sorted(named - used.code):
         yield f"names {path} as a dependency, but does not import it"
-    for room in sorted({Path(path).parent.as_posix() for path in stage.code - set(rooms)} - set(_PACKAGES)):
+    for room in sorted({Path(path).parent.as_posix() for path in stage.code - set(rooms)} - set(PACKAGES)):
         if room not in rooms and _code_in(room, root) <= used.code:
             yield f"names each file of {room}, all of which it uses: name the folder"
 
 
 def _is_room(path: str) -> bool:
-    return path.split("/")[0] in _PACKAGES and "/" in path and not Path(path).suffix
+    return path.split("/")[0] in PACKAGES and "/" in path and not Path(path).suffix
 
 
 def _code_in(room: str, root: Path) -> set[str]:
     """The modules in a folder and below; an `__init__.py` that only says what the room is for is none."""
-    return {path.relative_to(root).as_posix() for path in (root / room).rglob("*.py") if _has_code(path)}
+    return {path.relative_to(root).as_posix() for path in (root / room).rglob("*.py") if has_code(path)}
 
 
 def _data_differences(stage: Stage, used: Usage) -> Iterator[str]:
@@ -260,53 +254,6 @@ def _overlap(one: str, other: str) -> bool:
 
 def _pattern(path: str) -> str:
     return re.sub(r"\$\{[^}]*\}", "*", path)
-
-
-def _closure(module: str, root: Path) -> set[str]:
-    """`module` and every module of ours that it imports, at its top or inside a function, without the plumbing."""
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        one = waiting.pop()
-        if one in seen or one in PLUMBING:
-            continue
-        seen.add(one)
-        waiting += imports_of(one, root)
-    return seen
-
-
-def imports_of(module: str, root: Path) -> Iterator[str]:
-    tree = ast.parse((root / _file(module, root)).read_text())
-    typing = {id(inner) for node in ast.walk(tree) if _for_types(node) for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if id(node) in typing:  # nothing of it runs
-            continue
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        yield from (name for name in names if name.split(".")[0] in _PACKAGES and _is_module(name, root))
-
-
-def _for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def _is_module(name: str, root: Path) -> bool:
-    path = root / name.replace(".", "/")
-    return path.with_suffix(".py").is_file() or _has_code(path / "__init__.py")
-
-
-def _has_code(path: Path) -> bool:
-    """Whether a module says more than what its room is for."""
-    return path.is_file() and len(ast.parse(path.read_text()).body) > 1
-
-
-def _file(module: str, root: Path) -> Path:
-    path = Path(module.replace(".", "/"))
-    return path.with_suffix(".py") if (root / path.with_suffix(".py")).is_file() else path / "__init__.py"
 
 
 def _used_paths(tree: ast.AST) -> Iterator[Path]:

@@ -3,9 +3,7 @@
 The key is a hash of everything the result depends on. Removing the store changes nothing but time.
 """
 
-import functools
 import hashlib
-import importlib.util
 import io
 import json
 import zipfile
@@ -17,9 +15,8 @@ from typing import Any
 from pipeline.core.paths import CACHE
 from sinet.core import atomic
 
-_HASH = (
-    32  # bytes of the sha256 with which an entry begins; entries of older code have none, and so are missing
-)
+# Bytes of the sha256 with which an entry begins; entries of older code have none, and so are missing.
+_HASH = 32
 
 
 @dataclass(frozen=True)
@@ -33,21 +30,6 @@ class Result:
 def key_of(*parts: object) -> str:
     """Hash of JSON-able parts (ids, weight hashes, params as dicts, the code's hash): 40 hex digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
-
-
-@functools.cache
-def code_of(*modules: str) -> str:
-    """Hash of the text of modules (dotted names), 16 hex digits: a result is of the code that made it.
-
-    So no version number must be raised by hand; a new comment costs one run.
-    """
-    digest = hashlib.sha256()
-    for name in modules:
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            raise ModuleNotFoundError(name)
-        digest.update(name.encode() + Path(spec.origin).read_bytes())
-    return digest.hexdigest()[:16]
 
 
 class Store:

@@ -15,14 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline.core.code import code_of
 from pipeline.core.execute import map_images
-from pipeline.core.store import Result, Store, code_of, key_of
+from pipeline.core.store import Result, Store, key_of
 from sinet.images.decode import Array, read_image
 
 BITS = 256
 _SIDE = 16  # bits a side of the hash
 _REDUCED = 4 * _SIDE  # what imagehash.phash itself reduces a picture to
-_CODE = ("pipeline.dataset.near_duplicates",)
 
 Hashes = NDArray[np.uint64]  # (N, 2, 4): 256 bits of the picture and 256 of its mirror image
 
@@ -48,7 +48,7 @@ def hash_pictures(pictures: Mapping[str, str], store: Store, workers: int | None
 
 def _hash_one(item: tuple[str, str, Store]) -> str:
     picture, path, store = item
-    key = key_of("perceptual_hash", code_of(*_CODE), picture)
+    key = key_of("perceptual_hash", code_of(__name__), picture)
     stored = store.get(key)
     if stored is None:
         stored = Result({"hash": perceptual_hash(read_image(Path(path))).tobytes().hex()})

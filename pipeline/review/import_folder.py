@@ -27,18 +27,17 @@ from annotations.tasks.task import (
     task_batches,
     task_version,
 )
+from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.params import LabelStudioParams
 from pipeline.core.stage import write_json
-from pipeline.core.store import Result, Store, code_of, key_of
+from pipeline.core.store import Result, Store, key_of
 from pipeline.review.disguise import fitted
 from sinet.core import atomic
 from sinet.images.decode import Array, ImageError, read_image, read_mask
 
 log = logging.getLogger("pipeline")
-
-_CODE = ("pipeline.review.import_folder", "annotations.tasks.task")
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def _shown(item: Candidate, mask: Array) -> Array:
 def _draw(item: Candidate, mask: Array, read: Array, store: Store) -> dict[str, bytes]:
     """JPEG bytes of "image", "outline" and "cutout"; `read` is the mask as its file has it."""
     key = key_of(
-        "push", code_of(*_CODE), item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape
+        "push", code_of(__name__), item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape
     )
     known = store.get(key)
     if known is not None:

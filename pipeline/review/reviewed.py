@@ -12,16 +12,15 @@ import pandas as pd
 
 from annotations.ledger.lock import KEEPS, LockEntry
 from pipeline.core.boxes import Box
+from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.records import Rejected, make_records
-from pipeline.core.store import Result, Store, code_of, key_of
+from pipeline.core.store import Result, Store, key_of
 from pipeline.faces.portrait import cut
 from pipeline.review.judged import pictures_by_file
 from sinet.core import atomic
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image
-
-_CODE = ("pipeline.review.reviewed", "pipeline.faces.portrait", "sinet.images.decode")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class _Cut:
 def _cut_one(task: _Cut) -> str:
     """Write the two files; return the picture's id."""
     entry = task.entry
-    key = key_of("reviewed", code_of(*_CODE), entry.parent_sha256, entry.crop_box, entry.mask, task.fill)
+    key = key_of("reviewed", code_of(__name__), entry.parent_sha256, entry.crop_box, entry.mask, task.fill)
     result = task.store.get(key)
     if result is None:
         picture = cut(read_image(Path(task.image)), Box.parse(entry.crop_box), task.fill)

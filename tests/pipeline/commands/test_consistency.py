@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.commands.consistency import differences, imports_of
+from pipeline.commands.consistency import differences
+from pipeline.core.code import imports_of
 
 
 def test_dvc_yaml_names_what_each_stage_uses(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

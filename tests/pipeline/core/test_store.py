@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.store import Result, Store, code_of, key_of
+from pipeline.core.store import Result, Store, key_of
 
 META = st.dictionaries(st.text(), st.integers() | st.text() | st.none())
 BLOBS = st.dictionaries(st.text("abcdefgh", min_size=1), st.binary())
@@ -178,19 +178,3 @@ def test_the_key_depends_on_every_part_and_not_on_the_order_of_a_dict() -> None:
         len({key_of("a", 1), key_of("a", 2), key_of("b", 1), key_of("a", "1"), key_of("a"), key_of(["a", 1])})
         == 6
     )
-
-
-def test_a_result_is_of_the_code_that_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An edited module gives another hash; the same text the same; a module that is not there is an error, no hash."""
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "made_by_a.py").write_text("a = 1\n")
-    (tmp_path / "made_by_b.py").write_text("a = 1\n")
-    hashes = []
-    for text in ("a = 1\n", "a = 2\n", "a = 1\n"):
-        (tmp_path / "made_by_a.py").write_text(text)
-        code_of.cache_clear()
-        hashes.append(code_of("made_by_a", "made_by_b"))
-    assert hashes[0] == hashes[2] != hashes[1] and len(hashes[0]) == 16
-    assert len({code_of("made_by_a"), code_of("made_by_b"), hashes[0]}) == 3
-    with pytest.raises(ModuleNotFoundError, match="made_by_nobody"):
-        code_of("made_by_nobody")
