@@ -49,8 +49,8 @@ def train_sinet(
     from sinet.core.device import DeviceError, choose_device, use_all_cores
     from sinet.images.decode import ImageError
     from sinet.network.model import SINet
+    from sinet.training import loop
     from sinet.training.epoch import TrainingError
-    from sinet.training.loop import train as train_sinet
 
     use_all_cores()
     try:
@@ -62,7 +62,7 @@ def train_sinet(
     log.info(text, len(samples), len(dev), device, ranks.size())
     folder = checkpoints or checkpoint_folder(records, recipe, start)
     try:
-        return train_sinet(samples, dev, recipe, folder, device, architecture or SINet, start)
+        return loop.train(samples, dev, recipe, folder, device, architecture or SINet, start)
     except TrainingError as error:
         raise PipelineError(str(error)) from error
     except ImageError as error:

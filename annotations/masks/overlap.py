@@ -17,9 +17,8 @@ import numpy as np
 from sinet.images.decode import Array
 
 AGREE_IOU = 0.95  # two kept masks of this IoU or more say the same
-_BAND = (
-    0.02  # of the picture's diagonal: the width of the boundary, as the paper sets it for COCO-like pictures
-)
+# Of the picture's diagonal: the width of the boundary, as the paper sets it for COCO-like pictures.
+_BAND = 0.02
 
 
 def mask_iou(one: Array, other: Array) -> float:

@@ -4,18 +4,12 @@ The labelled pictures come first and by themselves, so that a growing crawl move
 then join them, or leave, whether or not a person has looked at them: a review moves nothing either.
 """
 
-import hashlib
-
 import pandas as pd
 
+from annotations.quality.random_slice import share_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import SIDES, Rejected, reject_rows
 from pipeline.dataset.cluster_table import Clusters
-
-
-def share_of(name: str) -> float:
-    """A number in 0..1 that depends on the name alone, so that new pictures never move old ones."""
-    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def split_labelled(

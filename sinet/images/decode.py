@@ -77,7 +77,7 @@ def picture_pixels(picture: Image.Image) -> Array:
     try:
         picture.load()
         return upright(_rgb(picture), _orientation(picture))
-    except Exception as error:  # as in _loaded
+    except Exception as error:  # as in `loaded`: Pillow raises a dozen types
         raise ImageError("truncated", f"the picture ends early or is damaged: {error}") from error
 
 

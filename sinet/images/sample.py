@@ -8,9 +8,8 @@ import numpy as np
 
 from sinet.images.decode import Array
 
-REDUCED_SIDE = (
-    320  # pixels on the longer side: no training size needs more, a 600x800 portrait becomes 230 kB
-)
+# Pixels on the longer side: no training size needs more, a 600x800 portrait becomes 230 kB.
+REDUCED_SIDE = 320
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""SINet for prediction on a CPU in C: the same logits in a seventh of the time of the plain modules, on one thread.
+"""SINet for prediction on a CPU in C: the logits of the plain modules in about an eighth of the time, on one thread.
 
 `kernel` is the extension module of the C files beside this one, built at installation where there is a C compiler; in a
 second checkout it is what the installation has built of the same files (`installed`). Where it is missing or was built

@@ -11,12 +11,11 @@ from torch.nn.functional import cross_entropy, interpolate
 from tqdm import tqdm
 
 from sinet.core import paper
-from sinet.core.device import network_input
 from sinet.core.progress import bar_interval
 from sinet.evaluation.metrics import count_pixels, foreground_iou, tabulate
 from sinet.images.decode import Array, read_image, read_mask
 from sinet.images.sample import Sample
-from sinet.network.preprocess import Preprocessing, squash_image, squash_mask
+from sinet.network.preprocess import Preprocessing, network_input, squash_image, squash_mask
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
-from sinet.core.device import loader_workers, network_input
+from sinet.core.device import loader_workers
 from sinet.core.recipe import Phase
 from sinet.network.loss import portrait_loss
 from sinet.network.model import SINet
-from sinet.network.preprocess import Preprocessing
+from sinet.network.preprocess import Preprocessing, network_input
 from sinet.training.average import RunningMean
 from sinet.training.batches import Waiting, index_batches, training_batches
 from sinet.training.data import PortraitDataset

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotations.quality.random_slice import share_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import make_records
 from pipeline.dataset.cluster_table import Clusters
-from pipeline.dataset.sides import check_sides, share_of, split_crawl, split_labelled
+from pipeline.dataset.sides import check_sides, split_crawl, split_labelled
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:

@@ -10,13 +10,12 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import sinet.training.loop as training
-from sinet.core.device import network_input
 from sinet.core.recipe import Phase, TrainRecipe
 from sinet.images.decode import read_mask
 from sinet.images.sample import Sample
 from sinet.network.loss import class_weights, portrait_loss
 from sinet.network.model import SINet
-from sinet.network.preprocess import Preprocessing
+from sinet.network.preprocess import Preprocessing, network_input
 from sinet.training.data import PortraitDataset
 from sinet.training.dev_side import evaluate_dev, read_dev
 from sinet.training.fused import fused
