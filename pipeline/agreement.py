@@ -1,6 +1,6 @@
 """Measure the review itself: how reviewers agree, where each of them errs, what a review costs and saves.
 
-In: the judgements beside the lock (reviews.path). Out: metrics/reviews.json, plots/reviews.csv with accept rate and
+Reads the judgements beside the lock (reviews.path). Writes metrics/reviews.json, plots/reviews.csv with accept rate and
 edit size by uncertainty decile, and plots/bias_maps.svg.
 """
 

@@ -1,4 +1,4 @@
-"""In: the dataset's test side and SINet's weights. Out: the four metrics, a row a picture, the worst cases.
+"""Measure SINet on the dataset's test side: the four metrics, a row a picture, the worst cases.
 
 Nothing here is used to choose anything: training and its thresholds look at dev only.
 """

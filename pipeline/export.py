@@ -1,4 +1,4 @@
-"""In: SINet's weights, and a few of the dataset's dev pictures. Out: models/sinet.onnx, equal to torch."""
+"""Export SINet to models/sinet.onnx, and compare it with torch on a few of the dataset's dev pictures."""
 
 from pathlib import Path
 from typing import Any

@@ -1,6 +1,6 @@
-"""Read a source as it was published and check every file: in go its folder and layout.
+"""Read a source as it was published and check every file.
 
-Out come records with ids, clean images, 0/255 masks, and a reason for each picture that cannot be used.
+Writes records with ids, clean images, 0/255 masks, and a reason for each picture that cannot be used.
 
 `python -m pipeline.ingest eg1800` (or baidu, crawl).
 """

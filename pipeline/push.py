@@ -1,7 +1,7 @@
 """Write the queue as Label Studio import files with the pictures that curators look at; no server is needed.
 
-What goes in are data/queue, data/pseudo and (for gold tasks) data/dataset; what comes out is data/push with
-tasks-0001.json and on, label_config.xml, images/ and receipt.json. With `label_studio.send: true` the stage then calls
+Reads data/queue, data/pseudo and (for gold tasks) data/dataset. Writes data/push with tasks-0001.json and on,
+label_config.xml, images/ and receipt.json. With `label_studio.send: true` the stage then calls
 `python -m annotations push`, and the receipt says whether that succeeded.
 """
 

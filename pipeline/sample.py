@@ -1,7 +1,7 @@
 """Draw a small world of people with exact masks, in the three layouts in which real sources are published.
 
-In: the section `sample` of params.yaml. Out: data/sample/{eg1800,baidu,crawl}, a few broken files among them, and
-data/sample/drawn.sha256, the list of all that was drawn: what is not on it is somebody's, and stops the stage.
+Writes data/sample/{eg1800,baidu,crawl}, a few broken files among them, and data/sample/drawn.sha256, the list of all
+that was drawn: what is not on it is somebody's, and stops the stage.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Bring the reviews home: the server's export is saved, then settled into the lock that `dvc repro` reads.
 
-In: a project. Out: review-data/exports/TIME.json.gz, the lock with every judgement beside it, and
-review-data/second-round for the next push.
+Writes review-data/exports/TIME.json.gz, the lock with every judgement beside it, and review-data/second-round for the
+next push.
 """
 
 import gzip

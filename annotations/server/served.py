@@ -1,6 +1,6 @@
 """What Label All Tasks shows next, looked at itself: the server is asked as a curator's browser asks it.
 
-In: a project and the list of its tasks. Out: a sentence for everything that is wrong with the task it serves.
+There is a sentence for everything that is wrong with the task it serves.
 """
 
 import re

@@ -1,7 +1,6 @@
 """Play the reviewer of the drawn world, whose exact masks are known, and write the lock in the repository.
 
-In: data/pseudo and params.sample. Out: the lock at params.reviews.path, with the judgements beside it, of which
-some come from a second reviewer with a habit of their own.
+Reads data/pseudo. Writes the lock at reviews.path, with the judgements beside it, of which some come from a second reviewer with a habit of their own.
 Run `python -m pipeline.commands.draw_reviews` when `dvc repro` has made data/pseudo; it is no stage, as reviews come
 from outside the recipe.
 """

@@ -1,6 +1,6 @@
 """Give a gold task a picture of a size and place like those of the pseudo labels, so that neither tells what it is.
 
-What goes in is a labelled record and the pseudo labels; what comes out is a size, a box, and pixels of that size.
+For a labelled record, it chooses a size and a box among those of the pseudo labels, and makes pixels of that size.
 """
 
 import math

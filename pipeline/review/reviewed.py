@@ -1,7 +1,7 @@
 """Turn locked reviews into records: the crawl picture is cut again by the locked box, with the locked mask.
 
-What goes in are lock entries and the ingested crawl; what comes out are records of label "reviewed" with
-their files, and a rejected item for every review that brings no picture.
+Every review becomes a record of label "reviewed" with its files, or a rejected item with the reason why it brings no
+picture.
 """
 
 from collections.abc import Sequence
