@@ -5,7 +5,7 @@ A picture of a whole body is cut to its portrait first. Whatever looks wrong is 
 
 import functools
 import shutil
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from pipeline.core.store import Result, Store, code_of, key_of
 from pipeline.deeplab import network as deeplab
 from pipeline.deeplab.uncertainty import combine, doubt, quality_flags
 from pipeline.faces import detector as faces
-from pipeline.faces.portrait import choose_portrait, cut, is_confident
+from pipeline.faces.portrait import NoPortraitError, choose_portrait, cut
 from sinet.core import atomic
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image
 
@@ -196,27 +196,15 @@ def _result(task: _Task) -> Result:
     settings = task.settings
     image = read_image(Path(task.image))
     found = find_faces(task.id, image, settings)
-    portrait = choose_portrait(image.shape[1], image.shape[0], found, settings.crop)
-    if portrait is None:
-        return Result(_no_portrait(found, settings.crop))
-    box, face = portrait
-    meta, blobs = label_portrait(image, box, face, settings)
+    try:
+        portrait = choose_portrait(image.shape[1], image.shape[0], found, settings.crop)
+    except NoPortraitError as error:
+        return Result({"reason": error.reason, "detail": error.detail})
+    box = portrait.box
+    meta, blobs = label_portrait(image, box, portrait.face, settings)
     if meta["id"] != task.id:  # a picture taken whole is not stored a second time
         blobs["image"] = encode_png(cut(image, box, settings.crop.fill))
     return Result(meta, blobs)
-
-
-def _no_portrait(found: Sequence["Face"], params: CropParams) -> dict[str, str]:
-    sure = [face for face in found if is_confident(face, params)]
-    if sure:
-        tallest, least = max(face.box.height for face in sure), params.faces.min_height
-        detail = f"the largest face is {tallest} pixels high, below {least}"
-        return {"reason": "face_too_small", "detail": detail}
-    if found:
-        best, needed = max(face.probability for face in found), params.faces.min_probability
-        detail = f"of {len(found)} faces the surest has probability {best:.3f}, below {needed:g}"
-        return {"reason": "face_probability", "detail": detail}
-    return {"reason": "no_face", "detail": "no face was found"}
 
 
 def _reason(result: Result, rows: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
