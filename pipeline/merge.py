@@ -203,7 +203,8 @@ def main() -> None:
     shutil.rmtree(DATASET, ignore_errors=True)
     store = Store("merge")
     seen = Store("near_duplicates")  # the teacher has hashed the labelled pictures
-    crawl, bodies, crop = read_records(INGEST / "crawl"), read_records(INGEST / "baidu"), read_records(CROP)
+    crawl, bodies = read_records(INGEST / "crawl"), read_records(INGEST / "baidu")
+    crop = read_records(CROP / "bodies")
     labelled = pd.concat([read_records(INGEST / "eg1800"), crop], ignore_index=True)
     pseudo = read_records(PSEUDO)
     entries = read_locked_reviews(Path(params.reviews.path))

@@ -94,7 +94,7 @@ def choose_sides(
 
 def read_labelled(sides: SidesParams, licences_excluded: Sequence[Pattern[str]]) -> tuple[pd.DataFrame, int]:
     """The records of choose_sides from what was ingested and cropped, and how many there were to choose from."""
-    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP)
+    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP / "bodies")
     pictures = pictures_to_hash([portraits, crops], [read_records(INGEST / "baidu")])
     hashes = hash_pictures(pictures, Store("near_duplicates"))
     records = choose_sides(portraits, crops, hashes, sides, licences_excluded)

@@ -35,6 +35,7 @@ from sinet.images.decode import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 
 ROOT = Path(__file__).resolve().parents[2]
+BODIES = CROP / "bodies"
 BOX = "10,5,70,85"
 
 
@@ -513,7 +514,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ]
     inputs.write(INGEST / "baidu", bodies)
     inputs.write(
-        CROP, [inputs.cut_from(CROP, body, 2000 + at, BOX, label="crop") for at, body in enumerate(bodies)]
+        BODIES,
+        [inputs.cut_from(BODIES, body, 2000 + at, BOX, label="crop") for at, body in enumerate(bodies)],
     )
     crawl = inputs.crawl(INGEST / "crawl", 8)
     inputs.write(INGEST / "crawl", crawl)
@@ -608,8 +610,8 @@ def test_like_photographs_share_a_cluster_though_their_crops_differ(world: Path)
     shot = np.clip(image.astype(np.int16) + 6, 0, 255).astype(np.uint8)  # the next shot of the scene
     again = inputs.record(INGEST / "baidu", shot, mask, source="baidu", source_key="again.jpg", label="human")
     inputs.write(INGEST / "baidu", [*bodies.to_dict("records"), again])
-    other = inputs.cut_from(CROP, again, 2000, "30,40,90,118", label="crop")
-    inputs.write(CROP, [*read_records(CROP).to_dict("records"), other])
+    other = inputs.cut_from(BODIES, again, 2000, "30,40,90,118", label="crop")
+    inputs.write(BODIES, [*read_records(BODIES).to_dict("records"), other])
     stage.main()
     records = read_records(DATASET).set_index("id")
     cluster = records.at[other["id"], "cluster"]
@@ -771,9 +773,9 @@ def test_labelled_pictures_alone_make_a_dataset(world: Path) -> None:
             label="human",
         )
         bodies.append(body)
-        crops.append(inputs.cut_from(CROP, body, 3000 + one, BOX, label="crop"))
+        crops.append(inputs.cut_from(BODIES, body, 3000 + one, BOX, label="crop"))
     inputs.write(INGEST / "baidu", bodies)
-    inputs.write(CROP, crops)
+    inputs.write(BODIES, crops)
     stage.main()
     metrics = json.loads(Path("metrics/merge.json").read_text())
     assert metrics["out"] == 60 and not metrics["published_test"]

@@ -302,7 +302,7 @@ def start(folder: Path, world: pd.DataFrame) -> "subprocess.Popen[bytes]":
     folder.mkdir(exist_ok=True)
     write_records(folder / "data/ingest/eg1800", world)
     write_records(folder / "data/ingest/baidu", make_records([]))
-    write_records(folder / "data/crop", make_records([]))
+    write_records(folder / "data/crop/bodies", make_records([]))
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["teacher"] = params().model_dump(mode="json")
     content["sides"] = {"dev_share": 0.3, "test_share": 0.0, "max_hash_distance": 0}

@@ -20,7 +20,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     monkeypatch.setenv("SINET_DEVICE", "cpu")
     write_tiny_params(root)
     write_records(INGEST / "eg1800", make_records(eg1800(INGEST / "eg1800", 40, 4)))
-    for folder in (CROP, INGEST / "baidu"):
+    for folder in (CROP / "bodies", INGEST / "baidu"):
         write_records(folder, make_records([]))
     return tmp_path
 
