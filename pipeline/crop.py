@@ -1,172 +1,86 @@
-"""Cut portraits out of full-body photographs: in go ingested records with masks, out come crops with masks.
+"""Cut portraits out of photographs by the faces in them.
 
-The face on the person's mask decides where, other people are background; image and mask are cut alike.
+Of a full body, the face on the person's mask decides where, other people are background, and image and mask are cut
+alike. A crawled picture has no mask yet: its largest sure face decides, and what is a portrait already is taken whole.
 """
 
 import functools
 import hashlib
 import shutil
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Hashable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
-import numpy as np
 import pandas as pd
 
 from pipeline.core.boxes import Box
+from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
 from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
-from pipeline.core.store import Result, Store, code_of, key_of
-from pipeline.faces.portrait import cut, is_confident, is_large, portrait_box
+from pipeline.core.store import Result, Store, key_of
+from pipeline.faces.masked_person import find_portrait
+from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut
 from sinet.core import atomic
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
 
 if TYPE_CHECKING:
     from pipeline.faces.detector import Face, FaceFinder
 
-
-_CODE = ("pipeline.crop", "pipeline.faces.portrait", "pipeline.faces.detector", "sinet.images.decode")
+# The parameters that a portrait depends on: of a photograph with a mask, and of one without.
+_WITH_MASK = {"faces", "geometry", "fill", "min_on_mask", "min_coverage", "max_coverage", "other_face"}
+_WITHOUT_MASK = {"faces", "geometry", "fill", "whole_from"}
 _INHERITED = ("source", "source_key", "sha256", "url", "author", "licence", "retrieved_at", "published_side")
-
-
-class NoPortraitError(ValueError):
-    """A photograph without a usable portrait. `reason` is a code, the message a sentence."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """`box` and `face` in the photograph's pixels; `coverage` is the mask's share of the box."""
-
-    box: Box
-    face: "Face"
-    coverage: float
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One photograph for a worker."""
+    """One photograph for a worker; `mask` is the path of its mask, None where it has none."""
 
     id: str
     image: str
-    mask: str
+    mask: str | None
     cache: Path
     params: CropParams
 
 
 def crop(
-    records: pd.DataFrame, params: CropParams, folder: Path = CROP, cache: Path = CACHE
+    records: pd.DataFrame, params: CropParams, folder: Path, cache: Path = CACHE
 ) -> tuple[pd.DataFrame, list[Rejected]]:
-    """Cut a portrait out of each record; return the crops' records and what was rejected.
+    """Cut a portrait out of each record; return the portraits' records and what was rejected.
 
-    Writes FOLDER/images/ID.png and FOLDER/masks/ID.png. Photographs that were cut before come from the cache.
+    A record with a mask becomes FOLDER/images/ID.png and FOLDER/masks/ID.png, label "crop"; one without becomes an
+    image alone, label "none", and where it is taken whole it keeps its id and its file. Photographs that were cut
+    before come from the cache.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    for part in ("images", "masks"):
-        (folder / part).mkdir(parents=True)
+    (folder / "images").mkdir(parents=True)
     parents = records.sort_values("source_key").to_dict("records")
-    tasks = [_Task(row["id"], row["image"], row["mask"], cache, params) for row in parents]
-    keys = map_images(_crop_one, tasks, desc="crop", initializer=_one_thread)
+    tasks = [_Task(row["id"], row["image"], _mask_of(row), cache, params) for row in parents]
+    keys = map_images(_crop_one, tasks, desc=f"crop {folder.name}", initializer=_one_thread)
     rows: dict[str, dict[str, Any]] = {}
     rejected = []
     for parent, key in zip(parents, keys, strict=True):
         result = Store("crop", cache).get(key)
         if result is None:
             raise PipelineError(f"{cache}/crop lost a result while the stage ran; run it again")
-        meta = result.meta
-        if "reason" not in meta and meta["id"] in rows:
-            kept = rows[meta["id"]]["source_key"]
-            meta = {"reason": "duplicate_pixels", "detail": f"its crop has the same pixels as that of {kept}"}
-        if "reason" in meta:
-            key_in_source = str(parent["source_key"])
-            rejected.append(Rejected(str(parent["source"]), key_in_source, meta["reason"], meta["detail"]))
+        reason = _reason(result, rows)
+        if reason is not None:
+            rejected.append(Rejected(str(parent["source"]), str(parent["source_key"]), *reason))
             continue
-        image, mask = folder / "images" / f"{meta['id']}.png", folder / "masks" / f"{meta['id']}.png"
-        atomic.write_atomic(image, result.blobs["image"])
-        atomic.write_atomic(mask, result.blobs["mask"])
-        paths = {"image": image.as_posix(), "mask": mask.as_posix()}
-        rows[meta["id"]] = {**_inherited(parent), **meta, **paths, "label": "crop"}
+        paths = _write_pictures(result, Path(str(parent["image"])), folder)
+        label = "crop" if "mask" in result.blobs else "none"
+        rows[result.meta["id"]] = {**_inherited(parent), **result.meta, **paths, "label": label}
     return make_records(list(rows.values())), rejected
 
 
-def find_portrait(image: Array, mask: Array, finder: "FaceFinder", params: CropParams) -> Portrait:
-    """The portrait of the person under the mask; NoPortraitError names the gate that refused the photograph.
-
-    `image` is (H, W, 3) uint8 RGB, `mask` (H, W) uint8 in {0, 1}. The upper third of the masked person, a
-    small part of a street photograph, is searched first. Where that shows no portrait, or one that reaches
-    out of the searched part, the whole photograph is searched.
-    """
-    part = upper_body(mask)
-    try:
-        portrait = masked_portrait(_faces_in(image, part, finder), mask, params)
-    except NoPortraitError:
-        portrait = None
-    height, width = mask.shape
-    if portrait is None or not _holds(part, portrait.box.clipped(width, height)):
-        portrait = masked_portrait(finder.find(image), mask, params)
-    return portrait
-
-
-def upper_body(mask: Array) -> Box:
-    """The upper third of what a mask (H, W) covers, with a tenth of its height on top and at the sides."""
-    _, top, _, tall = cv2.boundingRect(mask)
-    margin = tall // 10
-    x, y, width, height = cv2.boundingRect(mask[: top + -(-tall // 3)])
-    return Box(x - margin, y - margin, x + width + margin, y + height).clipped(mask.shape[1], mask.shape[0])
-
-
-def masked_portrait(faces: Sequence["Face"], mask: Array, params: CropParams) -> Portrait:
-    """The portrait of the largest good face on the mask; NoPortraitError names the gate that refused."""
-    if not faces:
-        raise NoPortraitError("no_face", "no face was found")
-    good = [face for face in faces if on_mask(face, mask, params)]
-    if not good:
-        best = max(_share(mask, face.box) for face in faces)
-        raise NoPortraitError(
-            "face_not_on_mask",
-            f"of {len(faces)} faces none lies on the person's mask: at most {best:.0%} of a face's box does, "
-            f"at least {params.min_on_mask:.0%} should",
-        )
-    sure = [face for face in good if is_confident(face, params)]
-    if not sure:
-        best, least = max(face.probability for face in good), params.faces.min_probability
-        raise NoPortraitError("face_probability", f"the face has probability {best:.3f}, below {least:g}")
-    face = max(sure, key=lambda one: one.box.width * one.box.height)
-    if not is_large(face, params):
-        low = params.faces.min_height
-        raise NoPortraitError("face_too_small", f"the face is {face.box.height} pixels high, below {low}")
-    height, width = mask.shape
-    box = portrait_box(face.box, width, height, params.geometry)
-    others = [one for one in faces if one not in good and _spoils(one, face, box, params)]
-    if others:
-        raise NoPortraitError(
-            "several_people",
-            f"the crop holds {len(others)} more faces of at least {params.other_face:g} of this one's height",
-        )
-    coverage = _share(mask, box)
-    if not params.min_coverage <= coverage <= params.max_coverage:
-        allowed = f"{params.min_coverage:.0%} to {params.max_coverage:.0%}"
-        raise NoPortraitError("mask_coverage", f"{coverage:.1%} of the crop is person; {allowed} may be")
-    return Portrait(box, face, coverage)
-
-
-def on_mask(face: "Face", mask: Array, params: CropParams) -> bool:
-    """Whether enough of the face's box lies on the person."""
-    return _share(mask, face.box) >= params.min_on_mask
-
-
 def summarise(records: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Quantiles over the crops: sizes in pixels, the face's probability."""
+    """Quantiles over the portraits: sizes in pixels, the face's probability."""
     faces = [Box.parse(face) for face in records["face"]]
     columns = {
         "crop_height": records["height"],
@@ -182,44 +96,70 @@ def summarise(records: pd.DataFrame) -> dict[str, dict[str, float]]:
     }
 
 
-def _spoils(other: "Face", face: "Face", box: Box, params: CropParams) -> bool:
-    """Whether another person's face is sure, large and at least by half inside the crop."""
-    x, y = (other.box.x0 + other.box.x1) / 2, (other.box.y0 + other.box.y1) / 2
-    inside = box.x0 <= x < box.x1 and box.y0 <= y < box.y1
-    return inside and is_confident(other, params) and other.box.height >= params.other_face * face.box.height
+def count_whole(records: pd.DataFrame) -> dict[str, float]:
+    """How many portraits are their picture as it is, and how many were cut out of it."""
+    whole = records["id"] == records["parent_id"]
+    return {
+        "whole": int(whole.sum()),
+        "cropped": int((~whole).sum()),
+        "whole_share": float(whole.mean()) if len(records) else 0.0,
+    }
 
 
-def _holds(outer: Box, inner: Box) -> bool:
-    return outer.x0 <= inner.x0 and outer.y0 <= inner.y0 and inner.x1 <= outer.x1 and inner.y1 <= outer.y1
+def face_key(id_: str, params: CropParams) -> str:
+    """The store's key of a picture's faces, which neither a threshold nor the geometry changes."""
+    from pipeline.faces.detector import weights_hash
+
+    search = params.faces.model_dump(include={"min_size", "max_side"})
+    return key_of("faces", code_of("pipeline.faces.detector"), id_, search, weights_hash())
 
 
-def _share(mask: Array, box: Box) -> float:
-    return float(cut(mask, box, 0).mean())
+def crop_key(id_: str, mask_file: bytes | None, params: CropParams) -> str:
+    """The store's key of a photograph's portrait: a hash of all that it depends on."""
+    mask = None if mask_file is None else hashlib.sha256(mask_file).hexdigest()
+    settings = params.model_dump(include=_WITHOUT_MASK if mask is None else _WITH_MASK)
+    return key_of("crop", code_of("pipeline.crop"), face_key(id_, params), mask, settings)
 
 
-def _faces_in(image: Array, part: Box, finder: "FaceFinder") -> list["Face"]:
-    """Faces of a part of the photograph, in the photograph's pixels."""
-    found = finder.find(np.ascontiguousarray(cut(image, part, 0)))
-    return [replace(face, box=face.box.moved(part.x0, part.y0)) for face in found]
+def _mask_of(row: dict[Hashable, Any]) -> str | None:
+    return row["mask"] if isinstance(row["mask"], str) else None
+
+
+def _reason(result: Result, rows: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
+    """Reason and sentence where a result makes no record."""
+    if "reason" in result.meta:
+        return result.meta["reason"], result.meta["detail"]
+    twin = rows.get(result.meta["id"])
+    if twin is not None:
+        return "duplicate_pixels", f"its portrait has the same pixels as that of {twin['source_key']}"
+    return None
+
+
+def _write_pictures(result: Result, parent: Path, folder: Path) -> dict[str, str]:
+    """Write what a result holds into FOLDER; a picture taken whole keeps its parent's file."""
+    id_ = result.meta["id"]
+    if "image" in result.blobs:
+        image, content = folder / "images" / f"{id_}.png", result.blobs["image"]
+    else:
+        image, content = folder / "images" / f"{id_}{parent.suffix}", parent.read_bytes()
+    atomic.write_atomic(image, content)
+    if "mask" not in result.blobs:
+        return {"image": image.as_posix()}
+    mask = folder / "masks" / f"{id_}.png"
+    atomic.write_atomic(mask, result.blobs["mask"])
+    return {"image": image.as_posix(), "mask": mask.as_posix()}
 
 
 def _inherited(parent: dict[Hashable, Any]) -> dict[str, Any]:
-    """What a crop takes over from the photograph it was cut from."""
+    """What a portrait takes over from the photograph it was cut from."""
     same = {name: parent[name] for name in _INHERITED}
     return {**same, "parent_id": parent["id"], "parent_sha256": parent["sha256"]}
 
 
-def crop_key(id_: str, mask_file: bytes, params: CropParams) -> str:
-    """The store's key of a photograph's crop: a hash of all that it depends on."""
-    from pipeline.faces.detector import weights_hash
-
-    settings = params.model_dump(exclude={"max_reject_rate"})
-    return key_of(code_of(*_CODE), id_, hashlib.sha256(mask_file).hexdigest(), settings, weights_hash())
-
-
 def _crop_one(task: _Task) -> str:
     """Cut one photograph unless the store knows it; return the store's key."""
-    key = crop_key(task.id, read_bytes(Path(task.mask)), task.params)
+    mask_file = None if task.mask is None else read_bytes(Path(task.mask))
+    key = crop_key(task.id, mask_file, task.params)
     store = Store("crop", task.cache)
     if store.get(key) is None:
         store.put(key, _result(task))
@@ -227,9 +167,10 @@ def _crop_one(task: _Task) -> str:
 
 
 def _result(task: _Task) -> Result:
-    image, mask = read_image(Path(task.image)), read_mask(Path(task.mask))
+    image = read_image(Path(task.image))
+    mask = None if task.mask is None else read_mask(Path(task.mask))
     try:
-        portrait = find_portrait(image, mask, _finder(task.params), task.params)
+        portrait = _portrait(image, mask, task)
     except NoPortraitError as error:
         return Result({"reason": error.reason, "detail": error.detail})
     box, face = portrait.box, portrait.face
@@ -237,12 +178,36 @@ def _result(task: _Task) -> Result:
     meta = {
         "id": pixel_id(pixels),
         "crop_box": str(box),
-        "face": str(face.box.moved(-box.x0, -box.y0)),
+        "face": str(face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)),
         "face_probability": face.probability,
         "width": box.width,
         "height": box.height,
     }
-    return Result(meta, {"image": encode_png(pixels), "mask": encode_mask(cut(mask, box, 0))})
+    if mask is not None:
+        return Result(meta, {"image": encode_png(pixels), "mask": encode_mask(cut(mask, box, 0))})
+    whole = meta["id"] == task.id  # it is not stored a second time
+    return Result(meta, {} if whole else {"image": encode_png(pixels)})
+
+
+def _portrait(image: Array, mask: Array | None, task: _Task) -> Portrait:
+    """The portrait in a photograph (H, W, 3) uint8 RGB; NoPortraitError where there is none."""
+    if mask is not None:
+        return find_portrait(image, mask, _finder(task.params), task.params)
+    height, width = image.shape[:2]
+    return choose_portrait(width, height, _faces_of(image, task), task.params)
+
+
+def _faces_of(image: Array, task: _Task) -> list["Face"]:
+    """The faces of a picture without a mask, from a store of their own where they were found before."""
+    from pipeline.faces.detector import Face
+
+    store, key = Store("faces", task.cache), face_key(task.id, task.params)
+    known = store.get(key)
+    if known is not None:
+        return [Face(Box.parse(box), probability) for box, probability in known.meta["faces"]]
+    found = _finder(task.params).find(image)
+    store.put(key, Result({"faces": [[str(face.box), face.probability] for face in found]}))
+    return found
 
 
 def _one_thread() -> None:
@@ -251,7 +216,7 @@ def _one_thread() -> None:
 
 @functools.cache
 def _finder(params: CropParams) -> "FaceFinder":
-    """The networks, loaded once a worker, and only where a photograph was not cut before."""
+    """The networks, loaded once a worker, and only where a photograph's faces are not known."""
     import torch
 
     from pipeline.faces.detector import FaceFinder
@@ -262,12 +227,35 @@ def _finder(params: CropParams) -> "FaceFinder":
 
 def main() -> None:
     params = load_params().crop
-    parents = read_records(INGEST / "baidu")
-    records, rejected = crop(parents, params)
-    write_records(CROP, records)
-    write_rejected("crop", rejected)  # before the gate, whose message sends people there
-    counts = account("crop", len(parents), len(records), rejected, params.max_reject_rate)
-    write_metrics("crop", {**counts, **summarise(records)})
+    full_bodies, crawled = read_records(INGEST / "baidu"), read_records(INGEST / "crawl")
+    bodies, no_bodies = crop(full_bodies, params, CROP / "bodies")
+    crawl, no_crawl = crop(crawled, params, CROP / "crawl")
+    write_records(CROP / "bodies", bodies)
+    write_records(CROP / "crawl", crawl)
+    write_rejected("crop", [*no_bodies, *no_crawl])  # before the gates, whose messages send people there
+    of_bodies = account(
+        "crop of bodies",
+        len(full_bodies),
+        len(bodies),
+        no_bodies,
+        params.max_reject_rate,
+        "crop.max_reject_rate",
+    )
+    of_crawl = account(
+        "crop of the crawl",
+        len(crawled),
+        len(crawl),
+        no_crawl,
+        params.max_reject_rate_crawl,
+        "crop.max_reject_rate_crawl",
+    )
+    write_metrics(
+        "crop",
+        {
+            "bodies": {**of_bodies, **summarise(bodies)},
+            "crawl": {**of_crawl, **summarise(crawl), **count_whole(crawl)},
+        },
+    )
 
 
 if __name__ == "__main__":

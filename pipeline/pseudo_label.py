@@ -1,14 +1,14 @@
-"""Pseudo labels: in go the crawl's records and the teacher; out come portraits with the teacher's masks and doubts.
+"""Label the crawl's portraits with the teacher, and say how doubtful each mask is.
 
-A picture of a whole body is cut to its portrait first. Whatever looks wrong is flagged for the curators, not hidden.
+Whatever looks wrong with a mask is flagged for the curators, not hidden: every portrait has its label.
 """
 
 import functools
 import shutil
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,111 +16,88 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Box
+from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
-from pipeline.core.params import CropParams, PseudoLabelParams, load_params
-from pipeline.core.paths import CACHE, INGEST, PSEUDO, TEACHER
-from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
+from pipeline.core.params import PseudoLabelParams, load_params
+from pipeline.core.paths import CACHE, CROP, PSEUDO, TEACHER
+from pipeline.core.records import COLUMNS, account, make_records, read_records, write_records
 from pipeline.core.stage import run, write_metrics, write_text
-from pipeline.core.store import Result, Store, code_of, key_of
+from pipeline.core.store import Result, Store, key_of
 from pipeline.deeplab import network as deeplab
 from pipeline.deeplab.uncertainty import combine, doubt, quality_flags
-from pipeline.faces import detector as faces
-from pipeline.faces.portrait import choose_portrait, cut, is_confident
 from sinet.core import atomic
-from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image
-
-if TYPE_CHECKING:
-    from pipeline.faces.detector import Face, FaceFinder
+from sinet.images.decode import Array, encode_mask, encode_png, read_image
 
 _Probabilities = NDArray[np.float32]  # (size, size) in 0..1
 
-_FACE_CODE = ("pipeline.faces.detector",)
-_LABEL_CODE = (
-    "pipeline.pseudo_label",
-    "pipeline.faces.portrait",
-    "pipeline.deeplab.network",
-    "pipeline.deeplab.uncertainty",
-    "sinet.network.preprocess",
-)
-_INHERITED = ("source", "source_key", "sha256", "url", "author", "licence", "retrieved_at", "published_side")
 PARTS = ("flip", "stability", "entropy")
 
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """All that a pseudo label depends on, beside the picture."""
+    """All that a pseudo label depends on, beside the portrait."""
 
-    crop: CropParams
     label: PseudoLabelParams
     teacher: Path
     teacher_hash: str
     cache: Path
 
-    def face_key(self, id_: str) -> str:
-        """The store's key of a picture's faces, which no teacher changes."""
-        search = self.crop.faces.model_dump(include={"min_size", "max_side"})
-        return key_of("faces", code_of(*_FACE_CODE), id_, search, faces.weights_hash())
-
-    def label_key(self, id_: str) -> str:
-        """The store's key of a picture's pseudo label."""
-        crop = self.crop.model_dump(include={"faces", "geometry", "fill", "whole_from"})
-        label = self.label.model_dump(exclude={"max_reject_rate"})
+    def label_key(self, id_: str, face: str) -> str:
+        """The store's key of a portrait's pseudo label; the face, "x0,y0,x1,y1", decides a flag."""
         return key_of(
-            "pseudo_label", code_of(*_LABEL_CODE), self.face_key(id_), self.teacher_hash, crop, label
+            "pseudo_label",
+            code_of("pipeline.pseudo_label"),
+            id_,
+            face,
+            self.teacher_hash,
+            self.label.model_dump(),
         )
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One picture for a worker."""
+    """One portrait for a worker, with its face as "x0,y0,x1,y1"."""
 
     id: str
     image: str
+    face: str
     settings: LabelSettings
 
 
 def pseudo_label(
     records: pd.DataFrame, settings: LabelSettings, folder: Path = PSEUDO
-) -> tuple[pd.DataFrame, pd.DataFrame, list[Rejected]]:
-    """Label each record; return the new records, the parts of their uncertainty by id, and what was rejected.
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Label each portrait; return the records with their labels, and the parts of their uncertainty by id.
 
-    Writes FOLDER/images, FOLDER/masks and FOLDER/probability. A picture labelled before comes from the cache, and
-    so do its faces where only the teacher is new.
+    Writes FOLDER/images, FOLDER/masks and FOLDER/probability. A portrait labelled before comes from the cache.
     """
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("images", "masks", "probability"):
         (folder / part).mkdir(parents=True)
-    parents = records.sort_values("source_key").to_dict("records")
-    tasks = [_Task(row["id"], row["image"], settings) for row in parents]
+    portraits = records.to_dict("records")
+    tasks = [_Task(row["id"], row["image"], row["face"], settings) for row in portraits]
     keys = map_images(_label_one, tasks, desc="pseudo_label", initializer=_one_thread)
-    rows: dict[str, dict[str, Any]] = {}
+    rows = []
     parts: dict[str, dict[str, float]] = {}
-    rejected = []
-    for parent, key in zip(parents, keys, strict=True):
+    for portrait, key in zip(portraits, keys, strict=True):
         result = Store("pseudo_label", settings.cache).get(key)
         if result is None:
             raise PipelineError(
                 f"{settings.cache}/pseudo_label lost a result while the stage ran; run it again"
             )
-        reason = _reason(result, rows)
-        if reason is not None:
-            rejected.append(Rejected(str(parent["source"]), str(parent["source_key"]), *reason))
-            continue
         meta = dict(result.meta)
-        parts[meta["id"]] = {name: meta.pop(name) for name in PARTS}
-        paths = _write_pictures(result, Path(str(parent["image"])), folder)
+        parts[portrait["id"]] = {name: meta.pop(name) for name in PARTS}
+        paths = _write_pictures(result, portrait, folder)
         label = {"label": "pseudo", "teacher": settings.teacher_hash}
-        rows[meta["id"]] = {**_inherited(parent), **meta, **paths, **label}
+        rows.append({**{name: portrait[name] for name in COLUMNS}, **meta, **paths, **label})
     table = pd.DataFrame.from_dict(parts, orient="index", columns=list(PARTS), dtype="float64")
-    return make_records(list(rows.values())), table.rename_axis("id").sort_index(), rejected
+    return make_records(rows), table.rename_axis("id").sort_index()
 
 
 def summarise(records: pd.DataFrame, parts: pd.DataFrame) -> dict[str, Any]:
-    """Quantiles of the uncertainty and its parts, how often each flag is set, and the share taken whole."""
+    """Quantiles of the uncertainty and its parts, and how often each flag is set."""
     flags = records["flags"].str.split().explode().dropna()
-    boxes = [Box.parse(box) for box in records["crop_box"]]
-    whole = records["id"] == records["parent_id"]
     columns = {"uncertainty": records["uncertainty"], **{name: parts[name] for name in PARTS}}
     return {
         "uncertainty": {
@@ -130,34 +107,23 @@ def summarise(records: pd.DataFrame, parts: pd.DataFrame) -> dict[str, Any]:
         },
         "flags": {str(name): int(count) for name, count in flags.value_counts().sort_index().items()},
         "flagged": int((records["flags"] != "").sum()),
-        "whole": int(whole.sum()),
-        "cropped": len(boxes) - int(whole.sum()),
-        "whole_share": float(whole.mean()) if len(records) else 0.0,
     }
 
 
 def label_portrait(
-    image: Array, box: Box, face: "Face", settings: LabelSettings
+    image: Array, face: Box, settings: LabelSettings
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The teacher on one portrait of a picture: what the record says of it, and its mask and probability as PNG.
+    """The teacher on a portrait (H, W, 3) uint8 RGB with this face: what the record says, mask and probability as PNG.
 
     What the record says is the doubt and the flags of that mask.
     """
     model, card = _teacher(settings.teacher)
-    pixels = cut(image, box, settings.crop.fill)
-    straight, mirrored = deeplab.two_opinions(model, card.preprocessing, pixels)
-    probability, mask = joined(straight, mirrored, (box.width, box.height))
-    inside = face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)
+    straight, mirrored = deeplab.two_opinions(model, card.preprocessing, image)
+    probability, mask = joined(straight, mirrored, (image.shape[1], image.shape[0]))
     parts = doubt(straight, mirrored, settings.label.uncertainty)
     meta = {
-        "id": pixel_id(pixels),
-        "crop_box": str(box),
-        "face": str(inside),
-        "face_probability": face.probability,
-        "width": box.width,
-        "height": box.height,
         "uncertainty": combine(parts, settings.label.uncertainty),
-        "flags": " ".join(quality_flags(mask, inside, settings.label.flags)),
+        "flags": " ".join(quality_flags(mask, face, settings.label.flags)),
         **asdict(parts),
     }
     return meta, {"mask": encode_mask(mask), "probability": encode_png(probability)}
@@ -173,81 +139,24 @@ def joined(straight: _Probabilities, mirrored: _Probabilities, size: tuple[int, 
     return probability, (probability > 127).astype(np.uint8)
 
 
-def find_faces(id_: str, image: Array, settings: LabelSettings) -> list["Face"]:
-    """The faces of a picture (H, W, 3) uint8 RGB, from the store where they were found before."""
-    store, key = Store("faces", settings.cache), settings.face_key(id_)
-    known = store.get(key)
-    if known is not None:
-        return [faces.Face(Box.parse(box), probability) for box, probability in known.meta["faces"]]
-    found = _finder(settings.crop).find(image)
-    store.put(key, Result({"faces": [[str(face.box), face.probability] for face in found]}))
-    return found
-
-
 def _label_one(task: _Task) -> str:
-    """Label one picture unless the store knows it; return the store's key."""
-    store, key = Store("pseudo_label", task.settings.cache), task.settings.label_key(task.id)
+    """Label one portrait unless the store knows it; return the store's key."""
+    store, key = Store("pseudo_label", task.settings.cache), task.settings.label_key(task.id, task.face)
     if store.get(key) is None:
-        store.put(key, _result(task))
+        image = read_image(Path(task.image))
+        store.put(key, Result(*label_portrait(image, Box.parse(task.face), task.settings)))
     return key
 
 
-def _result(task: _Task) -> Result:
-    settings = task.settings
-    image = read_image(Path(task.image))
-    found = find_faces(task.id, image, settings)
-    portrait = choose_portrait(image.shape[1], image.shape[0], found, settings.crop)
-    if portrait is None:
-        return Result(_no_portrait(found, settings.crop))
-    box, face = portrait
-    meta, blobs = label_portrait(image, box, face, settings)
-    if meta["id"] != task.id:  # a picture taken whole is not stored a second time
-        blobs["image"] = encode_png(cut(image, box, settings.crop.fill))
-    return Result(meta, blobs)
-
-
-def _no_portrait(found: Sequence["Face"], params: CropParams) -> dict[str, str]:
-    sure = [face for face in found if is_confident(face, params)]
-    if sure:
-        tallest, least = max(face.box.height for face in sure), params.faces.min_height
-        detail = f"the largest face is {tallest} pixels high, below {least}"
-        return {"reason": "face_too_small", "detail": detail}
-    if found:
-        best, needed = max(face.probability for face in found), params.faces.min_probability
-        detail = f"of {len(found)} faces the surest has probability {best:.3f}, below {needed:g}"
-        return {"reason": "face_probability", "detail": detail}
-    return {"reason": "no_face", "detail": "no face was found"}
-
-
-def _reason(result: Result, rows: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
-    """Reason and sentence where a result makes no record."""
-    if "reason" in result.meta:
-        return result.meta["reason"], result.meta["detail"]
-    twin = rows.get(result.meta["id"])
-    if twin is not None:
-        return "duplicate_pixels", f"its portrait has the same pixels as that of {twin['source_key']}"
-    return None
-
-
-def _write_pictures(result: Result, parent: Path, folder: Path) -> dict[str, str]:
-    """Image, mask and probability of one record in FOLDER; a picture taken whole keeps its parent's file."""
-    id_ = result.meta["id"]
-    mask, probability = folder / "masks" / f"{id_}.png", folder / "probability" / f"{id_}.png"
+def _write_pictures(result: Result, portrait: dict[Hashable, Any], folder: Path) -> dict[str, str]:
+    """Image, mask and probability of one record in FOLDER; the image is the portrait's file."""
+    source = Path(portrait["image"])
+    image = folder / "images" / source.name
+    mask, probability = (folder / name / f"{portrait['id']}.png" for name in ("masks", "probability"))
+    atomic.write_atomic(image, source.read_bytes())
     atomic.write_atomic(mask, result.blobs["mask"])
     atomic.write_atomic(probability, result.blobs["probability"])
-    if "image" in result.blobs:
-        image = folder / "images" / f"{id_}.png"
-        atomic.write_atomic(image, result.blobs["image"])
-    else:
-        image = folder / "images" / f"{id_}{parent.suffix}"
-        atomic.write_atomic(image, parent.read_bytes())
     return {"image": image.as_posix(), "mask": mask.as_posix(), "probability": probability.as_posix()}
-
-
-def _inherited(parent: dict[Hashable, Any]) -> dict[str, Any]:
-    """What a pseudo label takes over from the picture it comes from."""
-    same = {name: parent[name] for name in _INHERITED}
-    return {**same, "parent_id": parent["id"], "parent_sha256": parent["sha256"]}
 
 
 def _one_thread() -> None:
@@ -258,29 +167,21 @@ def _one_thread() -> None:
 
 
 @functools.cache
-def _finder(params: CropParams) -> "FaceFinder":
-    """The face networks, loaded once a worker, and only where a picture's faces are not known."""
-    return faces.FaceFinder(params)
-
-
-@functools.cache
 def _teacher(path: Path) -> tuple[Any, deeplab.TeacherCard]:
-    """The teacher, loaded once a worker, and only where a picture was not labelled before."""
+    """The teacher, loaded once a worker, and only where a portrait was not labelled before."""
     return deeplab.load_teacher(path)
 
 
 def main() -> None:
-    params = load_params()
-    parents = read_records(INGEST / "crawl")
+    params = load_params().pseudo_label
+    portraits = read_records(CROP / "crawl")
     if not TEACHER.is_file():
         raise PipelineError(f"expected a teacher at {TEACHER}, found none; run `dvc repro teacher`")
-    settings = LabelSettings(params.crop, params.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
-    records, parts, rejected = pseudo_label(parents, settings)
+    settings = LabelSettings(params, TEACHER, deeplab.file_hash(TEACHER), CACHE)
+    records, parts = pseudo_label(portraits, settings)
     write_records(PSEUDO, records)
-    write_rejected("pseudo_label", rejected)  # before the gate, whose message sends people there
     write_uncertainty(PSEUDO / "uncertainty.csv", parts)
-    rate = params.pseudo_label.max_reject_rate
-    counts = account("pseudo_label", len(parents), len(records), rejected, rate)
+    counts = account("pseudo_label", len(portraits), len(records), [], 0.0)
     write_metrics("pseudo_label", {**counts, **summarise(records, parts)})
 
 

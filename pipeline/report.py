@@ -212,7 +212,6 @@ def main() -> None:
             "cluster": METRICS / "cluster.json",
             "split": METRICS / "split.json",
             "teacher": METRICS / "teacher.json",
-            "pseudo_label": METRICS / "pseudo_label.json",
             "queue": METRICS / "queue.json",
             "agreement": METRICS / "reviews.json",
             "merge": METRICS / "merge.json",
@@ -226,13 +225,14 @@ def main() -> None:
         "train": _table(PLOTS / "train.csv"),
         "evaluate": _table(PLOTS / "evaluate.csv"),
     }
+    no_portrait = _rejected(REJECTED / "crop.csv")
     rejected = {
         "ingest_eg1800": _rejected(REJECTED / "ingest_eg1800.csv"),
         "ingest_baidu": _rejected(REJECTED / "ingest_baidu.csv"),
         "ingest_crawl": _rejected(REJECTED / "ingest_crawl.csv"),
-        "crop": _rejected(REJECTED / "crop.csv"),
+        "crop_bodies": [row for row in no_portrait if row["source"] == "baidu"],
+        "crop_crawl": [row for row in no_portrait if row["source"] == "crawl"],
         "split": _rejected(REJECTED / "split.csv"),
-        "pseudo_label": _rejected(REJECTED / "pseudo_label.csv"),
         "merge": _rejected(REJECTED / "merge.csv"),
     }
     page = Page(

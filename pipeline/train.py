@@ -1,6 +1,7 @@
 """Train SINet on the dataset's train side and keep the weights that are best on its dev side.
 
-Reads data/dataset. Writes models/sinet.safetensors, metrics/train.json and plots/train.csv. A killed run goes on from its last epoch; a finished one leaves no checkpoint, so running the stage again trains again.
+Reads data/dataset. Writes models/sinet.safetensors, metrics/train.json and plots/train.csv. A killed run goes on from
+its last epoch; a finished one leaves no checkpoint, so running the stage again trains again.
 `torchrun --nproc-per-node 2 -m pipeline.train` trains with two processes, of which the first writes all this.
 """
 

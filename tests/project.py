@@ -17,8 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY: dict[str, Any] = {
     "sample": {"portraits": 40, "portraits_test": 10, "bodies": 16, "crawl": 24},
     "ingest": {"max_reject_rate": 0.5},
-    "crop": {"max_reject_rate": 0.9},
-    "pseudo_label": {"max_reject_rate": 0.9},
+    "crop": {"max_reject_rate": 0.9, "max_reject_rate_crawl": 0.9},
     "reviews": {"path": "annotations/reviews/tiny"},
     "teacher": {"epochs": 6, "batch": 4, "average_decay": 0.9},
     "train": {"phases": {"encoder": {"epochs": 1}, "full": {"epochs": 6, "batch": 4}}},

@@ -1,7 +1,7 @@
 """Send tasks to Label Studio exactly once: what is missing by the server's own list, and no request twice.
 
-They are the tasks of data/push and data/second_look, and those of the second round; the project holds each version of
-them once in the end. The server is the ledger. After any doubt (timeout, disconnect, 5xx) its tasks are listed again before
+The tasks are those of data/push, of data/second_look and of the second round; in the end the project holds each version
+of them once. The server is the ledger. After any doubt (timeout, disconnect, 5xx) its tasks are listed again before
 anything else is sent; two senders at once may cross, so that each removes untouched copies after its last request.
 At the end every task of ours shows its mask, and they are served in the order of their scores.
 """

@@ -21,7 +21,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.execute import not_read
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import PARAMS, PROFILES
-from pipeline.crop import on_mask
+from pipeline.faces.masked_person import on_mask
 from pipeline.faces.portrait import is_confident
 from pipeline.sources.inspection import FEW_LEVELS, InspectedPicture, inspect
 from pipeline.sources.layouts import EXPECTED, LABELLED, READERS, recognise, recognise_labelled

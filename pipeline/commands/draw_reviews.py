@@ -1,6 +1,7 @@
 """Play the reviewer of the drawn world, whose exact masks are known, and write the lock in the repository.
 
-Reads data/pseudo. Writes the lock at reviews.path, with the judgements beside it, of which some come from a second reviewer with a habit of their own.
+Reads data/pseudo. Writes the lock at reviews.path, with the judgements beside it, of which some come from a second
+reviewer with a habit of their own.
 Run `python -m pipeline.commands.draw_reviews` when `dvc repro` has made data/pseudo; it is no stage, as reviews come
 from outside the recipe.
 """

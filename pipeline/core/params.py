@@ -155,7 +155,8 @@ class CropParams(Section):
     min_coverage: _Share  # of the crop by the mask
     max_coverage: _Share
     other_face: Annotated[float, Field(gt=0)]  # share of the chosen face's height, of one that rejects it
-    max_reject_rate: _Share
+    max_reject_rate: _Share  # of the full bodies
+    max_reject_rate_crawl: _Share
 
     @model_validator(mode="after")
     def _order(self) -> Self:
@@ -237,7 +238,6 @@ class PseudoLabelParams(Section):
 
     uncertainty: UncertaintyParams
     flags: FlagParams
-    max_reject_rate: _Share
 
 
 class QueueParams(Section):

@@ -5,7 +5,7 @@ from pathlib import Path
 DATA = Path("data")
 SAMPLE = DATA / "sample"
 INGEST = DATA / "ingest"  # one folder a source: records.parquet, images/, masks/
-CROP = DATA / "crop"
+CROP = DATA / "crop"  # bodies/ and crawl/, each with records.parquet and images/, bodies/ with masks/ too
 CLUSTER = DATA / "cluster"  # which pictures show the same photograph
 SPLIT = DATA / "split"  # labelled/ and crawl/: records with their sides
 PSEUDO = DATA / "pseudo"

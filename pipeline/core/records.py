@@ -157,12 +157,17 @@ def dataset_hash(records: pd.DataFrame) -> str:
 
 
 def account(
-    stage: str, items: int, records: int, rejected: Sequence[Rejected], max_reject_rate: float
+    stage: str,
+    items: int,
+    records: int,
+    rejected: Sequence[Rejected],
+    max_reject_rate: float,
+    limit: str | None = None,
 ) -> dict[str, Any]:
     """Check that nothing vanished and that not too much was rejected; return the counts for the metrics.
 
     Raises PipelineError if `items` is not records + rejected, or if more than `max_reject_rate` (0..1) was
-    rejected.
+    rejected. `limit` is the parameter that sets that rate, STAGE.max_reject_rate where it is not given.
     """
     if items != records + len(rejected):
         raise PipelineError(
@@ -184,6 +189,6 @@ def account(
         raise PipelineError(
             f"{stage}: {len(rejected)} of {items} items were rejected ({listed}); at most "
             f"{max_reject_rate:.0%} may be. Look at {REJECTED}, mend the source, or raise "
-            f"{stage.split('@')[0]}.max_reject_rate"
+            f"{limit or stage.split('@')[0] + '.max_reject_rate'}"
         )
     return {"in": items, "out": records, "rejected": len(rejected), "reasons": dict(sorted(reasons.items()))}

@@ -20,8 +20,9 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import SAMPLE
 from pipeline.core.torchvision_guard import install_torchvision_guard
-from pipeline.crop import NoPortraitError, Portrait, find_portrait, masked_portrait
 from pipeline.faces.detector import Face, FaceFinder
+from pipeline.faces.masked_person import find_portrait, masked_portrait
+from pipeline.faces.portrait import NoPortraitError, Portrait
 from pipeline.sources.layouts import baidu
 from sinet.images.decode import Array, ImageError, read_bytes, read_image
 from sinet.images.mask_file import MaskRules, decode_mask

@@ -4,6 +4,7 @@ The frame follows EG1800, measured there with our own face finder: see `crop.geo
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,23 @@ from pipeline.core.boxes import Box
 if TYPE_CHECKING:
     from pipeline.core.params import CropParams, GeometryParams
     from pipeline.faces.detector import Face
+
+
+class NoPortraitError(ValueError):
+    """A photograph without a usable portrait. `reason` is a code, the message a sentence."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """`box` and `face` in the photograph's pixels; `box` may reach outside."""
+
+    box: Box
+    face: "Face"
 
 
 def portrait_box(face: Box, width: int, height: int, geometry: "GeometryParams") -> Box:
@@ -41,22 +59,28 @@ def portrait_box(face: Box, width: int, height: int, geometry: "GeometryParams")
     return Box(left, top, left + wide, top + tall)
 
 
-def choose_portrait(
-    width: int, height: int, faces: Sequence["Face"], params: "CropParams"
-) -> tuple[Box, "Face"] | None:
-    """The portrait in a photograph without a mask, and its face, both in the photograph's pixels; or None.
+def choose_portrait(width: int, height: int, faces: Sequence["Face"], params: "CropParams") -> Portrait:
+    """The portrait in a photograph of `width` x `height` pixels without a mask; NoPortraitError says why there is none.
 
-    The largest face of enough probability and size is taken; without one there is no portrait. Where its box
-    would cover `whole_from` of the picture, the picture is a portrait already and is taken whole.
+    The largest face of enough probability and size is taken. Where its box would cover `whole_from` of the
+    picture, the picture is a portrait already and is taken whole.
     """
-    good = [face for face in faces if is_confident(face, params) and is_large(face, params)]
-    if not good:
-        return None
-    face = max(good, key=lambda one: one.box.width * one.box.height)
+    sure = [face for face in faces if is_confident(face, params)]
+    large = [face for face in sure if is_large(face, params)]
+    if not faces:
+        raise NoPortraitError("no_face", "no face was found")
+    if not sure:
+        best, needed = max(face.probability for face in faces), params.faces.min_probability
+        detail = f"of {len(faces)} faces the surest has probability {best:.3f}, below {needed:g}"
+        raise NoPortraitError("face_probability", detail)
+    if not large:
+        tallest, least = max(face.box.height for face in sure), params.faces.min_height
+        raise NoPortraitError("face_too_small", f"the largest face is {tallest} pixels high, below {least}")
+    face = max(large, key=lambda one: one.box.width * one.box.height)
     box = portrait_box(face.box, width, height, params.geometry)
     seen = box.clipped(width, height)
     whole = seen.width * seen.height >= params.whole_from * width * height
-    return (Box(0, 0, width, height) if whole else box), face
+    return Portrait(Box(0, 0, width, height) if whole else box, face)
 
 
 def is_confident(face: "Face", params: "CropParams") -> bool:

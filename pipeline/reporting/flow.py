@@ -50,7 +50,7 @@ class Edge:
 
 def flow(metrics: Metrics) -> tuple[list[Node], list[Edge]]:
     """Boxes and arrows, from left to right: files, pictures, portraits, reviews, dataset, sides."""
-    merge, crop = metrics["merge"], metrics["crop"]
+    merge, bodies, crawl = metrics["merge"], metrics["crop"]["bodies"], metrics["crop"]["crawl"]
     ingest = {source: metrics[f"ingest_{source}"] for source in SOURCES}
     files = ("portraits with masks", "full bodies with masks", "photographs")
     rows = []
@@ -63,11 +63,10 @@ def flow(metrics: Metrics) -> tuple[list[Node], list[Edge]]:
             ]
         )
     rows[1].append(
-        _node(2, 1, "portrait crops", crop["out"], ("cut around the face",), _lost(crop["rejected"]))
+        _node(2, 1, "portrait crops", bodies["out"], ("cut around the face",), _lost(bodies["rejected"]))
     )
     pseudo = merge["inputs"]["pseudo"]
-    lost = _lost(ingest["crawl"]["out"] - pseudo)
-    rows[2].append(_node(2, 2, "pseudo labels", pseudo, ("masks by the teacher",), lost))
+    rows[2].append(_node(2, 2, "pseudo labels", pseudo, ("masks by the teacher",), _lost(crawl["rejected"])))
     rows[2].append(_reviews(merge))
     dataset = _dataset(merge)
     sides = [_node(5, row, side, merge["sides"].get(side, 0)) for row, side in enumerate(SIDES)]

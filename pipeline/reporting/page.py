@@ -48,7 +48,7 @@ class Page:
     plots: Mapping[str, str]  # SVG text of train, teacher and iou
     rejected: Mapping[
         str, Sequence[Mapping[str, str]]
-    ]  # by the stage's metrics: source, source_key, reason, detail
+    ]  # by the keys of _STAGES: source, source_key, reason, detail
     samples: Sequence[ShownPictures]
     gallery: Sequence[Mapping[str, Any]]  # id, file, uri, width, height, the four figures
     label: str  # the kind of the test masks, where there is only one
@@ -59,18 +59,13 @@ class Page:
 
 def dataset_card(metrics: Metrics) -> str:
     """reports/dataset.md: what the dataset holds and what was left out, from the data stages alone."""
-    facts = _data_facts(metrics)
-    facts["stages"] = [row for row in facts["stages"] if row["key"] != "pseudo_label"]
-    return _template("dataset.md.j2").render(facts)
+    return _template("dataset.md.j2").render(_data_facts(metrics))
 
 
 def dataset_table(metrics: Metrics) -> str:
     """reports/dataset.csv: the counts of the card, one a line: stage, group, name, count."""
     lines = ["stage,group,name,count"]
-    for key, _ in _STAGES:
-        if key == "pseudo_label":
-            continue
-        counts = metrics[key]
+    for key, counts in _stage_counts(metrics).items():
         lines += [f"{key},pictures,{name},{counts[name]}" for name in ("in", "out", "rejected")]
         lines += [f"{key},reason,{name},{count}" for name, count in sorted(counts["reasons"].items())]
     merge = metrics["merge"]
@@ -111,16 +106,23 @@ def inline_svg(text: str) -> str:
     return body.replace(BACKGROUND, "none").replace(INK, "currentColor")
 
 
+# The stages that leave something out.
 _STAGES = (
     *((f"ingest_{source}", f"ingest {title}") for source, title in SOURCES.items()),
-    ("crop", "crop"),
-    ("pseudo_label", "pseudo label"),
+    ("crop_bodies", f"crop {SOURCES['baidu']}"),
+    ("crop_crawl", f"crop {SOURCES['crawl']}"),
     ("merge", "merge"),
 )
 
 
+def _stage_counts(metrics: Metrics) -> dict[str, Mapping[str, Any]]:
+    """in, out, rejected and reasons by the keys of _STAGES; stage crop counts its two sources apart."""
+    crops = {f"crop_{source}": counts for source, counts in metrics["crop"].items()}
+    return {key: {**metrics, **crops}[key] for key, _ in _STAGES}
+
+
 def _data_facts(metrics: Metrics) -> dict[str, Any]:
-    merge = metrics["merge"]
+    merge, counts = metrics["merge"], _stage_counts(metrics)
     kinds = [kind for kind in KINDS if kind in merge["labels"]]
     return {
         "title": _TITLE,
@@ -128,7 +130,7 @@ def _data_facts(metrics: Metrics) -> dict[str, Any]:
         "sides": SIDES,
         "kinds": kinds,
         "kind_names": KINDS,
-        "stages": [{"key": key, "name": name, "counts": metrics[key]} for key, name in _STAGES],
+        "stages": [{"key": key, "name": name, "counts": counts[key]} for key, name in _STAGES],
         "sides_sentence": _list([f"{merge['sides'].get(side, 0):,} {side}" for side in SIDES]),
         "inputs_sentence": _inputs(merge["inputs"]),
         "unreviewed_sentence": _unreviewed(merge),

@@ -21,8 +21,20 @@ _METRICS: dict[str, dict[str, Any]] = {
         "rejected": 41,
         "reasons": {"not_an_image": 12, "too_small": 29},
     },
-    "crop": {"in": 15009, "out": 14846, "rejected": 163, "reasons": {"no_face": 101, "several_people": 62}},
-    "pseudo_label": {"in": 13014, "out": 12000, "rejected": 1014, "reasons": {"no_face": 1014}},
+    "crop": {
+        "bodies": {
+            "in": 15009,
+            "out": 14846,
+            "rejected": 163,
+            "reasons": {"no_face": 101, "several_people": 62},
+        },
+        "crawl": {
+            "in": 13014,
+            "out": 12000,
+            "rejected": 1014,
+            "reasons": {"face_too_small": 32, "no_face": 982},
+        },
+    },
     "merge": {
         "in": 47748,
         "out": 35497,
@@ -121,7 +133,7 @@ def metrics() -> dict[str, dict[str, Any]]:
 
 def page(**more: Any) -> Page:
     """A page that shows nothing, but for what a test gives it."""
-    stages = ("ingest_eg1800", "ingest_baidu", "ingest_crawl", "crop", "pseudo_label", "merge")
+    stages = ("ingest_eg1800", "ingest_baidu", "ingest_crawl", "crop_bodies", "crop_crawl", "merge")
     plain: dict[str, Any] = {
         "plots": {name: _PLOT.format(name) for name in ("train", "teacher", "iou")},
         "rejected": {stage: [] for stage in stages},

@@ -1,130 +1,39 @@
-"""Portraits from full bodies: the right face, image and mask cut alike, gates with reasons, nothing lost."""
+"""Portraits from full bodies and from the crawl: cut where the face is, nothing lost, the cache only saves time."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import crop as stage
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import CropParams, load_params
-from pipeline.core.paths import CROP, INGEST
-from pipeline.core.records import make_records, read_records, read_rejected, write_records
-from pipeline.crop import (
-    NoPortraitError,
-    crop,
-    crop_key,
-    find_portrait,
-    main,
-    masked_portrait,
-    on_mask,
-    summarise,
-    upper_body,
-)
-from pipeline.drawing.picture import body, generator
-from pipeline.faces.detector import Face
-from pipeline.faces.portrait import cut
+from pipeline.core.paths import CACHE, CROP, INGEST
+from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
+from pipeline.core.store import Result, Store
+from pipeline.crop import count_whole, crop, crop_key, face_key, main, summarise
+from pipeline.drawing.picture import body, generator, nobody, portrait, wide
+from pipeline.faces.detector import FaceFinder
+from pipeline.faces.portrait import choose_portrait, cut
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image, read_mask
+from tests.pipeline.outcomes import Outcome, entries
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml").crop
-BODY = Box(100, 50, 300, 750)  # the masked person of the gate tests, in 550 x 830
-MASK = np.zeros((830, 550), np.uint8)
-MASK[BODY.y0 : BODY.y1, BODY.x0 : BODY.x1] = 1
+BODIES, CRAWL = CROP / "bodies", CROP / "crawl"
 
 
-def face(x0: int, y0: int, x1: int, y1: int, probability: float = 0.99) -> Face:
-    return Face(Box(x0, y0, x1, y1), probability)
-
-
-GOOD = face(110, 80, 170, 160)
-
-
-@pytest.mark.parametrize(
-    ("faces", "reason", "words"),
-    [
-        ([], "no_face", "no face was found"),
-        ([face(400, 80, 460, 160)], "face_not_on_mask", "of 1 faces none lies on the person's mask"),
-        ([face(110, 80, 170, 160, 0.8)], "face_probability", "0.800, below 0.9"),
-        ([face(110, 80, 130, 110)], "face_too_small", "30 pixels high, below 40"),
-        ([GOOD, face(60, 90, 98, 150)], "several_people", "holds 1 more faces"),
-        ([face(180, 200, 240, 280)], "mask_coverage", "100.0% of the crop is person; 20% to 95%"),
-    ],
-)
-def test_each_gate_has_its_reason(faces: list[Face], reason: str, words: str) -> None:
-    with pytest.raises(NoPortraitError, match=words) as caught:
-        masked_portrait(faces, MASK, PARAMS)
-    assert caught.value.reason == reason
-
-
-@pytest.mark.parametrize(("x0", "lies"), [(260, True), (261, False), (290, False), (220, True)])
-def test_a_face_lies_on_the_mask_from_the_stated_share_on(x0: int, lies: bool) -> None:
-    """80 pixels wide, and the person ends at 300: of the first the half is on the mask."""
-    assert on_mask(face(x0, 80, x0 + 80, 160), MASK, PARAMS) == lies
-
-
-def test_a_person_of_whom_the_crop_shows_too_little_is_refused() -> None:
-    """A mask of most of the face and nothing below it, as of a head behind a hedge."""
-    mask = np.zeros_like(MASK)
-    mask[90:150, 112:168] = 1
-    with pytest.raises(NoPortraitError, match=r"15\.3% of the crop is person; 20% to 95%") as caught:
-        masked_portrait([GOOD], mask, PARAMS)
-    assert caught.value.reason == "mask_coverage"
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        [],
-        [face(400, 80, 520, 240)],  # a larger face of somebody else, outside the crop
-        [face(76, 100, 98, 130)],  # in the crop, but far smaller
-        [face(60, 90, 98, 150, 0.7)],  # in the crop, but unsure
-        [face(150, 300, 180, 340)],  # a smaller one on the mask: a print on a shirt
-        [face(160, 100, 200, 165)],  # such a print in the crop
-        [face(60, 400, 98, 460)],  # of another person, right below the crop
-        [face(120, 300, 250, 500, 0.8)],  # a larger one on the mask, unsure
-    ],
-)
-def test_the_face_on_the_mask_is_chosen(others: list[Face]) -> None:
-    portrait = masked_portrait([*others, GOOD], MASK, PARAMS)
-    assert portrait.face == GOOD
-    assert portrait.coverage == pytest.approx(cut(MASK, portrait.box, 0).mean())
-
-
-class Eyes:
-    """A finder that knows where the faces are, and what parts it was asked to look at."""
-
-    def __init__(self, image: Array, faces: Sequence[Face]) -> None:
-        self.image, self.faces, self.asked = image, faces, []
-
-    def find(self, image: Array) -> list[Face]:
-        self.asked.append(image.shape[:2])
-        x, y = int(image[0, 0, 0]) * 10, int(image[0, 0, 1]) * 10
-        part = Box(x, y, x + image.shape[1], y + image.shape[0])
-        seen = [f for f in self.faces if f.box.x0 >= part.x0 and f.box.x1 <= part.x1 and f.box.y1 <= part.y1]
-        return [Face(f.box.moved(-x, -y), f.probability) for f in seen]
-
-
-def test_the_upper_body_is_searched_first_and_the_rest_only_without_a_portrait_there() -> None:
-    image = np.zeros((830, 550, 3), np.uint8)
-    image[..., 0], image[..., 1] = np.arange(550) // 10, (np.arange(830) // 10)[:, None]
-    part = upper_body(MASK)
-    assert part == Box(30, 0, 370, 284)  # a third of 700, and a tenth around
-    for faces, searched in (
-        ([GOOD], 1),
-        ([face(110, 500, 170, 580)], 2),
-        ([face(110, 210, 170, 280)], 2),  # its portrait reaches out of the part at the bottom
-        ([face(262, 60, 336, 170)], 2),  # on the right
-        ([face(64, 60, 138, 170)], 2),  # on the left
-    ):
-        eyes = Eyes(image, faces)
-        assert find_portrait(image, MASK, eyes, PARAMS).face == faces[0]
-        assert eyes.asked == [(284, 340), (830, 550)][:searched]
-
+# full bodies with masks
 
 ORIGIN = {
     "url": "https://example.org/1",
@@ -181,7 +90,7 @@ def test_bodies_become_portraits_and_nothing_vanishes(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPELINE_WORKERS", "1")
     parents = ingest(INGEST / "baidu" / "files", pictures)
-    records, rejected = crop(parents, PARAMS)
+    records, rejected = crop(parents, PARAMS, BODIES)
     assert len(records) == 3
     assert {row.source_key[-8:]: row.reason for row in rejected}.keys() == {"0008.jpg", "0009.jpg"}
     twin = next(row for row in rejected if row.source_key.endswith("0008.jpg"))
@@ -205,19 +114,19 @@ def test_bodies_become_portraits_and_nothing_vanishes(
     assert quantiles["crop_height"]["p50"] > quantiles["face_height"]["p50"]
 
     # Again with other workers, another order and what a kill left behind: the same, and from the cache.
-    before, made = contents(CROP), sorted(Path(".cache/crop").rglob("*"))
-    (CROP / "images" / "half.png").write_bytes(b"half")
+    before, made = contents(BODIES), sorted(Path(".cache/crop").rglob("*"))
+    (BODIES / "images" / "half.png").write_bytes(b"half")
     monkeypatch.setenv("PIPELINE_WORKERS", "2")
-    again, rejected_again = crop(parents.iloc[::-1], PARAMS)
+    again, rejected_again = crop(parents.iloc[::-1], PARAMS, BODIES)
     assert again.equals(records)
     assert rejected_again == rejected
-    assert contents(CROP) == before
+    assert contents(BODIES) == before
     assert sorted(Path(".cache/crop").rglob("*")) == made
     # A new mask file, or another parameter that matters, is another result.
     Path(parents["mask"].iloc[0]).write_bytes(encode_mask(read_mask(Path(parents["mask"].iloc[0])) * 0 + 1))
-    crop(parents, PARAMS)
+    crop(parents, PARAMS, BODIES)
     assert len([path for path in Path(".cache/crop").rglob("*") if path.is_file()]) == 6
-    crop(parents, PARAMS.model_copy(update={"max_reject_rate": 1.0}))
+    crop(parents, PARAMS.model_copy(update={"max_reject_rate": 1.0}), BODIES)
     assert len([path for path in Path(".cache/crop").rglob("*") if path.is_file()]) == 6
 
 
@@ -251,50 +160,15 @@ def test_another_value_of_a_param_is_not_answered_from_the_cache(params: CropPar
 
 def test_the_cache_knows_picture_mask_and_detector_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     known = crop_key("a" * 16, b"mask", PARAMS)
-    assert known == crop_key("a" * 16, b"mask", PARAMS.model_copy(update={"max_reject_rate": 1.0}))
-    others = {crop_key("b" * 16, b"mask", PARAMS), crop_key("a" * 16, b"other", PARAMS)}
+    for change in ({"max_reject_rate": 1.0}, {"max_reject_rate_crawl": 1.0}, {"whole_from": 0.9}):
+        assert known == crop_key("a" * 16, b"mask", PARAMS.model_copy(update=change))
+    others = {
+        crop_key("b" * 16, b"mask", PARAMS),
+        crop_key("a" * 16, b"other", PARAMS),
+        crop_key("a" * 16, None, PARAMS),
+    }
     monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")
-    assert len({known, *others, crop_key("a" * 16, b"mask", PARAMS)}) == 4
-
-
-def test_the_stage_writes_records_rejects_and_metrics_and_stops_above_the_rate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, tuple[Array, Array]]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PIPELINE_WORKERS", "1")
-    text = (ROOT / "params.yaml").read_text()
-    Path("params.yaml").write_text(text)
-    two = {name: pictures[name] for name in ("0000", "0009")}
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", two))
-    main()
-    assert len(read_records(CROP)) == 1
-    assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
-    metrics = json.loads(Path("metrics/crop.json").read_text())
-    assert (metrics["in"], metrics["out"], metrics["rejected"]) == (2, 1, 1)
-    assert metrics["face_probability"]["p50"] >= 0.9
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0009": pictures["0009"]}))
-    with pytest.raises(PipelineError, match=r"1 of 1 items were rejected .* raise crop.max_reject_rate"):
-        main()
-    assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
-    assert len(read_records(CROP)) == 0
-
-
-def test_a_photograph_that_vanishes_stops_the_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, tuple[Array, Array]]
-) -> None:
-    """As a mistake in crop itself would make it vanish."""
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]}))
-    monkeypatch.setattr("pipeline.crop.crop", lambda *_: (make_records([]), []))
-    with pytest.raises(PipelineError, match="crop: 1 items went in, but 0 records and 0 rejected came out"):
-        main()
-
-
-def test_no_photographs_give_no_crops(tmp_path: Path) -> None:
-    records, rejected = crop(make_records([]), PARAMS, tmp_path / "crop", tmp_path / "cache")
-    assert (len(records), rejected, summarise(records)) == (0, [], {})
-    assert (tmp_path / "crop" / "images").is_dir()
+    assert len({known, *others, crop_key("a" * 16, b"mask", PARAMS)}) == 5
 
 
 def test_with_padding_the_crop_is_filled_and_its_mask_is_background(
@@ -314,3 +188,355 @@ def test_with_padding_the_crop_is_filled_and_its_mask_is_background(
     assert box.y0 < 0
     assert (read_image(Path(row["image"]))[: -box.y0] == 77).all()
     assert not read_mask(Path(row["mask"]))[: -box.y0].any()
+
+
+# the crawl's pictures, without masks
+
+
+def ingest_crawl(folder: Path, files: dict[str, bytes]) -> pd.DataFrame:
+    """Records of a crawl's picture files as ingest leaves them."""
+    rows = []
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        path = folder / "images" / name
+        path.write_bytes(data)
+        image = read_image(path)
+        rows.append(
+            {
+                "id": pixel_id(image),
+                "source": "crawl",
+                "source_key": f"images/{name}",
+                "image": path.as_posix(),
+                "width": image.shape[1],
+                "height": image.shape[0],
+                "sha256": sha256(data).hexdigest(),
+                "url": f"https://example.org/{name}",
+                "author": None if name.startswith("body") else "somebody",
+                "licence": "CC BY 4.0",
+                "retrieved_at": "2025-01-30",
+            }
+        )
+    return make_records(rows)
+
+
+def crawled() -> dict[str, bytes]:
+    """Sixteen files, enough for two workers: eleven make portraits, five do not, each for its own reason."""
+    drawn = {f"portrait{index}": portrait(generator(5, "pseudo", index)) for index in range(5)}
+    drawn |= {f"wide{index}": wide(generator(5, "pseudo", index)) for index in range(3)}
+    bodies = [body(generator(5, "pseudo", index)).image for index in range(3)]
+    files = {f"{name}.jpg": one.jpeg() for name, one in drawn.items()}
+    files |= {f"body{index}.png": encode_png(image) for index, image in enumerate(bodies)}
+    twin = bodies[2].copy()
+    twin[-1, -1] ^= 1  # outside the portrait
+    small = cv2.resize(bodies[2], None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+    faded = np.uint8(128) + np.rint((drawn["portrait0"].image.astype(float) - 128) * 0.1).astype(np.int8)
+    files |= {
+        "twin.png": encode_png(twin),
+        "small.png": encode_png(np.asarray(small, np.uint8)),
+        "faded.png": encode_png(faded.astype(np.uint8)),
+        **{f"nobody{index}.png": encode_png(nobody(generator(5, "pseudo", index)).image) for index in (0, 1)},
+    }
+    return files
+
+
+@dataclass(frozen=True)
+class World:
+    """A project folder in which the stage ran once, on a crawl and a full body, and what it made of the crawl."""
+
+    parents: pd.DataFrame
+    records: pd.DataFrame
+    rejected: list[Rejected]
+
+    @property
+    def outcome(self) -> Outcome:
+        return outcome(CRAWL, self.records, self.rejected)
+
+
+def outcome(folder: Path, records: pd.DataFrame, rejected: list[Rejected]) -> Outcome:
+    return Outcome.of(folder, records, *sorted(map(str, rejected)))
+
+
+def again(parents: pd.DataFrame, params: CropParams = PARAMS, cache: Path = CACHE) -> Outcome:
+    """The outcome of one more run, in another folder, which holds what a kill left behind."""
+    folder = Path("again")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "images" / "half.png").write_bytes(b"half")
+    return outcome(folder, *crop(parents, params, folder, cache))
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory, pictures: dict[str, tuple[Array, Array]]
+) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(tmp_path_factory.mktemp("crop")):
+        patch.setenv("PIPELINE_WORKERS", "1")
+        Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
+        two = {name: pictures[name] for name in ("0000", "0009")}
+        write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", two))
+        parents = ingest_crawl(INGEST / "crawl", crawled())
+        write_records(INGEST / "crawl", parents)
+        main()
+        rejected = [Rejected(*row) for row in read_rejected("crop").itertuples(index=False)]
+        yield World(parents, read_records(CRAWL), [row for row in rejected if row.source == "crawl"])
+
+
+def test_both_sources_are_cut_and_counted_apart(world: World) -> None:
+    bodies = read_records(BODIES)
+    assert list(bodies["source_key"]) == ["clean_images/images/0000.jpg"]
+    assert set(bodies["label"]) == {"crop"}
+    assert {path.name for path in BODIES.iterdir()} == {"images", "masks", "records.parquet"}
+    assert {path.name for path in CRAWL.iterdir()} == {"images", "records.parquet"}
+    rejected = read_rejected("crop")
+    assert list(rejected[rejected["source"] == "baidu"]["source_key"]) == ["clean_images/images/0009.jpg"]
+    assert len(rejected) == 1 + 5
+    metrics = json.loads(Path("metrics/crop.json").read_text())
+    of_bodies, of_crawl = metrics["bodies"], metrics["crawl"]
+    assert (of_bodies["in"], of_bodies["out"], of_bodies["rejected"]) == (2, 1, 1)
+    assert of_bodies["face_probability"]["p50"] >= 0.9
+    assert (of_crawl["in"], of_crawl["out"], of_crawl["rejected"]) == (16, 11, 5)
+    assert of_crawl["reasons"] == {
+        "duplicate_pixels": 1,
+        "face_probability": 1,
+        "face_too_small": 1,
+        "no_face": 2,
+    }
+    assert of_crawl["whole"] + of_crawl["cropped"] == 11
+    assert of_crawl["whole_share"] == pytest.approx(of_crawl["whole"] / 11, abs=1e-6)
+
+
+def test_nothing_vanishes_and_each_reject_has_its_sentence(world: World) -> None:
+    rejected = {row.source_key: row for row in world.rejected}
+    assert len(world.records) + len(rejected) == len(world.parents) == 16
+    assert set(world.records["source_key"]) | set(rejected) == set(world.parents["source_key"])
+    expected = {
+        "images/faded.png": (
+            "face_probability",
+            r"of 1 faces the surest has probability 0\.[78]\d\d, below 0\.9",
+        ),
+        "images/nobody0.png": ("no_face", "no face was found"),
+        "images/nobody1.png": ("no_face", "no face was found"),
+        "images/small.png": ("face_too_small", r"the largest face is 2\d pixels high, below 40"),
+        "images/twin.png": (
+            "duplicate_pixels",
+            r"its portrait has the same pixels as that of images/body2\.png",
+        ),
+    }
+    assert {key: row.reason for key, row in rejected.items()} == {
+        key: reason for key, (reason, _) in expected.items()
+    }
+    for key, (_, sentence) in expected.items():
+        assert re.fullmatch(sentence, rejected[key].detail)
+
+
+def test_a_portrait_keeps_its_file_and_a_cropped_picture_becomes_one_of_its_own(world: World) -> None:
+    parents = world.parents.set_index("id")
+    whole = 0
+    for row in world.records.to_dict("records"):
+        parent, path = parents.loc[row["parent_id"]], Path(row["image"])
+        box, pixels = Box.parse(row["crop_box"]), read_image(Path(parent["image"]))
+        assert row["id"] == pixel_id(read_image(path)) == path.stem
+        assert (row["width"], row["height"]) == (box.width, box.height)
+        if box == Box(0, 0, parent["width"], parent["height"]):
+            whole += 1
+            assert row["id"] == row["parent_id"]
+            assert path.read_bytes() == Path(parent["image"]).read_bytes()
+            assert path.suffix == Path(parent["image"]).suffix
+        else:
+            assert row["id"] != row["parent_id"]
+            assert path.suffix == ".png"
+            assert np.array_equal(read_image(path), cut(pixels, box, PARAMS.fill))
+    assert 0 < whole < len(world.records)
+    assert any(Path(image).suffix == ".jpg" for image in world.records["image"])
+    counted = {"whole": whole, "cropped": 11 - whole, "whole_share": pytest.approx(whole / 11)}
+    assert count_whole(world.records) == counted
+
+
+def test_the_portrait_is_around_the_face_that_the_detector_finds(world: World) -> None:
+    finder = FaceFinder(PARAMS)
+    parents = world.parents.set_index("source_key")
+    rows = world.records.set_index("source_key")
+    for key in ("images/portrait1.jpg", "images/body1.png", "images/wide0.jpg"):
+        image = read_image(Path(str(parents.loc[key, "image"])))
+        chosen = choose_portrait(image.shape[1], image.shape[0], finder.find(image), PARAMS)
+        box, face = chosen.box, chosen.face
+        assert rows.loc[key, "crop_box"] == str(box)
+        inside = face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)
+        assert rows.loc[key, "face"] == str(inside)
+        assert rows.loc[key, "face_probability"] == pytest.approx(face.probability, abs=1e-6)
+
+
+def test_records_take_over_where_their_picture_comes_from(world: World) -> None:
+    parents = world.parents.set_index("id")
+    for row in world.records.to_dict("records"):
+        parent = parents.loc[row["parent_id"]]
+        for name in ("source", "source_key", "sha256", "url", "licence", "retrieved_at"):
+            assert row[name] == parent[name]
+        assert pd.isna(row["author"]) == row["source_key"].startswith("images/body")
+        assert row["parent_sha256"] == parent["sha256"]
+        assert row["label"] == "none"
+        assert pd.isna(row["mask"]) and pd.isna(row["published_side"])
+
+
+def test_a_second_run_finds_and_cuts_nothing(world: World) -> None:
+    before = entries(CACHE)
+    assert (
+        len(before) == 2 + 32
+    )  # of a full body its portrait; of a crawled picture its faces too, or why it has none
+    assert again(world.parents) == world.outcome
+    assert entries(CACHE) == before
+    assert not Path("again/images/half.png").exists()
+
+
+@pytest.mark.parametrize("change", [{"whole_from": 1.0}, {"geometry": {"above": 0.6}}, {"fill": 0}])
+def test_another_frame_finds_no_faces_again(world: World, change: dict[str, object], tmp_path: Path) -> None:
+    """A threshold or the geometry decides anew of the faces that are known."""
+    cache = tmp_path / "cache"
+    shutil.copytree(CACHE, cache)
+    faces, portraits = entries(cache / "faces"), entries(cache / "crop")
+    params = PARAMS
+    for name, value in change.items():
+        params = deeper(name, **value) if isinstance(value, dict) else params.model_copy(update={name: value})
+    records, _ = crop(world.parents, params, tmp_path / "out", cache)
+    assert entries(cache / "faces") == faces
+    after = entries(cache / "crop")
+    assert len(after) == len(portraits) + 16
+    assert portraits.items() <= after.items()
+    assert len(records) == 11
+    if change != {"fill": 0}:
+        assert list(records["id"]) != list(world.records["id"])
+
+
+def test_neither_the_cache_nor_order_nor_workers_change_a_byte(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIPELINE_WORKERS", "2")
+    cache = Path("empty-cache")
+    assert again(world.parents.iloc[::-1], cache=cache) == world.outcome
+    assert entries(cache).keys() <= entries(CACHE).keys()
+    assert len(entries(cache)) == 32
+
+
+@pytest.mark.parametrize(
+    ("params", "faces_again", "portrait_again"),
+    [
+        (PARAMS.model_copy(update={"fill": 0}), False, True),
+        (PARAMS.model_copy(update={"whole_from": 0.9}), False, True),
+        (deeper("geometry", above=0.5), False, True),
+        (deeper("faces", min_height=30), False, True),
+        (deeper("faces", min_probability=0.1), False, True),
+        (deeper("faces", min_size=24), True, True),
+        (deeper("faces", max_side=640), True, True),
+        (PARAMS.model_copy(update={"max_reject_rate_crawl": 1.0}), False, False),
+        (PARAMS.model_copy(update={"min_coverage": 0.0, "other_face": 2.0}), False, False),
+    ],
+)
+def test_what_a_stored_portrait_of_the_crawl_depends_on(
+    params: CropParams, faces_again: bool, portrait_again: bool
+) -> None:
+    id_ = "a" * 16
+    assert (face_key(id_, params) != face_key(id_, PARAMS)) == faces_again
+    assert (crop_key(id_, None, params) != crop_key(id_, None, PARAMS)) == portrait_again
+    assert face_key(id_, params) != face_key("b" * 16, params)
+    assert crop_key(id_, None, params) != crop_key("b" * 16, None, params)
+
+
+def test_another_face_detector_finds_faces_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = face_key("a" * 16, PARAMS), crop_key("a" * 16, None, PARAMS)
+    monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")
+    assert face_key("a" * 16, PARAMS) != known[0] and crop_key("a" * 16, None, PARAMS) != known[1]
+
+
+@pytest.mark.parametrize(
+    ("face", "geometry", "box", "inside"),
+    [
+        # 42 x 60 pixels in a portrait of 30 x 60: the face is cut at both sides with it.
+        (Box(100, 80, 142, 140), {"above": 0.0, "below": 0.0, "aspect": 0.5}, "106,80,136,140", "0,0,30,60"),
+        # In the corner, where the portrait reaches out by 60 at the top and 50 on the left: the face keeps its place.
+        (Box(0, 0, 50, 60), {"above": 1.0, "below": 0.5, "aspect": 1.0}, "-50,-60,100,90", "50,60,100,120"),
+    ],
+)
+def test_a_portrait_past_the_edge_is_filled_and_the_face_stays_inside(
+    tmp_path: Path, face: Box, geometry: dict[str, float], box: str, inside: str
+) -> None:
+    """The faces are known from the store: the detector, which finds none in this noise, is not asked."""
+    image = np.random.default_rng(1).integers(0, 256, (400, 300, 3), np.uint8)
+    params = deeper("geometry", border="pad", **geometry)
+    parents = ingest_crawl(tmp_path, {"noise.png": encode_png(image)})
+    key = face_key(str(parents["id"].iloc[0]), params)
+    Store("faces", tmp_path / "cache").put(key, Result({"faces": [[str(face), 0.97]]}))
+    records, rejected = crop(parents, params, tmp_path / "crop", tmp_path / "cache")
+    assert rejected == []
+    [row] = records.to_dict("records")
+    assert (row["crop_box"], row["face"], row["face_probability"]) == (box, inside, 0.97)
+    assert np.array_equal(read_image(Path(row["image"])), cut(image, Box.parse(box), PARAMS.fill))
+
+
+# the edges of the stage
+
+
+def test_a_cache_that_is_emptied_meanwhile_is_an_error(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "map_images", lambda _, tasks, **__: ["0" * 40 for _ in tasks])
+    with pytest.raises(PipelineError, match=r"crop lost a result while the stage ran; run it again"):
+        crop(world.parents.head(1), PARAMS, tmp_path / "out", tmp_path)
+
+
+def project(folder: Path, bodies: pd.DataFrame, crawl: pd.DataFrame) -> None:
+    """A folder with params.yaml and these records of the two sources."""
+    (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    write_records(folder / INGEST / "baidu", bodies)
+    write_records(folder / INGEST / "crawl", crawl)
+
+
+def test_too_many_rejected_bodies_stop_the_stage_and_leave_the_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, tuple[Array, Array]]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    project(tmp_path, ingest(INGEST / "baidu" / "files", {"0009": pictures["0009"]}), make_records([]))
+    with pytest.raises(
+        PipelineError, match=r"crop of bodies: 1 of 1 items were rejected .* raise crop\.max_reject_rate$"
+    ):
+        main()
+    assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
+    assert len(read_records(BODIES)) == 0
+
+
+def test_too_many_rejects_of_the_crawl_stop_the_stage_and_leave_the_list(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CACHE / "faces", tmp_path / CACHE / "faces")  # it is known that nobody is there
+    monkeypatch.chdir(tmp_path)
+    files = {"nobody.png": encode_png(nobody(generator(5, "pseudo", 0)).image)}
+    project(tmp_path, make_records([]), ingest_crawl(INGEST / "crawl", files))
+    sentence = r"crop of the crawl: 1 of 1 items .*no_face 1.* raise crop\.max_reject_rate_crawl$"
+    with pytest.raises(PipelineError, match=sentence):
+        main()
+    assert list(read_rejected("crop")["reason"]) == ["no_face"]
+    assert len(read_records(CRAWL)) == 0
+
+
+@pytest.mark.parametrize("source", ["bodies", "the crawl"])
+def test_a_photograph_that_vanishes_stops_the_stage(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pictures: dict[str, tuple[Array, Array]],
+    source: str,
+) -> None:
+    """As a mistake in crop itself would make it vanish."""
+    monkeypatch.chdir(tmp_path)
+    one = ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]})
+    none = make_records([])
+    project(tmp_path, *((one, none) if source == "bodies" else (none, one)))
+    monkeypatch.setattr(stage, "crop", lambda *_: (none, []))
+    with pytest.raises(
+        PipelineError, match=f"crop of {source}: 1 items went in, but 0 records and 0 rejected came out"
+    ):
+        main()
+
+
+def test_no_photographs_give_no_crops(tmp_path: Path) -> None:
+    records, rejected = crop(make_records([]), PARAMS, tmp_path / "crop", tmp_path / "cache")
+    assert (len(records), rejected, summarise(records)) == (0, [], {})
+    assert count_whole(records) == {"whole": 0, "cropped": 0, "whole_share": 0.0}
+    assert (tmp_path / "crop" / "images").is_dir()

@@ -1,10 +1,9 @@
-"""Pseudo labels: the portrait's mask and doubt are the teacher's, gates have reasons, the cache only saves time."""
+"""Pseudo labels: each portrait has the teacher's mask and its doubt, and the cache only saves time."""
 
 import contextlib
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,20 +20,29 @@ from pipeline import pseudo_label as stage
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
-from pipeline.core.paths import CACHE, INGEST, PSEUDO, TEACHER
-from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
+from pipeline.core.paths import CACHE, CROP, PSEUDO, TEACHER
+from pipeline.core.records import COLUMNS, make_records, read_records, write_records
 from pipeline.deeplab import network as deeplab
-from pipeline.drawing.picture import body, generator, nobody, portrait, wide
-from pipeline.faces.detector import Face, FaceFinder
-from pipeline.faces.portrait import choose_portrait, cut
+from pipeline.drawing.picture import generator, portrait, wide
+from pipeline.faces.portrait import cut
 from pipeline.pseudo_label import LabelSettings, label_portrait, main, pseudo_label, summarise
 from sinet.images.decode import Array, encode_png, pixel_id, read_image, read_mask
+from tests.pipeline.outcomes import Outcome, entries
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml")
 CARD = deeplab.TeacherCard("tu-mobilenetv3_small_100", 16, (2, 4, 6), 1, deeplab.imagenet_input(64))
 NEW_TEACHER = TEACHER.with_name("new.safetensors")
-PICTURES = ("image", "mask", "probability")
+CRAWL = CROP / "crawl"
+NEW = (
+    "label",
+    "image",
+    "mask",
+    "probability",
+    "teacher",
+    "uncertainty",
+    "flags",
+)  # columns that a label changes
 
 Map = NDArray[np.float32]
 
@@ -54,25 +62,40 @@ def write_teacher(path: Path, seed: int) -> None:
     deeplab.save_teacher(path, state, CARD)
 
 
-def ingest(folder: Path, files: dict[str, bytes]) -> pd.DataFrame:
-    """Records of a crawl's picture files as ingest leaves them."""
+def portraits(folder: Path) -> pd.DataFrame:
+    """Sixteen records and files of the crawl as stage crop leaves them, enough for two workers: whole and cut ones."""
     rows = []
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        path = folder / "images" / name
+    (folder / "images").mkdir(parents=True)
+    for index in range(16):
+        whole = index < 8
+        drawn = (portrait if whole else wide)(generator(5, "pseudo", index))
+        height, width = drawn.image.shape[:2]
+        box = (
+            Box(0, 0, width, height) if whole else Box(width // 4, -7, width // 4 + height // 2, height // 2)
+        )
+        data = drawn.jpeg() if whole else encode_png(cut(drawn.image, box, 128))
+        path = folder / "images" / f"new{'.jpg' if whole else '.png'}"
         path.write_bytes(data)
-        image = read_image(path)
+        id_ = pixel_id(read_image(path))
+        path = path.rename(path.with_stem(id_))
+        sha = sha256(f"original {index}".encode()).hexdigest()
+        x, y = box.width // 3, box.height // 4
         rows.append(
             {
-                "id": pixel_id(image),
+                "id": id_,
                 "source": "crawl",
-                "source_key": f"images/{name}",
+                "source_key": f"images/{index}.jpg",
+                "parent_id": id_ if whole else f"{index:016x}",
+                "parent_sha256": sha,
+                "crop_box": str(box),
+                "face": str(Box(x, y, 2 * x, 2 * y)),
+                "face_probability": 0.9 + index / 300,
                 "image": path.as_posix(),
-                "width": image.shape[1],
-                "height": image.shape[0],
-                "sha256": sha256(data).hexdigest(),
-                "url": f"https://example.org/{name}",
-                "author": None if name.startswith("body") else "somebody",
+                "width": box.width,
+                "height": box.height,
+                "sha256": sha,
+                "url": f"https://example.org/{index}",
+                "author": None if index % 2 else "somebody",
                 "licence": "CC BY 4.0",
                 "retrieved_at": "2025-01-30",
             }
@@ -80,69 +103,26 @@ def ingest(folder: Path, files: dict[str, bytes]) -> pd.DataFrame:
     return make_records(rows)
 
 
-def crawl() -> dict[str, bytes]:
-    """Sixteen files, enough for two workers: eleven make portraits, five do not, each for its own reason."""
-    drawn = {f"portrait{index}": portrait(generator(5, "pseudo", index)) for index in range(5)}
-    drawn |= {f"wide{index}": wide(generator(5, "pseudo", index)) for index in range(3)}
-    bodies = [body(generator(5, "pseudo", index)).image for index in range(3)]
-    files = {f"{name}.jpg": one.jpeg() for name, one in drawn.items()}
-    files |= {f"body{index}.png": encode_png(image) for index, image in enumerate(bodies)}
-    twin = bodies[2].copy()
-    twin[-1, -1] ^= 1  # outside the portrait
-    small = cv2.resize(bodies[2], None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
-    faded = np.uint8(128) + np.rint((drawn["portrait0"].image.astype(float) - 128) * 0.1).astype(np.int8)
-    files |= {
-        "twin.png": encode_png(twin),
-        "small.png": encode_png(np.asarray(small, np.uint8)),
-        "faded.png": encode_png(faded.astype(np.uint8)),
-        **{f"nobody{index}.png": encode_png(nobody(generator(5, "pseudo", index)).image) for index in (0, 1)},
-    }
-    return files
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Everything a run gave, to be compared: the tables as text, and the bytes of each picture."""
-
-    tables: str
-    pictures: dict[str, bytes]
-
-    @classmethod
-    def of(
-        cls, records: pd.DataFrame, parts: pd.DataFrame, rejected: Sequence[Rejected], folder: Path
-    ) -> "Outcome":
-        table = records.copy()
-        for name in PICTURES:
-            table[name] = table[name].str.removeprefix(f"{folder.as_posix()}/")
-        files = sorted(path for path in folder.rglob("*") if path.suffix in (".png", ".jpg"))
-        return cls(
-            "\n".join([table.to_csv(), parts.to_csv(float_format="%.6f"), *sorted(map(str, rejected))]),
-            {path.relative_to(folder).as_posix(): path.read_bytes() for path in files},
-        )
-
-
 @dataclass(frozen=True)
 class World:
     """A project folder in which the stage ran once, and what it made there."""
 
-    parents: pd.DataFrame
+    portraits: pd.DataFrame
     records: pd.DataFrame
     settings: LabelSettings
     outcome: Outcome
 
 
-def again(parents: pd.DataFrame, settings: LabelSettings) -> Outcome:
+def outcome(folder: Path, records: pd.DataFrame, parts: pd.DataFrame) -> Outcome:
+    return Outcome.of(folder, records, parts.to_csv(float_format="%.6f"))
+
+
+def again(records: pd.DataFrame, settings: LabelSettings) -> Outcome:
     """The outcome of one more run, in another folder, which holds what a kill left behind."""
     folder = Path("again")
     (folder / "masks").mkdir(parents=True, exist_ok=True)
     (folder / "masks" / "half.png").write_bytes(b"half")
-    return Outcome.of(*pseudo_label(parents, settings, folder), folder)
-
-
-def entries(folder: Path) -> dict[str, tuple[int, int]]:
-    """The store's files, and what changes when one is written again."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    return outcome(folder, *pseudo_label(records, settings, folder))
 
 
 @pytest.fixture(scope="module")
@@ -153,96 +133,47 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
         write_teacher(TEACHER, 1)
         write_teacher(NEW_TEACHER, 2)
-        parents = ingest(INGEST / "crawl", crawl())
-        write_records(INGEST / "crawl", parents)
+        given = portraits(CRAWL)
+        write_records(CRAWL, given)
         main()
         records = read_records(PSEUDO)
         parts = pd.read_csv(PSEUDO / "uncertainty.csv", dtype={"id": str}, index_col="id")
-        rejected = [Rejected(*row) for row in read_rejected("pseudo_label").itertuples(index=False)]
-        settings = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
-        yield World(parents, records, settings, Outcome.of(records, parts, rejected, PSEUDO))
+        settings = LabelSettings(PARAMS.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
+        yield World(given, records, settings, outcome(PSEUDO, records, parts))
 
 
 # one run of the stage
 
 
-def test_nothing_vanishes_and_each_reject_has_its_sentence(world: World) -> None:
-    rejected = read_rejected("pseudo_label").set_index("source_key")
-    assert len(world.records) + len(rejected) == len(world.parents) == 16
-    assert set(world.records["source_key"]) | set(rejected.index) == set(world.parents["source_key"])
-    assert set(rejected["source"]) == {"crawl"}
-    expected = {
-        "images/faded.png": (
-            "face_probability",
-            r"of 1 faces the surest has probability 0\.[78]\d\d, below 0\.9",
-        ),
-        "images/nobody0.png": ("no_face", "no face was found"),
-        "images/nobody1.png": ("no_face", "no face was found"),
-        "images/small.png": ("face_too_small", r"the largest face is 2\d pixels high, below 40"),
-        "images/twin.png": (
-            "duplicate_pixels",
-            r"its portrait has the same pixels as that of images/body2\.png",
-        ),
-    }
-    assert rejected["reason"].to_dict() == {key: reason for key, (reason, _) in expected.items()}
-    for key, (_, sentence) in expected.items():
-        assert re.fullmatch(sentence, str(rejected.loc[key, "detail"]))
+def test_every_portrait_has_its_label(world: World) -> None:
     metrics = json.loads(Path("metrics/pseudo_label.json").read_text())
-    assert (metrics["in"], metrics["out"], metrics["rejected"]) == (16, 11, 5)
-    assert metrics["reasons"] == {
-        "duplicate_pixels": 1,
-        "face_probability": 1,
-        "face_too_small": 1,
-        "no_face": 2,
-    }
-    assert metrics["whole"] + metrics["cropped"] == 11
+    assert (metrics["in"], metrics["out"], metrics["rejected"], metrics["reasons"]) == (16, 16, 0, {})
+    assert set(world.records["label"]) == {"pseudo"}
+    assert set(world.records["teacher"]) == {deeplab.file_hash(TEACHER)}
+    assert {path.name for path in PSEUDO.iterdir()} == {
+        "images", "masks", "probability", "records.parquet", "uncertainty.csv",
+    }  # fmt: skip
+    for kind in ("images", "masks", "probability"):
+        assert {path.stem for path in (PSEUDO / kind).iterdir()} == set(world.records["id"])
 
 
-def test_a_portrait_keeps_its_file_and_a_cropped_picture_becomes_one_of_its_own(world: World) -> None:
-    parents = world.parents.set_index("id")
-    whole = 0
-    for row in world.records.to_dict("records"):
-        parent, path = parents.loc[row["parent_id"]], Path(row["image"])
-        box, pixels = Box.parse(row["crop_box"]), read_image(Path(parent["image"]))
-        assert row["id"] == pixel_id(read_image(path)) == path.stem
-        assert (row["width"], row["height"]) == (box.width, box.height)
-        if box == Box(0, 0, parent["width"], parent["height"]):
-            whole += 1
-            assert row["id"] == row["parent_id"]
-            assert path.read_bytes() == Path(parent["image"]).read_bytes()
-            assert path.suffix == Path(parent["image"]).suffix
-        else:
-            assert row["id"] != row["parent_id"]
-            assert path.suffix == ".png"
-            assert np.array_equal(read_image(path), cut(pixels, box, PARAMS.crop.fill))
-    assert 0 < whole < len(world.records)
-    assert any(Path(image).suffix == ".jpg" for image in world.records["image"])
+def test_records_take_over_all_that_is_known_of_the_portrait(world: World) -> None:
+    same = [name for name in COLUMNS if name not in NEW]
+    assert world.records[same].equals(world.portraits[same])
 
 
-def test_the_portrait_is_around_the_face_that_the_detector_finds(world: World) -> None:
-    finder = FaceFinder(PARAMS.crop)
-    parents = world.parents.set_index("source_key")
-    rows = world.records.set_index("source_key")
-    for key in ("images/portrait1.jpg", "images/body1.png", "images/wide0.jpg"):
-        image = read_image(Path(str(parents.loc[key, "image"])))
-        chosen = choose_portrait(image.shape[1], image.shape[0], finder.find(image), PARAMS.crop)
-        assert chosen is not None
-        box, face = chosen
-        assert rows.loc[key, "crop_box"] == str(box)
-        inside = face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)
-        assert rows.loc[key, "face"] == str(inside)
-        assert rows.loc[key, "face_probability"] == pytest.approx(face.probability, abs=1e-6)
-
-
-def test_records_take_over_where_their_picture_comes_from(world: World) -> None:
-    parents = world.parents.set_index("id")
-    for row in world.records.to_dict("records"):
-        parent = parents.loc[row["parent_id"]]
-        for name in ("source", "source_key", "sha256", "url", "licence", "retrieved_at"):
-            assert row[name] == parent[name]
-        assert pd.isna(row["author"]) == row["source_key"].startswith("images/body")
-        assert row["parent_sha256"] == parent["sha256"]
-        assert (row["label"], row["teacher"]) == ("pseudo", deeplab.file_hash(TEACHER))
+def test_a_label_has_a_copy_of_the_portraits_file(world: World) -> None:
+    """Alone, data/pseudo is all that a review needs."""
+    for row, given in zip(world.records.itertuples(), world.portraits.itertuples(), strict=True):
+        path, source = Path(str(row.image)), Path(str(given.image))
+        assert path == PSEUDO / "images" / source.name
+        assert path.read_bytes() == source.read_bytes()
+        assert not path.is_symlink() and path.stat().st_ino != source.stat().st_ino
+        assert (row.mask, row.probability) == (
+            f"data/pseudo/masks/{row.id}.png",
+            f"data/pseudo/probability/{row.id}.png",
+        )
+    assert {Path(image).suffix for image in world.records["image"]} == {".jpg", ".png"}
 
 
 def one_opinion(model: torch.nn.Module, image: Array) -> Map:
@@ -294,30 +225,27 @@ def test_uncertainty_csv_holds_the_parts_of_each_record(world: World) -> None:
 
 
 def test_a_second_run_computes_nothing(world: World) -> None:
-    before = entries(CACHE)
-    assert len(before) == 32  # of each picture its faces, and its label or the reason why there is none
+    before = entries(CACHE / "pseudo_label")
+    assert len(before) == 16
     blind = replace(world.settings, teacher=Path("gone.safetensors"))  # nobody can ask this teacher
-    assert again(world.parents, blind) == world.outcome
-    assert entries(CACHE) == before
+    assert again(world.portraits, blind) == world.outcome
+    assert entries(CACHE / "pseudo_label") == before
     assert not Path("again/masks/half.png").exists()
 
 
-def test_a_new_teacher_finds_no_faces_again(world: World) -> None:
-    faces, labels = entries(CACHE / "faces"), entries(CACHE / "pseudo_label")
+def test_a_new_teacher_labels_the_same_portraits_anew(world: World) -> None:
+    labels = entries(CACHE / "pseudo_label")
     settings = replace(world.settings, teacher=NEW_TEACHER, teacher_hash=deeplab.file_hash(NEW_TEACHER))
-    records, parts, rejected = pseudo_label(world.parents, settings, Path("again"))
-    assert entries(CACHE / "faces") == faces
+    records, parts = pseudo_label(world.portraits, settings, Path("again"))
     after = entries(CACHE / "pseudo_label")
     assert len(after) == 2 * len(labels) == 32
     assert labels.items() <= after.items()
-    assert list(records["id"]) == list(world.records["id"])
-    same = ["crop_box", "face", "face_probability", "parent_id"]
+    same = [name for name in COLUMNS if name not in NEW]
     assert records[same].equals(world.records[same])
     assert set(records["teacher"]) == {settings.teacher_hash} != set(world.records["teacher"])
     for row, old in zip(records.itertuples(), world.records.itertuples(), strict=True):
         assert Path(str(row.probability)).read_bytes() != Path(str(old.probability)).read_bytes()
-    assert len(rejected) == 5
-    assert len(parts) == 11
+    assert len(parts) == 16
 
 
 def test_neither_the_cache_nor_order_nor_workers_change_a_byte(
@@ -325,37 +253,29 @@ def test_neither_the_cache_nor_order_nor_workers_change_a_byte(
 ) -> None:
     monkeypatch.setenv("PIPELINE_WORKERS", "2")
     settings = replace(world.settings, cache=Path("empty-cache"))
-    assert again(world.parents.iloc[::-1], settings) == world.outcome
+    assert again(world.portraits.iloc[::-1], settings) == world.outcome
     assert entries(settings.cache).keys() <= entries(CACHE).keys()
-    assert len(entries(settings.cache)) == 32
+    assert len(entries(settings.cache)) == 16
 
 
 @pytest.mark.parametrize(
-    ("change", "faces_again", "label_again"),
+    ("change", "label_again"),
     [
-        (lambda s: replace(s, teacher_hash="0" * 16), False, True),
-        (lambda s: replace(s, crop=s.crop.model_copy(update={"fill": 0})), False, True),
-        (lambda s: replace(s, crop=s.crop.model_copy(update={"whole_from": 0.9})), False, True),
-        (lambda s: replace(s, crop=deeper(s.crop, "geometry", above=0.5)), False, True),
-        (lambda s: replace(s, crop=deeper(s.crop, "faces", min_height=30)), False, True),
-        (lambda s: replace(s, crop=deeper(s.crop, "faces", min_size=24)), True, True),
-        (lambda s: replace(s, crop=deeper(s.crop, "faces", max_side=640)), True, True),
-        (lambda s: replace(s, label=deeper(s.label, "flags", piece=0.5)), False, True),
-        (lambda s: replace(s, label=deeper(s.label, "uncertainty", delta=0.1)), False, True),
-        (lambda s: replace(s, label=s.label.model_copy(update={"max_reject_rate": 1.0})), False, False),
-        (lambda s: replace(s, crop=s.crop.model_copy(update={"min_coverage": 0.0})), False, False),
-        (lambda s: replace(s, teacher=Path("elsewhere"), cache=Path("other")), False, False),
+        (lambda s: replace(s, teacher_hash="0" * 16), True),
+        (lambda s: replace(s, label=deeper(s.label, "flags", piece=0.5)), True),
+        (lambda s: replace(s, label=deeper(s.label, "uncertainty", delta=0.1)), True),
+        (lambda s: replace(s, teacher=Path("elsewhere"), cache=Path("other")), False),
     ],
 )
-def test_what_a_stored_result_depends_on(
-    change: Callable[[LabelSettings], LabelSettings], faces_again: bool, label_again: bool
+def test_what_a_stored_label_depends_on(
+    change: Callable[[LabelSettings], LabelSettings], label_again: bool
 ) -> None:
-    one = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
+    one = LabelSettings(PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
     other, id_ = change(one), "a" * 16
-    assert (one.face_key(id_) != other.face_key(id_)) == faces_again
-    assert (one.label_key(id_) != other.label_key(id_)) == label_again
-    assert one.label_key(id_) != one.label_key("b" * 16)
-    assert one.face_key(id_) != one.face_key("b" * 16)
+    known = one.label_key(id_, "1,2,3,4")
+    assert (known != other.label_key(id_, "1,2,3,4")) == label_again
+    assert known != one.label_key("b" * 16, "1,2,3,4")
+    assert known != one.label_key(id_, "1,2,3,5")
 
 
 def deeper(section: Any, part: str, **update: Any) -> Any:
@@ -369,13 +289,14 @@ def test_a_cache_that_is_emptied_meanwhile_is_an_error(
     settings = replace(world.settings, cache=tmp_path)
     monkeypatch.setattr(stage, "map_images", lambda _, tasks, **__: ["0" * 40 for _ in tasks])
     with pytest.raises(PipelineError, match=r"pseudo_label lost a result while the stage ran; run it again"):
-        pseudo_label(world.parents.head(1), settings, tmp_path / "out")
+        pseudo_label(world.portraits.head(1), settings, tmp_path / "out")
 
 
 # one portrait, its opinions made by hand
 
-IMAGE = np.random.default_rng(1).integers(0, 256, (60, 40, 3), np.uint8)
-BOX, FACE = Box(10, 5, 30, 25), Face(Box(18, 13, 22, 17), 0.97)  # 20 x 20; the face is 8,8,12,12 in it
+IMAGE = np.random.default_rng(1).integers(0, 256, (20, 20, 3), np.uint8)
+TALL = np.random.default_rng(2).integers(0, 256, (40, 20, 3), np.uint8)
+FACE = Box(8, 8, 12, 12)
 
 
 def labelled(
@@ -383,22 +304,22 @@ def labelled(
     monkeypatch: pytest.MonkeyPatch,
     straight: Map,
     mirrored: Map | None = None,
-    box: Box = BOX,
-    face: Face = FACE,
+    image: Array = IMAGE,
+    face: Box = FACE,
 ) -> tuple[dict[str, Any], Array, Array]:
     """What the record says, mask {0, 1} and probability, for a teacher with these opinions."""
     asked: list[Array] = []
 
-    def opinions(_: object, preprocessing: object, image: Array) -> tuple[Map, Map]:
+    def opinions(_: object, preprocessing: object, shown: Array) -> tuple[Map, Map]:
         assert preprocessing == CARD.preprocessing
-        asked.append(image)
+        asked.append(shown)
         return straight, straight if mirrored is None else mirrored
 
     monkeypatch.setattr(deeplab, "two_opinions", opinions)
-    meta, blobs = label_portrait(IMAGE, box, face, world.settings)
+    meta, blobs = label_portrait(image, face, world.settings)
     assert len(asked) == 1
-    assert np.array_equal(asked[0], cut(IMAGE, box, PARAMS.crop.fill))
-    assert meta["id"] == pixel_id(asked[0])
+    assert np.array_equal(asked[0], image)
+    assert meta.keys() == {"uncertainty", "flags", *stage.PARTS}
     assert blobs.keys() == {"mask", "probability"}
     mask, probability = grey(blobs["mask"]), grey(blobs["probability"])
     assert set(np.unique(mask)) <= {0, 255}
@@ -447,8 +368,6 @@ def test_flags_and_uncertainty_of_a_portrait(
     assert meta["uncertainty"] == pytest.approx(uncertainty, abs=1e-6)
     assert np.array_equal(mask, opinion > 0.5)
     assert np.array_equal(probability, np.where(opinion > 0.5, 204, 51))
-    assert (meta["crop_box"], meta["face"], meta["face_probability"]) == ("10,5,30,25", "8,8,12,12", 0.97)
-    assert (meta["width"], meta["height"]) == (20, 20)
 
 
 def test_two_opinions_that_differ(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,44 +387,32 @@ def test_two_opinions_that_differ(world: World, monkeypatch: pytest.MonkeyPatch)
 def test_a_small_answer_is_stretched_to_the_portrait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     left = np.zeros((10, 10), np.float32)
     left[:, :5] = 1
-    meta, mask, probability = labelled(world, monkeypatch, left, box=Box(10, 5, 30, 45))
-    assert probability.shape == mask.shape == (meta["height"], meta["width"]) == (40, 20)
+    _, mask, probability = labelled(world, monkeypatch, left, image=TALL)
+    assert probability.shape == mask.shape == TALL.shape[:2] == (40, 20)
     assert (probability == [255] * 9 + [191, 64] + [0] * 9).all()
     assert (mask == [1] * 10 + [0] * 10).all()
 
 
-def test_a_box_past_the_edge_is_filled_and_the_face_stays_inside(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    face = Face(Box(0, 0, 14, 15), 0.9)
-    meta, *_ = labelled(world, monkeypatch, field(TORSO), box=Box(-8, -10, 12, 10), face=face)
-    padded = np.full((20, 20, 3), PARAMS.crop.fill, np.uint8)
-    padded[10:, 8:] = IMAGE[:10, :12]
-    assert meta["id"] == pixel_id(padded)
-    assert (meta["crop_box"], meta["face"]) == ("-8,-10,12,10", "8,10,20,20")
-
-
-def test_a_face_low_in_a_tall_portrait_keeps_its_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    face = Face(Box(12, 30, 22, 42), 0.9)
-    meta, *_ = labelled(world, monkeypatch, field(TORSO), box=Box(10, 5, 30, 45), face=face)
-    assert (meta["width"], meta["height"], meta["face"]) == (20, 40, "2,25,12,37")
+def test_the_face_of_the_record_decides_its_flag(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Low in a tall portrait, where the person is, and at its top, where nobody is."""
+    for face, flags in ((Box(7, 25, 13, 37), ""), (Box(7, 2, 13, 14), "face_not_covered")):
+        meta, *_ = labelled(world, monkeypatch, field(TORSO), image=TALL, face=face)
+        assert meta["flags"] == flags
 
 
 # the edges of the stage
 
 
-def row(index: int, whole: bool, uncertainty: float, flags: str) -> dict[str, Any]:
-    id_ = f"{index:016x}"
-    parent = id_ if whole else f"{index + 100:016x}"
-    files = {"image": f"{index}.png", "crop_box": "0,0,30,40", "parent_id": parent, "sha256": "0" * 64}
-    base = {"id": id_, "source": "crawl", "source_key": f"{index}.jpg", "label": "pseudo"}
+def row(index: int, uncertainty: float, flags: str) -> dict[str, Any]:
+    files = {"image": f"{index}.png", "sha256": "0" * 64}
+    base = {"id": f"{index:016x}", "source": "crawl", "source_key": f"{index}.jpg", "label": "pseudo"}
     return {**base, **files, "width": 30, "height": 40, "uncertainty": uncertainty, "flags": flags}
 
 
 def test_the_summary_by_hand() -> None:
     flags = ["", "no_person", "no_person several_pieces", "", "touches_every_border"]
     doubts = [0.4, 0.0, 0.2, 0.1, 0.3]
-    records = make_records([row(i, i == 2, *pair) for i, pair in enumerate(zip(doubts, flags, strict=True))])
+    records = make_records([row(i, *pair) for i, pair in enumerate(zip(doubts, flags, strict=True))])
     parts = pd.DataFrame({"flip": [0.0] * 5, "stability": doubts, "entropy": [1.0] * 5}, index=records["id"])
     spread = {"p05": 0.02, "p25": 0.1, "p50": 0.2, "p75": 0.3, "p95": 0.38}
     found = summarise(records, parts)
@@ -518,66 +425,41 @@ def test_the_summary_by_hand() -> None:
     assert found == {
         "flags": {"no_person": 2, "several_pieces": 1, "touches_every_border": 1},
         "flagged": 3,
-        "whole": 1,
-        "cropped": 4,
-        "whole_share": 0.2,
     }
 
 
-def test_no_pictures_give_no_labels(tmp_path: Path) -> None:
-    settings = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, tmp_path / "cache")
-    records, parts, rejected = pseudo_label(make_records([]), settings, tmp_path / "pseudo")
-    assert (len(records), len(parts), rejected) == (0, 0, [])
-    assert summarise(records, parts)["whole_share"] == 0
+def test_no_portraits_give_no_labels(tmp_path: Path) -> None:
+    settings = LabelSettings(PARAMS.pseudo_label, TEACHER, "f" * 16, tmp_path / "cache")
+    records, parts = pseudo_label(make_records([]), settings, tmp_path / "pseudo")
+    assert (len(records), len(parts)) == (0, 0)
+    assert summarise(records, parts) == {"uncertainty": {}, "flags": {}, "flagged": 0}
     stage.write_uncertainty(tmp_path / "uncertainty.csv", parts)
     assert (tmp_path / "uncertainty.csv").read_text() == "id,flip,stability,entropy\n"
     assert {path.name for path in (tmp_path / "pseudo").iterdir()} == {"images", "masks", "probability"}
 
 
-def project(folder: Path, files: Sequence[str]) -> None:
-    """A folder with params.yaml and these of the crawl's files, ingested."""
+def project(folder: Path) -> None:
+    """A folder with params.yaml and the record of one portrait of the crawl."""
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    made = {name: encode_png(nobody(generator(5, "pseudo", 0)).image) for name in files}
-    write_records(INGEST / "crawl", ingest(INGEST / "crawl", made))
+    write_records(CRAWL, make_records([{**row(1, 0.0, ""), "label": "none"}]))
 
 
 def test_without_a_teacher_it_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    project(tmp_path, ["nobody.png"])
+    project(tmp_path)
     with pytest.raises(
         PipelineError, match=r"a teacher at models/teacher.safetensors, found none; run `dvc repro teacher`"
     ):
         main()
 
 
-def test_another_face_detector_finds_faces_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = LabelSettings(PARAMS.crop, PARAMS.pseudo_label, TEACHER, "f" * 16, CACHE)
-    known = settings.face_key("a" * 16), settings.label_key("a" * 16)
-    assert settings.face_key("b" * 16) != known[0] and settings.label_key("b" * 16) != known[1]
-    monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")
-    assert settings.face_key("a" * 16) != known[0] and settings.label_key("a" * 16) != known[1]
-
-
-def test_a_picture_that_vanishes_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_portrait_that_vanishes_stops_the_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a mistake in pseudo_label itself would make it vanish."""
     monkeypatch.chdir(tmp_path)
-    project(tmp_path, ["nobody.png"])
+    project(tmp_path)
     TEACHER.parent.mkdir()
     TEACHER.write_bytes(b"never loaded")
-    nothing = make_records([]), pd.DataFrame(columns=["flip", "stability", "entropy"]), []
+    nothing = make_records([]), pd.DataFrame(columns=["flip", "stability", "entropy"])
     monkeypatch.setattr(stage, "pseudo_label", lambda *_: nothing)
     with pytest.raises(PipelineError, match="pseudo_label: 1 items went in, but 0 records and 0 rejected"):
         main()
-
-
-def test_too_many_rejects_stop_the_stage_and_leave_the_list(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(CACHE / "faces", tmp_path / CACHE / "faces")  # it is known that nobody is there
-    monkeypatch.chdir(tmp_path)
-    project(tmp_path, ["nobody.png"])
-    TEACHER.parent.mkdir()
-    TEACHER.write_bytes(b"never loaded, as there is no portrait")
-    with pytest.raises(PipelineError, match=r"1 of 1 items .*no_face 1.* raise pseudo_label.max_reject_rate"):
-        main()
-    assert list(read_rejected("pseudo_label")["reason"]) == ["no_face"]

@@ -31,7 +31,6 @@ STAGES = {  # the file of a stage's rejects, and its name as the user knows it
     "ingest_baidu": "ingest@baidu",
     "ingest_crawl": "ingest@crawl",
     "crop": "crop",
-    "pseudo_label": "pseudo_label",
     "merge": "merge",
 }
 # Characters that end a line for some readers: of a Mac's folder icon, of Unicode, of a form feed.
@@ -189,6 +188,15 @@ def test_a_rejected_file_may_be_called_anything(world: Path) -> None:
         assert f"crawl <code>{escaped}</code>" in html
         assert f"<td>it is {escaped}</td>" in html
     assert contents(REPORTS)["dataset.md"].count(b"\r") == 0
+
+
+def test_the_rejects_of_crop_stand_with_their_source(world: Path) -> None:
+    items = [Rejected("baidu", "body.jpg", "no_face", "a"), Rejected("crawl", "walk.jpg", "no_face", "b")]
+    write_rejected("crop", items)
+    stage.main()
+    html = (PAGE / "index.html").read_text()
+    bodies, crawl = (html.index(f"<summary>crop {name}: ") for name in ("Baidu", "Crawl"))
+    assert bodies < html.index("<code>body.jpg</code>") < crawl < html.index("<code>walk.jpg</code>")
 
 
 def test_what_an_earlier_run_left_goes_but_not_what_lies_beside_the_card(world: Path) -> None:

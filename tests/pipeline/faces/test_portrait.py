@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.core.boxes import Box
 from pipeline.core.params import GeometryParams, load_params
 from pipeline.faces.detector import Face
-from pipeline.faces.portrait import choose_portrait, cut, portrait_box
+from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut, portrait_box
 
 PARAMS = load_params(Path(__file__).parents[3] / "params.yaml").crop
 SHIFT = GeometryParams(above=0.4, below=0.75, aspect=0.75, border="shift")
@@ -138,30 +138,49 @@ def face(x0: int, y0: int, x1: int, y1: int, probability: float = 0.99) -> Face:
 @pytest.mark.parametrize(
     ("faces", "expected"),
     [
-        ([], None),
-        ([face(100, 100, 160, 180, 0.5)], None),  # unsure
-        ([face(100, 100, 115, 120)], None),  # tiny
         ([face(200, 60, 265, 140)], Box(168, 28, 297, 200)),  # a full body is cut
         ([face(10, 10, 60, 70), face(200, 60, 265, 140)], Box(168, 28, 297, 200)),  # the largest
         ([face(10, 10, 500, 500, 0.3), face(200, 60, 265, 140)], Box(168, 28, 297, 200)),  # of the sure ones
         ([face(130, 150, 400, 520)], Box(0, 0, 550, 830)),  # a portrait already: whole
     ],
 )
-def test_which_portrait_is_chosen_without_a_mask(faces: list[Face], expected: Box | None) -> None:
+def test_which_portrait_is_chosen_without_a_mask(faces: list[Face], expected: Box) -> None:
     chosen = choose_portrait(550, 830, faces, PARAMS.model_copy(update={"geometry": SHIFT}))
-    assert (chosen and chosen[0]) == expected
-    assert chosen is None or chosen[1] in faces
+    assert chosen.box == expected
+    assert chosen.face in faces
+
+
+@pytest.mark.parametrize(
+    ("faces", "reason", "sentence"),
+    [
+        ([], "no_face", "no face was found"),
+        (
+            [face(100, 100, 160, 180, 0.5), face(10, 10, 30, 40, 0.75)],
+            "face_probability",
+            "of 2 faces the surest has probability 0.750, below 0.9",
+        ),
+        (
+            [face(100, 100, 115, 120), face(200, 60, 220, 85), face(10, 10, 90, 90, 0.5)],
+            "face_too_small",
+            "the largest face is 25 pixels high, below 40",
+        ),
+    ],
+)
+def test_why_there_is_no_portrait_without_a_mask(faces: list[Face], reason: str, sentence: str) -> None:
+    with pytest.raises(NoPortraitError) as caught:
+        choose_portrait(550, 830, faces, PARAMS)
+    assert (caught.value.reason, caught.value.detail, str(caught.value)) == (reason, sentence, sentence)
 
 
 def test_the_largest_face_is_the_one_of_most_pixels() -> None:
     wide, tall = face(200, 60, 290, 140, 0.95), face(20, 60, 70, 160)  # 7200 and 5000
-    assert choose_portrait(550, 830, [tall, wide], PARAMS)[1] == wide
+    assert choose_portrait(550, 830, [tall, wide], PARAMS).face == wide
 
 
 def test_a_face_at_the_limits_is_good_enough() -> None:
     least = PARAMS.faces
     at_limit = face(200, 60, 232, 60 + least.min_height, least.min_probability)
-    assert choose_portrait(550, 830, [at_limit], PARAMS)[1] == at_limit
+    assert choose_portrait(550, 830, [at_limit], PARAMS).face == at_limit
 
 
 @pytest.mark.parametrize("border", ["pad", "shift"])
@@ -174,7 +193,7 @@ def test_a_picture_is_taken_whole_from_the_stated_share_on_of_what_is_seen_of_th
     share = seen.width * seen.height / (550 * 830)
     for whole_from, expected in ((share, Box(0, 0, 550, 830)), (share + 1e-6, box)):
         params = PARAMS.model_copy(update={"geometry": geometry, "whole_from": whole_from})
-        assert choose_portrait(550, 830, [corner], params) == (expected, corner)
+        assert choose_portrait(550, 830, [corner], params) == Portrait(expected, corner)
 
 
 def test_the_drawing_in_the_docs_shows_the_numbers_of_params_yaml(root: Path) -> None:

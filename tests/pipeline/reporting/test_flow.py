@@ -51,7 +51,6 @@ def crowded(count: int) -> dict[str, dict[str, Any]]:
     full = metrics()
     full["merge"]["labels"]["pseudo"] = 1
     changed: dict[str, dict[str, Any]] = every(full, count)
-    changed["merge"]["inputs"]["pseudo"] = 0  # so that as many of the crawl are rejected
     return changed
 
 

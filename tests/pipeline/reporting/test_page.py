@@ -31,7 +31,8 @@ STAGES = (
     "ingest_eg1800",
     "ingest_baidu",
     "ingest_crawl",
-    "crop",
+    "crop_bodies",
+    "crop_crawl",
     "merge",
 )  # of the card: no model among them
 HOSTILE = (
@@ -103,17 +104,23 @@ def counts_of(value: Any) -> set[int]:
     return {value} if isinstance(value, int) and not isinstance(value, bool) else set()
 
 
+def by_stage(counted: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of STAGES, those of stage crop by their two sources."""
+    crops = {"crop_bodies": counted["crop"]["bodies"], "crop_crawl": counted["crop"]["crawl"]}
+    return {stage: {**counted, **crops}[stage] for stage in STAGES}
+
+
 # The card and its CSV.
 
 
 def test_the_table_holds_every_count() -> None:
     counted = metrics()
     found = table_of(counted)
-    assert set(found.values()) == counts_of({stage: counted[stage] for stage in STAGES})
-    for stage in STAGES:
+    assert set(found.values()) == counts_of(by_stage(counted))
+    for stage, counts in by_stage(counted).items():
         for name in ("in", "out", "rejected"):
-            assert found[stage, "pictures", name] == counted[stage][name]
-        for reason, count in counted[stage]["reasons"].items():
+            assert found[stage, "pictures", name] == counts[name]
+        for reason, count in counts["reasons"].items():
             assert found[stage, "reason", reason] == count
     merge = counted["merge"]
     for group in ("inputs", "labels", "sides", "sources", "licences", "reviews", "clusters"):
@@ -141,7 +148,8 @@ def test_the_card_holds_every_count() -> None:
     assert ["dev", "998", "740", "35", "1,773"] in lines
     assert ["test", "2,004", "0", "0", "2,004"] in lines
     assert ["ingest EG1800", "20,013", "20,002", "11", "no_mask 4, truncated 7"] in lines
-    assert ["crop", "15,009", "14,846", "163", "no_face 101, several_people 62"] in lines
+    assert ["crop Baidu", "15,009", "14,846", "163", "no_face 101, several_people 62"] in lines
+    assert ["crop Crawl", "13,014", "12,000", "1,014", "face_too_small 32, no_face 982"] in lines
     assert ["picture gone", "5"] in lines
     for group in ("reviews", "sources", "licences"):
         assert all([name, f"{count:,}"] in lines for name, count in merge[group].items())
@@ -157,13 +165,13 @@ def test_the_card_holds_every_count() -> None:
         assert sentence in card
     shown = {int(number.replace(",", "")) for number in re.findall(r"(?<![\w.])\d[\d,]*(?![\w.]*\w)", card)}
     labels, others = set(merge["labels"].values()), {merge["clusters"]["count"], merge["test_duplicates"], 0}
-    assert counts_of({stage: counted[stage] for stage in STAGES}) - labels - others <= shown
+    assert counts_of(by_stage(counted)) - labels - others <= shown
 
 
 def test_the_card_and_its_table_know_nothing_of_a_model() -> None:
     """Also not how many pseudo labels its stage made: that is the teacher's."""
     counted = metrics()
-    data = {stage: counted[stage] for stage in (*STAGES, "pseudo_label")}
+    data = {name: counted[name] for name in ("crop", *STAGES) if name in counted}
     changed = {**data, "pseudo_label": {"in": 1, "out": 1, "rejected": 0, "reasons": {}}}
     assert dataset_card(data) == dataset_card(counted) == dataset_card(changed)
     assert dataset_table(data) == dataset_table(counted) == dataset_table(changed)
@@ -286,7 +294,7 @@ def test_the_page_shows_every_figure() -> None:
     words = " ".join(Html(html).words)
     for text in ("86,910", "26,678,417", "404 KiB", "11,099", "5a" * 32, "94.87", "93.12", "1,014 rejected"):
         assert text in words
-    assert {"ingest Crawl", "crop", "pseudo label", "merge"} <= {line[0] for line in rows(markdown)}
+    assert {"ingest Crawl", "crop Baidu", "crop Crawl", "merge"} <= {line[0] for line in rows(markdown)}
 
 
 def test_figures_by_kind_of_mask_where_there_are_several() -> None:
@@ -355,9 +363,10 @@ def test_examples_are_few_and_of_all_reasons() -> None:
 
 def test_a_stage_that_rejected_nothing_has_no_list() -> None:
     counted = metrics()
-    assert "crop: 163 rejected</summary>" in page_html(counted, page())
-    counted["crop"] |= {"rejected": 0, "reasons": {}}
-    assert "crop: 0 rejected" not in page_html(counted, page())
+    assert "crop Baidu: 163 rejected</summary>" in page_html(counted, page())
+    counted["crop"]["bodies"] |= {"rejected": 0, "reasons": {}}
+    assert "crop Baidu: 0 rejected" not in page_html(counted, page())
+    assert "crop Crawl: 1,014 rejected</summary>" in page_html(counted, page())
 
 
 def test_an_empty_gallery_is_said() -> None:
