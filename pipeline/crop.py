@@ -18,9 +18,10 @@ import pandas as pd
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
-from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
+from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, code_of, key_of
 from pipeline.faces.portrait import cut, is_confident, is_large, portrait_box
@@ -262,7 +263,7 @@ def _finder(params: CropParams) -> "FaceFinder":
 
 def main() -> None:
     params = load_params().crop
-    parents = read_records(INGEST / "baidu")
+    parents = read_ingested(INGEST / "bodies")
     records, rejected = crop(parents, params)
     write_records(CROP, records)
     write_rejected("crop", rejected)  # before the gate, whose message sends people there

@@ -14,6 +14,7 @@ import pandas as pd
 from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import MergeParams, SidesParams, load_params
 from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO
 from pipeline.core.records import (
@@ -203,8 +204,12 @@ def main() -> None:
     shutil.rmtree(DATASET, ignore_errors=True)
     store = Store("merge")
     seen = Store("near_duplicates")  # the teacher has hashed the labelled pictures
-    crawl, bodies, crop = read_records(INGEST / "crawl"), read_records(INGEST / "baidu"), read_records(CROP)
-    labelled = pd.concat([read_records(INGEST / "eg1800"), crop], ignore_index=True)
+    crawl, bodies, crop = (
+        read_ingested(INGEST / "crawl"),
+        read_ingested(INGEST / "bodies"),
+        read_records(CROP),
+    )
+    labelled = pd.concat([read_ingested(INGEST / "labelled"), crop], ignore_index=True)
     pseudo = read_records(PSEUDO)
     entries = read_locked_reviews(Path(params.reviews.path))
 

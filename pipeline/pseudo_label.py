@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import CropParams, PseudoLabelParams, load_params
 from pipeline.core.paths import CACHE, INGEST, PSEUDO, TEACHER
-from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
+from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.core.store import Result, Store, code_of, key_of
 from pipeline.deeplab import network as deeplab
@@ -271,7 +272,7 @@ def _teacher(path: Path) -> tuple[Any, deeplab.TeacherCard]:
 
 def main() -> None:
     params = load_params()
-    parents = read_records(INGEST / "crawl")
+    parents = read_ingested(INGEST / "crawl")
     if not TEACHER.is_file():
         raise PipelineError(f"expected a teacher at {TEACHER}, found none; run `dvc repro teacher`")
     settings = LabelSettings(params.crop, params.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import SidesParams, TeacherParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, TEACHER
 from pipeline.core.records import dataset_hash, read_records
@@ -94,8 +95,8 @@ def choose_sides(
 
 def read_labelled(sides: SidesParams, licences_excluded: Sequence[Pattern[str]]) -> tuple[pd.DataFrame, int]:
     """The records of choose_sides from what was ingested and cropped, and how many there were to choose from."""
-    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP)
-    pictures = pictures_to_hash([portraits, crops], [read_records(INGEST / "baidu")])
+    portraits, crops = read_ingested(INGEST / "labelled"), read_records(CROP)
+    pictures = pictures_to_hash([portraits, crops], [read_ingested(INGEST / "bodies")])
     hashes = hash_pictures(pictures, Store("near_duplicates"))
     records = choose_sides(portraits, crops, hashes, sides, licences_excluded)
     return records, len(portraits) + len(crops)

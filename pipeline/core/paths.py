@@ -4,7 +4,10 @@ from pathlib import Path
 
 DATA = Path("data")
 SAMPLE = DATA / "sample"
-INGEST = DATA / "ingest"  # one folder a source: records.parquet, images/, masks/
+SAMPLE_SOURCES = ("eg1800", "baidu", "crawl")  # the folders in it, each in the layout of its name
+INGEST = (
+    DATA / "ingest"
+)  # ROLE/NAME, a folder a source: records.parquet, images/, masks/; ROLE/sources.csv lists them
 CROP = DATA / "crop"
 PSEUDO = DATA / "pseudo"
 QUEUE = DATA / "queue"

@@ -13,7 +13,7 @@ from pipeline.dataset.near_duplicates import Hashes, clusters
 from pipeline.dataset.sides import split
 from sinet.images.decode import read_mask
 
-CRAWL = "crawl"  # the source whose pictures each have a licence of their own
+_CRAWLED = frozenset({"pseudo", "reviewed"})  # labels of crawled pictures, which have a licence each
 _UNSTATED = frozenset({"", "unknown", "none", "null", "nan", "na", "n/a", "-", "?"})
 
 # Which record of several with the same pixels stays, after those of a published test side.
@@ -83,7 +83,7 @@ def licence_fault(row: pd.Series, excluded: Sequence[Pattern[str]]) -> tuple[str
         if re.search(pattern.pattern, licence, pattern.flags | re.IGNORECASE):
             named = f"the licence {licence!r}" if licence else "an unknown licence"
             return "licence", f"{named} is excluded by {pattern.pattern!r} in merge.licences_excluded"
-    if excluded and row["source"] == CRAWL and licence.strip().casefold() in _UNSTATED:
+    if excluded and row["label"] in _CRAWLED and licence.strip().casefold() in _UNSTATED:
         found = repr(licence) if licence else "nothing"
         detail = (
             f"states {found} as its licence, which may be one of those that merge.licences_excluded excludes"

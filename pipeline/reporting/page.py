@@ -9,10 +9,11 @@ from typing import Any
 import jinja2
 import yaml
 
+from pipeline.core.params import ROLES
 from pipeline.core.reasons import meaning
 from pipeline.core.records import SIDES
 from pipeline.reporting.figures import BACKGROUND, INK
-from pipeline.reporting.flow import KINDS, SOURCES, Metrics, extent, flow
+from pipeline.reporting.flow import KINDS, Metrics, extent, flow, sources_of
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
 
 _TITLE = "From the sources' files to the sides of the dataset"
@@ -48,7 +49,7 @@ class Page:
     plots: Mapping[str, str]  # SVG text of train, teacher and iou
     rejected: Mapping[
         str, Sequence[Mapping[str, str]]
-    ]  # by the stage's metrics: source, source_key, reason, detail
+    ]  # by stage, as the metrics: source, source_key, reason, detail
     samples: Sequence[ShownPictures]
     gallery: Sequence[Mapping[str, Any]]  # id, file, uri, width, height, the four figures
     label: str  # the kind of the test masks, where there is only one
@@ -60,15 +61,15 @@ class Page:
 def dataset_card(metrics: Metrics) -> str:
     """reports/dataset.md: what the dataset holds and what was left out, from the data stages alone."""
     facts = _data_facts(metrics)
-    facts["stages"] = [row for row in facts["stages"] if row["key"] != "pseudo_label"]
+    facts["stages"] = [row for row in facts["stages"] if row["key"] != _MODELS_OWN]
     return _template("dataset.md.j2").render(facts)
 
 
 def dataset_table(metrics: Metrics) -> str:
     """reports/dataset.csv: the counts of the card, one a line: stage, group, name, count."""
     lines = ["stage,group,name,count"]
-    for key, _ in _STAGES:
-        if key == "pseudo_label":
+    for key in _stage_names(metrics):
+        if key == _MODELS_OWN:
             continue
         counts = metrics[key]
         lines += [f"{key},pictures,{name},{counts[name]}" for name in ("in", "out", "rejected")]
@@ -111,12 +112,19 @@ def inline_svg(text: str) -> str:
     return body.replace(BACKGROUND, "none").replace(INK, "currentColor")
 
 
-_STAGES = (
-    *((f"ingest_{source}", f"ingest {title}") for source, title in SOURCES.items()),
-    ("crop", "crop"),
-    ("pseudo_label", "pseudo label"),
-    ("merge", "merge"),
-)
+_MODELS_OWN = "pseudo_label"  # what it rejects depends on the teacher, and so on the machine
+
+
+def _stage_names(metrics: Metrics) -> dict[str, str]:
+    """What counts pictures in and out, in the order of the recipe, and how it is called on the page.
+
+    join@ROLE is there where several sources of a role may have the same picture.
+    """
+    names: dict[str, str] = {}
+    for role in ROLES:
+        names |= {f"ingest@{name}": f"ingest {name} ({role})" for name in sources_of(metrics, role)}
+        names |= {f"join@{role}": f"join {role}"} if f"join@{role}" in metrics else {}
+    return {**names, "crop": "crop", "pseudo_label": "pseudo label", "merge": "merge"}
 
 
 def _data_facts(metrics: Metrics) -> dict[str, Any]:
@@ -128,7 +136,9 @@ def _data_facts(metrics: Metrics) -> dict[str, Any]:
         "sides": SIDES,
         "kinds": kinds,
         "kind_names": KINDS,
-        "stages": [{"key": key, "name": name, "counts": metrics[key]} for key, name in _STAGES],
+        "stages": [
+            {"key": key, "name": name, "counts": metrics[key]} for key, name in _stage_names(metrics).items()
+        ],
         "sides_sentence": _list([f"{merge['sides'].get(side, 0):,} {side}" for side in SIDES]),
         "inputs_sentence": _inputs(merge["inputs"]),
         "unreviewed_sentence": _unreviewed(merge),

@@ -13,9 +13,22 @@ FIGURES = {
 }
 
 _METRICS: dict[str, dict[str, Any]] = {
-    "ingest_eg1800": {"in": 20013, "out": 20002, "rejected": 11, "reasons": {"no_mask": 4, "truncated": 7}},
-    "ingest_baidu": {"in": 15032, "out": 15009, "rejected": 23, "reasons": {"empty_file": 23}},
-    "ingest_crawl": {
+    "ingest@eg1800": {
+        "role": "labelled",
+        "in": 20013,
+        "out": 20002,
+        "rejected": 11,
+        "reasons": {"no_mask": 4, "truncated": 7},
+    },
+    "ingest@baidu": {
+        "role": "bodies",
+        "in": 15032,
+        "out": 15009,
+        "rejected": 23,
+        "reasons": {"empty_file": 23},
+    },
+    "ingest@crawl": {
+        "role": "crawl",
         "in": 13055,
         "out": 13014,
         "rejected": 41,
@@ -109,7 +122,21 @@ _METRICS: dict[str, dict[str, Any]] = {
 }
 
 # Of the stages whose metrics file is not called like them.
-FILES = {"agreement": "reviews"}
+FILES = {
+    "agreement": "reviews",
+    "ingest@eg1800": "ingest/eg1800",
+    "ingest@baidu": "ingest/baidu",
+    "ingest@crawl": "ingest/crawl",
+}
+
+# Two more labelled sources and two more crawls, of which one has pictures of another one.
+MORE_SOURCES: dict[str, dict[str, Any]] = {
+    "ingest@mine": {"role": "labelled", "in": 310, "out": 307, "rejected": 3, "reasons": {"two_masks": 3}},
+    "ingest@a_name_of_24_characters": {"role": "labelled", "in": 18, "out": 18, "rejected": 0, "reasons": {}},
+    "ingest@web_1": {"role": "crawl", "in": 811, "out": 802, "rejected": 9, "reasons": {"truncated": 9}},
+    "ingest@web_2": {"role": "crawl", "in": 400, "out": 400, "rejected": 0, "reasons": {}},
+    "join@crawl": {"in": 14216, "out": 14209, "rejected": 7, "reasons": {"duplicate_pixels": 7}},
+}
 
 _PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
 
@@ -119,9 +146,14 @@ def metrics() -> dict[str, dict[str, Any]]:
     return deepcopy(_METRICS)
 
 
+def metrics_of_more_sources() -> dict[str, dict[str, Any]]:
+    """As `metrics`, with MORE_SOURCES beside the three."""
+    return {**metrics(), **deepcopy(MORE_SOURCES)}
+
+
 def page(**more: Any) -> Page:
     """A page that shows nothing, but for what a test gives it."""
-    stages = ("ingest_eg1800", "ingest_baidu", "ingest_crawl", "crop", "pseudo_label", "merge")
+    stages = ("ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "pseudo_label", "merge", *MORE_SOURCES)
     plain: dict[str, Any] = {
         "plots": {name: _PLOT.format(name) for name in ("train", "teacher", "iou")},
         "rejected": {stage: [] for stage in stages},

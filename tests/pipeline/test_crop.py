@@ -13,7 +13,7 @@ from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CROP, INGEST
-from pipeline.core.records import make_records, read_records, read_rejected, write_records
+from pipeline.core.records import make_records, read_records, read_rejected
 from pipeline.crop import (
     NoPortraitError,
     crop,
@@ -29,8 +29,10 @@ from pipeline.drawing.picture import body, generator
 from pipeline.faces.detector import Face
 from pipeline.faces.portrait import cut
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image, read_mask
+from tests.pipeline.dataset_inputs import write_source
 
 ROOT = Path(__file__).parents[2]
+BODIES = INGEST / "bodies" / "baidu"
 PARAMS = load_params(ROOT / "params.yaml").crop
 BODY = Box(100, 50, 300, 750)  # the masked person of the gate tests, in 550 x 830
 MASK = np.zeros((830, 550), np.uint8)
@@ -180,7 +182,7 @@ def test_bodies_become_portraits_and_nothing_vanishes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPELINE_WORKERS", "1")
-    parents = ingest(INGEST / "baidu" / "files", pictures)
+    parents = ingest(BODIES / "files", pictures)
     records, rejected = crop(parents, PARAMS)
     assert len(records) == 3
     assert {row.source_key[-8:]: row.reason for row in rejected}.keys() == {"0008.jpg", "0009.jpg"}
@@ -265,14 +267,14 @@ def test_the_stage_writes_records_rejects_and_metrics_and_stops_above_the_rate(
     text = (ROOT / "params.yaml").read_text()
     Path("params.yaml").write_text(text)
     two = {name: pictures[name] for name in ("0000", "0009")}
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", two))
+    write_source(BODIES, ingest(BODIES / "files", two))
     main()
     assert len(read_records(CROP)) == 1
     assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
     metrics = json.loads(Path("metrics/crop.json").read_text())
     assert (metrics["in"], metrics["out"], metrics["rejected"]) == (2, 1, 1)
     assert metrics["face_probability"]["p50"] >= 0.9
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0009": pictures["0009"]}))
+    write_source(BODIES, ingest(BODIES / "files", {"0009": pictures["0009"]}))
     with pytest.raises(PipelineError, match=r"1 of 1 items were rejected .* raise crop.max_reject_rate"):
         main()
     assert list(read_rejected("crop")["source_key"]) == ["clean_images/images/0009.jpg"]
@@ -285,7 +287,7 @@ def test_a_photograph_that_vanishes_stops_the_stage(
     """As a mistake in crop itself would make it vanish."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
-    write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]}))
+    write_source(BODIES, ingest(BODIES / "files", {"0000": pictures["0000"]}))
     monkeypatch.setattr("pipeline.crop.crop", lambda *_: (make_records([]), []))
     with pytest.raises(PipelineError, match="crop: 1 items went in, but 0 records and 0 rejected came out"):
         main()

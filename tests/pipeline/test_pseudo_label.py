@@ -22,15 +22,17 @@ from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import CACHE, INGEST, PSEUDO, TEACHER
-from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
+from pipeline.core.records import Rejected, make_records, read_records, read_rejected
 from pipeline.deeplab import network as deeplab
 from pipeline.drawing.picture import body, generator, nobody, portrait, wide
 from pipeline.faces.detector import Face, FaceFinder
 from pipeline.faces.portrait import choose_portrait, cut
 from pipeline.pseudo_label import LabelSettings, label_portrait, main, pseudo_label, summarise
 from sinet.images.decode import Array, encode_png, pixel_id, read_image, read_mask
+from tests.pipeline.dataset_inputs import write_source
 
 ROOT = Path(__file__).parents[2]
+PHOTOGRAPHS = INGEST / "crawl" / "crawl"
 PARAMS = load_params(ROOT / "params.yaml")
 CARD = deeplab.TeacherCard("tu-mobilenetv3_small_100", 16, (2, 4, 6), 1, deeplab.imagenet_input(64))
 NEW_TEACHER = TEACHER.with_name("new.safetensors")
@@ -153,8 +155,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
         write_teacher(TEACHER, 1)
         write_teacher(NEW_TEACHER, 2)
-        parents = ingest(INGEST / "crawl", crawl())
-        write_records(INGEST / "crawl", parents)
+        parents = ingest(PHOTOGRAPHS, crawl())
+        write_source(PHOTOGRAPHS, parents)
         main()
         records = read_records(PSEUDO)
         parts = pd.read_csv(PSEUDO / "uncertainty.csv", dtype={"id": str}, index_col="id")
@@ -538,7 +540,7 @@ def project(folder: Path, files: Sequence[str]) -> None:
     """A folder with params.yaml and these of the crawl's files, ingested."""
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     made = {name: encode_png(nobody(generator(5, "pseudo", 0)).image) for name in files}
-    write_records(INGEST / "crawl", ingest(INGEST / "crawl", made))
+    write_source(PHOTOGRAPHS, ingest(PHOTOGRAPHS, made))
 
 
 def test_without_a_teacher_it_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

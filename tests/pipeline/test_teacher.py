@@ -37,6 +37,7 @@ from pipeline.teacher import (
 from sinet.images.decode import encode_mask, encode_png
 from sinet.images.sample import Sample
 from sinet.training.checkpoint import load_state
+from tests.pipeline.dataset_inputs import write_source
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -300,8 +301,8 @@ def test_another_picture_mask_or_param_is_another_run(
 def start(folder: Path, world: pd.DataFrame) -> "subprocess.Popen[bytes]":
     """The stage in a folder of its own, with the same pictures."""
     folder.mkdir(exist_ok=True)
-    write_records(folder / "data/ingest/eg1800", world)
-    write_records(folder / "data/ingest/baidu", make_records([]))
+    write_source(folder / "data/ingest/labelled/eg1800", world)
+    write_source(folder / "data/ingest/bodies/baidu", make_records([]))
     write_records(folder / "data/crop", make_records([]))
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["teacher"] = params().model_dump(mode="json")

@@ -10,7 +10,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CROP, INGEST
 from pipeline.core.records import make_records, write_records
 from pipeline.experiments import queue
-from tests.pipeline.dataset_inputs import eg1800, write_tiny_params
+from tests.pipeline.dataset_inputs import eg1800, write_source, write_tiny_params
 
 
 @pytest.fixture
@@ -19,9 +19,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SINET_DEVICE", "cpu")
     write_tiny_params(root)
-    write_records(INGEST / "eg1800", make_records(eg1800(INGEST / "eg1800", 40, 4)))
-    for folder in (CROP, INGEST / "baidu"):
-        write_records(folder, make_records([]))
+    portraits = INGEST / "labelled" / "eg1800"
+    write_source(portraits, make_records(eg1800(portraits, 40, 4)))
+    write_source(INGEST / "bodies" / "baidu", make_records([]))
+    write_records(CROP, make_records([]))
     return tmp_path
 
 

@@ -24,13 +24,13 @@ from pipeline.reporting.page import (
 )
 from pipeline.reporting.review_facts import reviewer_rows
 from sinet.evaluation.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, METRIC_LABELS, TRUE_POSITIVE
-from tests.pipeline.report_metrics import FIGURES, metrics, page
+from tests.pipeline.report_metrics import FIGURES, metrics, metrics_of_more_sources, page
 from tests.pipeline.reporting.test_figures import PLOTS, TEACHER
 
 STAGES = (
-    "ingest_eg1800",
-    "ingest_baidu",
-    "ingest_crawl",
+    "ingest@eg1800",
+    "ingest@baidu",
+    "ingest@crawl",
     "crop",
     "merge",
 )  # of the card: no model among them
@@ -94,7 +94,7 @@ def rejected(number: int, reason: str, key: str = "", detail: str = "it is odd")
 
 
 def with_rejected(*items: dict[str, str]) -> dict[str, Any]:
-    return {**page().rejected, "ingest_crawl": list(items)}
+    return {**page().rejected, "ingest@crawl": list(items)}
 
 
 def counts_of(value: Any) -> set[int]:
@@ -140,7 +140,7 @@ def test_the_card_holds_every_count() -> None:
     assert ["train", "16,974", "14,083", "663", "31,720"] in lines
     assert ["dev", "998", "740", "35", "1,773"] in lines
     assert ["test", "2,004", "0", "0", "2,004"] in lines
-    assert ["ingest EG1800", "20,013", "20,002", "11", "no_mask 4, truncated 7"] in lines
+    assert ["ingest eg1800 (labelled)", "20,013", "20,002", "11", "no_mask 4, truncated 7"] in lines
     assert ["crop", "15,009", "14,846", "163", "no_face 101, several_people 62"] in lines
     assert ["picture gone", "5"] in lines
     for group in ("reviews", "sources", "licences"):
@@ -167,6 +167,32 @@ def test_the_card_and_its_table_know_nothing_of_a_model() -> None:
     changed = {**data, "pseudo_label": {"in": 1, "out": 1, "rejected": 0, "reasons": {}}}
     assert dataset_card(data) == dataset_card(counted) == dataset_card(changed)
     assert dataset_table(data) == dataset_table(counted) == dataset_table(changed)
+
+
+def test_every_source_has_a_row_with_its_role_and_what_several_share_one_too() -> None:
+    counted = metrics_of_more_sources()
+    for text in (dataset_card(counted), page_markdown(counted, page())):
+        names = [line[0] for line in rows(text)]
+        first = names.index("ingest a_name_of_24_characters (labelled)")
+        assert names[first : first + 9] == [
+            "ingest a_name_of_24_characters (labelled)",
+            "ingest eg1800 (labelled)",
+            "ingest mine (labelled)",
+            "ingest baidu (bodies)",
+            "ingest crawl (crawl)",
+            "ingest web_1 (crawl)",
+            "ingest web_2 (crawl)",
+            "join crawl",
+            "crop",
+        ]
+        assert ["join crawl", "14,216", "14,209", "7", "duplicate_pixels 7"] in rows(text)
+        assert ["ingest mine (labelled)", "310", "307", "3", "two_masks 3"] in rows(text)
+    found = table_of(counted)
+    assert found["join@crawl", "reason", "duplicate_pixels"] == 7
+    assert found["ingest@web_2", "pictures", "in"] == 400
+    shared = rejected(5, "duplicate_pixels", "shared.jpg", "the same pixels as web_1 a.jpg")
+    html = page_html(counted, page(rejected={**page().rejected, "join@crawl": [shared]}))
+    assert "<summary>join crawl: 7 rejected</summary>" in html and "shared.jpg" in html
 
 
 def test_tables_of_markdown_end_before_what_follows() -> None:
@@ -286,7 +312,7 @@ def test_the_page_shows_every_figure() -> None:
     words = " ".join(Html(html).words)
     for text in ("86,910", "26,678,417", "404 KiB", "11,099", "5a" * 32, "94.87", "93.12", "1,014 rejected"):
         assert text in words
-    assert {"ingest Crawl", "crop", "pseudo label", "merge"} <= {line[0] for line in rows(markdown)}
+    assert {"ingest crawl (crawl)", "crop", "pseudo label", "merge"} <= {line[0] for line in rows(markdown)}
 
 
 def test_figures_by_kind_of_mask_where_there_are_several() -> None:
