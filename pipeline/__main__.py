@@ -20,18 +20,20 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 benchmarks = typer.Typer(no_args_is_help=True, help="Measure what docs/results.md claims, on this machine.")
 app.add_typer(benchmarks, name="benchmark")
 
-Folder = Annotated[Path | None, typer.Option(help="folder in this source's published layout", metavar="DIR")]
+Folder = Annotated[Path | None, typer.Option(help="folder in the layout of this name", metavar="DIR")]
 
 
 @app.command()
 def configure(
     profile: Annotated[str, typer.Argument(help="sample, real, light, tune, paper or official")],
     eg1800: Folder = None,
+    pairs: Folder = None,
     baidu: Folder = None,
     crawl: Folder = None,
 ) -> None:
     """Write params.yaml for a profile and your own folders, and show what changed. `dvc repro` does the rest."""
-    difference = configuring.configure(profile, {"eg1800": eg1800, "baidu": baidu, "crawl": crawl})
+    folders = {"eg1800": eg1800, "pairs": pairs, "baidu": baidu, "crawl": crawl}
+    difference = configuring.configure(profile, folders)
     print(difference or f"params.yaml already holds the profile {profile}.")
 
 

@@ -11,6 +11,7 @@ from itertools import chain
 
 import pandas as pd
 
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import load_params
 from pipeline.core.paths import CLUSTER, CROP, INGEST
 from pipeline.core.records import read_records
@@ -78,8 +79,10 @@ def _by_id(records: pd.DataFrame, found: Mapping[str, str]) -> dict[str, str]:
 
 def main() -> None:
     distance = load_params().cluster.max_hash_distance
-    bodies, photographs = read_records(INGEST / "baidu"), read_records(INGEST / "crawl")
-    labelled = pd.concat([read_records(INGEST / "eg1800"), read_records(CROP / "bodies")], ignore_index=True)
+    bodies, photographs = read_ingested(INGEST / "bodies"), read_ingested(INGEST / "crawl")
+    labelled = pd.concat(
+        [read_ingested(INGEST / "labelled"), read_records(CROP / "bodies")], ignore_index=True
+    )
     crawl = pd.concat([photographs, read_records(CROP / "crawl")], ignore_index=True)
     pictures = pictures_of(labelled, bodies) | pictures_of(crawl, photographs)
     found = cluster(labelled, crawl, hash_pictures(pictures, Store("near_duplicates")), distance)

@@ -19,9 +19,10 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
-from pipeline.core.records import Rejected, account, make_records, read_records, write_records, write_rejected
+from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, key_of
 from pipeline.faces.masked_person import find_portrait
@@ -227,7 +228,7 @@ def _finder(params: CropParams) -> "FaceFinder":
 
 def main() -> None:
     params = load_params().crop
-    full_bodies, crawled = read_records(INGEST / "baidu"), read_records(INGEST / "crawl")
+    full_bodies, crawled = read_ingested(INGEST / "bodies"), read_ingested(INGEST / "crawl")
     bodies, no_bodies = crop(full_bodies, params, CROP / "bodies")
     crawl, no_crawl = crop(crawled, params, CROP / "crawl")
     write_records(CROP / "bodies", bodies)

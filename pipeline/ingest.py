@@ -2,7 +2,7 @@
 
 Writes records with ids, clean images, 0/255 masks, and a reason for each picture that cannot be used.
 
-`python -m pipeline.ingest eg1800` (or baidu, crawl).
+`python -m pipeline.ingest NAME`, the name of a source in params.yaml.
 """
 
 import errno
@@ -30,7 +30,7 @@ from pipeline.core.records import Rejected, account, make_records, write_records
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, key_of
 from pipeline.sources.inspection import LIBRARIES, inspect
-from pipeline.sources.layouts import LABELLED, read_layout
+from pipeline.sources.layouts import read_layout
 from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing
 from pipeline.sources.pixel_duplicates import SameFile, SettledFiles, settle_duplicates
 from sinet.core import atomic
@@ -91,7 +91,7 @@ def ingest(
     settled = settle_duplicates(usable, functools.partial(_staged_mask, staging), params.duplicate_masks)
     for number, mask in settled.masks.items():
         atomic.write_atomic(_mask_file(staging, number), encode_mask(mask))
-    label = "human" if source.layout in LABELLED else "none"
+    label = "none" if source.role == "crawl" else "human"
     # Reviews are of a crawl's pictures; beside masks of people another copy is a reject, and no change of a record.
     twins = _twins(settled, rows) if label == "none" else {}
     records = [
@@ -274,22 +274,23 @@ def _twins(settled: SettledFiles, rows: Sequence[_Row]) -> dict[str, str]:
     return {id_: " ".join(sorted(hashes)) for id_, hashes in found.items()}
 
 
-def _source_name(arguments: Sequence[str]) -> str:
-    names = list(Sources.model_fields)
+def _source_name(arguments: Sequence[str], sources: Sources) -> str:
+    names = sources.names()
     if len(arguments) != 1 or arguments[0] not in names:
         found = " ".join(arguments) or "nothing"
-        raise PipelineError(f"expected one source of {', '.join(names)}; found {found}")
+        raise PipelineError(f"expected one source of params.yaml, {', '.join(names)}; found {found}")
     return arguments[0]
 
 
 def main() -> None:
     """Ingest the source that the command line names."""
-    name = _source_name(sys.argv[1:])
     params = load_params()
-    source: Source = getattr(params.sources, name)
-    ingested = ingest(name, source, params.ingest, INGEST / name)
-    write_records(INGEST / name, ingested.records)
-    write_rejected(f"ingest_{name}", ingested.rejected)
+    name = _source_name(sys.argv[1:], params.sources)
+    source = params.sources[name]
+    out = INGEST / source.role / name
+    ingested = ingest(name, source, params.ingest, out)
+    write_records(out, ingested.records)
+    write_rejected(f"ingest/{name}", ingested.rejected)
     for what, count in sorted(ingested.listing.notes.items()):
         log.info("ingest@%s: %d %s", name, count, what)
     for suffix, count in sorted(ingested.listing.ignored.items()):
@@ -301,7 +302,8 @@ def main() -> None:
         ingested.rejected,
         params.ingest.max_reject_rate,
     )
-    write_metrics(f"ingest_{name}", {**counts, **summarise(ingested)})
+    told = {"role": source.role, "layout": source.layout}
+    write_metrics(f"ingest/{name}", {**told, **counts, **summarise(ingested)})
 
 
 if __name__ == "__main__":

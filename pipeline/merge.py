@@ -13,6 +13,7 @@ import pandas as pd
 from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import MergeParams, load_params
 from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
@@ -196,8 +197,8 @@ def main() -> None:
     shutil.rmtree(DATASET, ignore_errors=True)
     store = Store("merge")
     labelled, placed = read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")
-    check_pictures(labelled, INGEST / "eg1800", CROP / "bodies")
-    crawl, pseudo = read_records(INGEST / "crawl"), read_records(PSEUDO)
+    check_pictures(labelled, INGEST / "labelled", CROP / "bodies")
+    crawl, pseudo = read_ingested(INGEST / "crawl"), read_records(PSEUDO)
     lock = Path(params.reviews.path)
     entries = read_locked_reviews(lock)
 

@@ -15,6 +15,7 @@ from annotations.ledger.lock import review_key
 from annotations.quality.priority import priority
 from annotations.quality.random_slice import hashed_share
 from pipeline.core.errors import PipelineError
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import QueueParams, load_params
 from pipeline.core.paths import CLUSTER, DATASET, INGEST, PSEUDO, QUEUE
 from pipeline.core.records import make_records, read_records
@@ -127,7 +128,7 @@ def _interleave(doubtful: list[int], random: list[int], share: float) -> list[in
 def main() -> None:
     """Read, rank, mix, write."""
     params = load_params()
-    records, crawl = read_records(PSEUDO), read_records(INGEST / "crawl")
+    records, crawl = read_records(PSEUDO), read_ingested(INGEST / "crawl")
     reviews = reviews_by_picture(read_locked_reviews(Path(params.reviews.path)), crawl)
     reviewed = judged_keys(records, reviews, params.merge.same_box_iou)
     dataset = read_records(DATASET) if params.queue.gold_share else make_records([])

@@ -7,6 +7,7 @@ stages decide, so that its bytes do not depend on the machine that trained.
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version_tuple
@@ -15,12 +16,13 @@ from typing import Any
 import pandas as pd
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import Params, ReportParams, load_params
-from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.core.ingested import JoinedSources, join_sources
+from pipeline.core.params import Params, ReportParams, Role, Sources, load_params
+from pipeline.core.paths import DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
 from pipeline.core.records import read_records, read_rejected
 from pipeline.core.stage import run, write_text
 from pipeline.reporting.figures import iou_histogram, teacher_curves, train_curves
-from pipeline.reporting.flow import KINDS, Metrics
+from pipeline.reporting.flow import CROPPED, KINDS, Metrics
 from pipeline.reporting.page import (
     Page,
     ShownPicture,
@@ -140,9 +142,28 @@ def _sample(row: "pd.Series[Any]", height: int) -> ShownPicture:
     return ShownPicture(str(row["id"]), data_uri(image), image.shape[1], image.shape[0], caption)
 
 
-def _rejected(path: Path) -> list[dict[str, str]]:
+def counted_joins(joined: Mapping[Role, JoinedSources]) -> dict[str, dict[str, Any]]:
+    """By join@ROLE, pictures of the role's sources in and out, as the stages count theirs."""
+    return {
+        f"join@{role}": {
+            "in": len(one.records) + len(one.repeated),
+            "out": len(one.records),
+            "rejected": len(one.repeated),
+            "reasons": {"duplicate_pixels": len(one.repeated)} if one.repeated else {},
+        }
+        for role, one in joined.items()
+    }
+
+
+def _joined(sources: Sources) -> dict[Role, JoinedSources]:
+    """The joined sources of each role that has several; labelled ones are joined, and counted, by stage split."""
+    folders: dict[Role, Path] = {"bodies": INGEST / "bodies", "crawl": INGEST / "crawl"}
+    return {role: join_sources(folder) for role, folder in folders.items() if len(sources.of_role(role)) > 1}
+
+
+def _rejected(path: Path, stage: str) -> list[dict[str, str]]:
     """The rows of a stage's rejects."""
-    _expect(path, path.stem)
+    _expect(path, stage)
     table = read_rejected(path.stem, path.parent)
     return [{str(name): str(field) for name, field in row.items()} for row in table.to_dict("records")]
 
@@ -155,11 +176,6 @@ def _table(path: Path) -> pd.DataFrame:
         raise _damaged(path, path.stem, "a table", error) from error
 
 
-def _in_dvc(stage: str) -> str:
-    """The name of a stage in dvc.yaml: ingest_eg1800 is ingest@eg1800 there."""
-    return stage.replace("ingest_", "ingest@")
-
-
 def _json(path: Path, stage: str) -> Any:
     _expect(path, stage)
     try:
@@ -169,17 +185,13 @@ def _json(path: Path, stage: str) -> Any:
 
 
 def _damaged(path: Path, stage: str, wanted: str, error: Exception) -> PipelineError:
-    return PipelineError(
-        f"report: {path} is not {wanted} ({error}); run `dvc repro --force {_in_dvc(stage)}`"
-    )
+    return PipelineError(f"report: {path} is not {wanted} ({error}); run `dvc repro --force {stage}`")
 
 
 def _expect(path: Path, stage: str) -> None:
     """PipelineError where a stage's file is missing."""
     if not path.is_file():
-        raise PipelineError(
-            f"report: expected {path} of stage {_in_dvc(stage)}, found no such file; run `dvc repro`"
-        )
+        raise PipelineError(f"report: expected {path} of stage {stage}, found no such file; run `dvc repro`")
 
 
 def _shown(params: Params) -> dict[str, Any]:
@@ -203,13 +215,11 @@ def _shown(params: Params) -> dict[str, Any]:
 
 def main() -> None:
     params = load_params()
+    sources = params.sources.names()
     metrics = read_metrics(
         {
-            "ingest_eg1800": METRICS / "ingest_eg1800.json",
-            "ingest_baidu": METRICS / "ingest_baidu.json",
-            "ingest_crawl": METRICS / "ingest_crawl.json",
+            **{f"ingest@{name}": METRICS / "ingest" / f"{name}.json" for name in sources},
             "crop": METRICS / "crop.json",
-            "cluster": METRICS / "cluster.json",
             "split": METRICS / "split.json",
             "teacher": METRICS / "teacher.json",
             "queue": METRICS / "queue.json",
@@ -220,20 +230,27 @@ def main() -> None:
             "export": METRICS / "export.json",
         }
     )
+    joined = _joined(params.sources)
+    metrics |= counted_joins(joined)
+    metrics |= {f"crop@{role}": counts for role, counts in metrics.pop("crop").items()}
     tables = {
         "teacher": _table(PLOTS / "teacher.csv"),
         "train": _table(PLOTS / "train.csv"),
         "evaluate": _table(PLOTS / "evaluate.csv"),
     }
-    no_portrait = _rejected(REJECTED / "crop.csv")
+    no_portrait = _rejected(REJECTED / "crop.csv", "crop")
     rejected = {
-        "ingest_eg1800": _rejected(REJECTED / "ingest_eg1800.csv"),
-        "ingest_baidu": _rejected(REJECTED / "ingest_baidu.csv"),
-        "ingest_crawl": _rejected(REJECTED / "ingest_crawl.csv"),
-        "crop_bodies": [row for row in no_portrait if row["source"] == "baidu"],
-        "crop_crawl": [row for row in no_portrait if row["source"] == "crawl"],
-        "split": _rejected(REJECTED / "split.csv"),
-        "merge": _rejected(REJECTED / "merge.csv"),
+        **{
+            f"ingest@{name}": _rejected(REJECTED / "ingest" / f"{name}.csv", f"ingest@{name}")
+            for name in sources
+        },
+        **{f"join@{role}": [asdict(row) for row in one.repeated] for role, one in joined.items()},
+        **{
+            f"crop@{role}": [row for row in no_portrait if row["source"] in params.sources.of_role(role)]
+            for role in CROPPED
+        },
+        "split": _rejected(REJECTED / "split.csv", "split"),
+        "merge": _rejected(REJECTED / "merge.csv", "merge"),
     }
     page = Page(
         plots=draw_plots(metrics, tables),

@@ -16,8 +16,8 @@ import cv2
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
-from pipeline.core.params import SampleParams, Sources, load_params
-from pipeline.core.paths import SAMPLE
+from pipeline.core.params import SampleParams, load_params
+from pipeline.core.paths import SAMPLE, SAMPLE_SOURCES
 from pipeline.core.stage import run, write_text
 from pipeline.drawing.broken import Extras, write_broken
 from pipeline.drawing.layouts import (
@@ -32,7 +32,6 @@ from pipeline.drawing.layouts import (
 log = logging.getLogger("pipeline")
 
 _DRAWING = Path("data/.sample.tmp")  # until it is whole
-_SOURCES = tuple(Sources.model_fields)
 
 
 def tasks(params: SampleParams) -> list[DrawnSource]:
@@ -85,7 +84,7 @@ def refuse_strangers(root: Path, known: Collection[tuple[str, str]]) -> None:
         raise PipelineError(
             f"expected only drawn pictures in {root}, which are drawn anew, found {files} that this stage did not "
             f"write ({named}). Nothing was touched: move that to a folder of your own, then `make repro PROFILE=real` "
-            "with the folder as EG1800=, BAIDU= or CRAWL= (`python -m pipeline check DIR` tells which)"
+            "with the folder as EG1800=, PAIRS=, BAIDU= or CRAWL= (`python -m pipeline check DIR` tells which)"
         )
 
 
@@ -97,12 +96,12 @@ def publish(drawn: Path, root: Path, listed: Path) -> None:
     """
     new = _hashes(drawn)
     refuse_strangers(root, {*new.items(), *_drawn_before(listed)})
-    for source in _SOURCES:
+    for source in SAMPLE_SOURCES:
         if (root / source).exists():
             shutil.rmtree(root / source)
     # The list before what it lists: a kill in between leaves nothing that looks like somebody's.
     write_text(listed, "".join(f"{digest}  {name}\n" for name, digest in new.items()))
-    for source in _SOURCES:
+    for source in SAMPLE_SOURCES:
         (drawn / source).rename(root / source)
     drawn.rmdir()
 
@@ -113,7 +112,7 @@ def _hashes(root: Path) -> dict[str, str]:
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         if path.is_file()
         else ""
-        for source in _SOURCES
+        for source in SAMPLE_SOURCES
         for path in _files(root / source)
     }
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.core.ingested import read_ingested
 from pipeline.core.params import SplitParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, INGEST, SPLIT
 from pipeline.core.records import (
@@ -66,8 +67,8 @@ def summarise(labelled: pd.DataFrame, crawl: pd.DataFrame, rejected: Sequence[Re
 
 def main() -> None:
     params = load_params().split
-    portraits, crops = read_records(INGEST / "eg1800"), read_records(CROP / "bodies")
-    labelled, crawl = pd.concat([portraits, crops], ignore_index=True), read_records(INGEST / "crawl")
+    portraits, crops = read_ingested(INGEST / "labelled"), read_records(CROP / "bodies")
+    labelled, crawl = pd.concat([portraits, crops], ignore_index=True), read_ingested(INGEST / "crawl")
     found = Clusters(
         read_clusters(CLUSTER / "labelled.csv"),
         read_clusters(CLUSTER / "crawl.csv"),

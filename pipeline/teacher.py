@@ -70,7 +70,7 @@ def read_labelled() -> tuple[pd.DataFrame, int]:
     PipelineError where nothing is left to train on or to judge by.
     """
     placed = read_records(SPLIT / "labelled")
-    check_pictures(placed, INGEST / "eg1800", CROP / "bodies")
+    check_pictures(placed, INGEST / "labelled", CROP / "bodies")
     chosen = placed[placed["side"] != "test"].reset_index(drop=True)
     counts = {side: int((chosen["side"] == side).sum()) for side in ("train", "dev")}
     if not all(counts.values()):

@@ -40,9 +40,12 @@ def told(checkout: Path, *words: str) -> list[str]:
 
 @pytest.mark.parametrize("folder", ["plain", "with space", "it's $(touch x) `touch x` $1", "a;touch x"])
 def test_a_folder_arrives_as_it_is(checkout: Path, folder: str) -> None:
-    words = [f"EG1800={folder.replace('$', '$$')}", "PROFILE=real", "CRAWL=c"]
-    found = told(checkout, "repro", *words)
-    assert found[:7] == ["-m", "pipeline", "configure", "real", "--eg1800", folder, "--crawl"]
+    for name in ("EG1800", "PAIRS"):
+        words = [f"{name}={folder.replace('$', '$$')}", "PROFILE=real", "CRAWL=c"]
+        found = told(checkout, "repro", *words)
+        option = f"--{name.lower()}"
+        assert found[:7] == ["-m", "pipeline", "configure", "real", option, folder, "--crawl"]
+        (checkout / "told").unlink()
     assert not (checkout / "x").exists()
 
 
@@ -69,9 +72,9 @@ def test_a_compiler_that_comes_with_the_tests_is_used(checkout: Path) -> None:
     assert "-m venv .venv" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("name", ["EG1800", "BAIDU", "CRAWL"])
+@pytest.mark.parametrize("name", ["EG1800", "PAIRS", "BAIDU", "CRAWL"])
 def test_folders_without_a_profile_are_refused(checkout: Path, name: str) -> None:
     done = make(checkout, "repro", f"{name}=x")
     assert done.returncode != 0
-    assert done.stdout == "EG1800=, BAIDU= and CRAWL= need a profile: add PROFILE=real\n"
+    assert done.stdout == "EG1800=, PAIRS=, BAIDU= and CRAWL= need a profile: add PROFILE=real\n"
     assert not (checkout / "told").exists()

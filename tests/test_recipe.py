@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LONG = pytest.mark.long
 
 STAGES = [
-    "sample", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "pseudo_label", "queue", "push",
-    "agreement", "merge", "train", "evaluate", "export", "second_look",
+    "sample", "list_sources", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "pseudo_label",
+    "queue", "push", "agreement", "merge", "train", "evaluate", "export", "second_look",
     "report",
 ]  # fmt: skip
 
@@ -192,8 +192,8 @@ def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: i
         pytest.param("sample", ["data/sample"], "data/.sample.tmp", 20, marks=LONG),
         pytest.param(
             "ingest@eg1800",
-            ["data/ingest/eg1800", "metrics/ingest_eg1800.json"],
-            "data/ingest/eg1800",
+            ["data/ingest/labelled/eg1800", "metrics/ingest/eg1800.json"],
+            "data/ingest/labelled/eg1800",
             10,
             marks=LONG,
         ),
@@ -274,9 +274,12 @@ def test_a_killed_training_stage_finishes(project: Path, stage: str, model: str)
 
 def test_the_order_and_number_of_workers_do_not_matter(project: Path) -> None:
     outs = [
-        "data/ingest/eg1800",
+        "data/ingest/labelled/eg1800",
         "data/crop/bodies",
         "data/crop/crawl",
+        "data/cluster/crawl.csv",
+        "data/split/labelled",
+        "data/split/crawl",
         "data/pseudo",
         "data/push",
         "data/dataset",
@@ -332,8 +335,12 @@ def test_one_more_reject_trains_nothing_anew(project: Path) -> None:
     with (source / "train.txt").open("a") as lines:
         lines.write("99998\n99999\n")
     done = run(project, "dvc", "repro")
-    assert re.findall(r"Running stage '([^']*)'", done.stdout) == ["ingest@eg1800", "report"]
-    rejected = (project / "data/rejected/ingest_eg1800.csv").read_text()
+    assert sorted(re.findall(r"Running stage '([^']*)'", done.stdout)) == [
+        "ingest@eg1800",
+        "list_sources",
+        "report",
+    ]
+    rejected = (project / "data/rejected/ingest/eg1800.csv").read_text()
     assert "99998.jpg,truncated" in rejected and "99999.jpg,duplicate_pixels" in rejected
 
 
@@ -357,7 +364,7 @@ def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
     run(project, "dvc", "repro")
     commit(project, "ten more pictures")
     difference = json.loads(run(project, "dvc", "metrics", "diff", "v1", "--json").stdout)
-    assert difference["metrics/ingest_eg1800.json"]["in"]["diff"] == 10
+    assert difference["metrics/ingest/eg1800.json"]["in"]["diff"] == 10
     assert digest(project / "data/dataset") != old
 
     clone = tmp_path / "clone"

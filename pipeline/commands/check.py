@@ -38,6 +38,7 @@ FACES = 20
 FACES_ON_MASKS = 0.7  # of the pictures with a face: below it, masks and pictures seem to be mixed up
 WORDS = {
     "eg1800": "portraits with masks and lists",
+    "pairs": "pictures and masks of the same names",
     "baidu": "full-body photographs with masks",
     "crawl": "photographs without masks",
 }
@@ -114,7 +115,9 @@ def check(folders: Iterable[Path], params: Params, find_faces: FindFaces | None 
     first: dict[str, Path] = {}
     for one in reports:
         if one.layout and first.setdefault(one.layout, one.folder) is not one.folder:
-            one.notes.append(f"A run takes one folder a layout; the line below takes {first[one.layout]}.")
+            one.notes.append(
+                f"The line below takes one folder a layout, {first[one.layout]}; in params.yaml each can have a line."
+            )
     return Report(reports)
 
 
@@ -133,7 +136,7 @@ def print_report(report: Report, console: Console) -> None:
     elif report.usable:
         console.print(
             "A crawl alone runs no recipe: the teacher learns from masks that people drew. Check it together with a "
-            "folder in the layout eg1800 or baidu.\n",
+            "folder in the layout eg1800, pairs or baidu.\n",
             style="bold",
         )
 
@@ -306,7 +309,7 @@ def _names(report: FolderReport, listing: Listing) -> None:
             f"The lists seem to be of other pictures: {absent} entries have no file, "
             f"{unlisted} files no entry."
         )
-    if report.layout == "eg1800" and not report.sides["test"]:
+    if report.layout in ("eg1800", "pairs") and not report.sides["test"]:
         report.notes.append("No list of a test side (val.txt or testlist.mat); merge will cut one.")
     if report.layout == "crawl" and not any(
         item.url or item.author or item.licence for item in listing.items
@@ -348,7 +351,7 @@ def _masks_in_a_crawl(report: FolderReport, looked: Sequence[ListedPicture]) -> 
     if few:
         report.mistakes.append(
             f"{few} of {len(looked)} pictures have a few levels only, as masks do, but a crawl has no masks: bring "
-            f"pictures and masks into a layout with both, such as {EXPECTED['baidu']}."
+            f"pictures and masks into a layout with both, such as {EXPECTED['pairs']}."
         )
 
 

@@ -7,22 +7,25 @@ import difflib
 import io
 import itertools
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import parse_params
+from pipeline.core.params import ABSENT, ROLES, parse_params
 from pipeline.core.paths import DATA, PARAMS, PROFILES
 from pipeline.sources.layouts import LABELLED
 from pipeline.sources.layouts.listing import printable
 from sinet.core import atomic
 
 BASE = "sample"
-ABSENT = {"layout": "absent", "path": "pipeline/commands/profiles/absent"}
+_NOTHING = {"layout": ABSENT, "path": "pipeline/commands/profiles/absent"}
+# What each option takes: sources of this role, in the layout that the option and the source are called like.
+FOLDER_OPTIONS = {"eg1800": "labelled", "pairs": "labelled", "baidu": "bodies", "crawl": "crawl"}
 
 
 def profiles() -> list[str]:
@@ -32,9 +35,9 @@ def profiles() -> list[str]:
 
 
 def render(profile: str, folders: Mapping[str, Path | None]) -> str:
-    """params.yaml as text: the profile, with `folders` (eg1800, baidu, crawl) as its sources.
+    """params.yaml as text: the profile, with `folders` (by the names in FOLDER_OPTIONS) as its sources.
 
-    A source without a folder becomes `absent`. The profile `sample` draws its own sources and takes no folder.
+    A role without a folder has an absent source. The profile `sample` draws its own sources and takes no folder.
     Raises PipelineError for an unknown profile, a folder that does not exist, or no folder where one is needed.
     """
     if profile not in profiles():
@@ -49,17 +52,15 @@ def render(profile: str, folders: Mapping[str, Path | None]) -> str:
         return (PROFILES / f"{BASE}.yaml").read_text()
     if not set(given) & set(LABELLED):
         raise PipelineError(
-            f"the profile {profile} needs pictures with masks to learn from: give EG1800=DIR or BAIDU=DIR or both, "
-            f"and CRAWL=DIR beside them (`python -m pipeline check DIR...` tells which is which)"
+            f"the profile {profile} needs pictures with masks to learn from: give EG1800=DIR, PAIRS=DIR or "
+            f"BAIDU=DIR, and CRAWL=DIR beside them (`python -m pipeline check DIR...` tells which is which)"
         )
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096  # a long path stays on its line
     content = yaml.load((PROFILES / f"{BASE}.yaml").read_text())
     _overlay(content, yaml.load((PROFILES / f"{profile}.yaml").read_text()) or {})
-    for name in content["sources"]:
-        source = _source(name, given[name]) if name in given else ABSENT
-        content["sources"][name].update(source)
+    _put_sources(content["sources"], given)
     buffer = io.StringIO()
     yaml.dump(content, buffer)
     text = buffer.getvalue().replace(
@@ -98,7 +99,11 @@ def _edited(text: str) -> bool:
     try:
         profile = re.search(r"is the profile `(\w+)`", text)
         sources = YAML(typ="safe").load(text)["sources"].items()
-        folders = {name: Path(source["path"]) for name, source in sources if source["layout"] == name}
+        folders = {
+            name: Path(source["path"])
+            for name, source in sources
+            if source["layout"] == name in FOLDER_OPTIONS
+        }
         given: Mapping[str, Path | None] = {} if profile is None or profile[1] == BASE else folders
         return profile is None or render(profile[1], given) != text
     except (PipelineError, YAMLError, AttributeError, KeyError, TypeError):  # whatever people make of it
@@ -125,6 +130,32 @@ def _overlay(base: MutableMapping[str, Any], changes: Mapping[str, Any], where: 
             _overlay(base[key], value, f"{where}{key}.")
         else:
             base[key] = value
+
+
+def _put_sources(lines: CommentedMap, given: Mapping[str, Path]) -> None:
+    """Change the sources of the profile `sample` in place to those that are given, in the order of FOLDER_OPTIONS.
+
+    A line that nobody gave a folder for stays, as an absent source, where its role has no other.
+    """
+    for name, role in FOLDER_OPTIONS.items():
+        if name in given:
+            line = lines.get(name) or CommentedMap()
+            line.fa.set_flow_style()
+            line.update({"role": role, **_source(name, given[name])})
+            if name not in lines:
+                lines.insert(list(FOLDER_OPTIONS).index(name), name, line)
+        elif name in lines:
+            lines[name].update(_NOTHING)
+    for name in list(_needless(lines)):
+        del lines[name]
+
+
+def _needless(lines: CommentedMap) -> Iterator[str]:
+    """Absent sources of the roles that have another one."""
+    for role in ROLES:
+        names = [name for name, line in lines.items() if line["role"] == role]
+        if any(lines[name]["layout"] != ABSENT for name in names):
+            yield from (name for name in names if lines[name]["layout"] == ABSENT)
 
 
 def _source(name: str, folder: Path) -> dict[str, str]:

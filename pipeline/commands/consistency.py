@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import yaml
 
 from pipeline.core import paths
 from pipeline.core.code import PACKAGES, closure, file_of, has_code
-from pipeline.core.params import Params, Sources
+from pipeline.core.params import Params
 
 # Modules that run as stages do, but from outside the recipe.
 NO_STAGES = frozenset({"drawn_reviews"})
@@ -247,13 +246,18 @@ def _below(path: str, place: str) -> bool:
 
 
 def _overlap(one: str, other: str) -> bool:
-    """Whether the paths are the same or one lies in the other; `${...}` may stand for any name."""
-    pairs = zip(_pattern(one).split("/"), _pattern(other).split("/"), strict=False)
-    return all(fnmatchcase(a, b) or fnmatchcase(b, a) for a, b in pairs)
+    """Whether the paths are the same or one lies in the other; `${...}` may stand for any word, as a source's name."""
+    pairs = zip(_WRITTEN.sub("$", one).split("/"), _WRITTEN.sub("$", other).split("/"), strict=False)
+    return all(_may_be(a, b) or _may_be(b, a) for a, b in pairs)
 
 
-def _pattern(path: str) -> str:
-    return re.sub(r"\$\{[^}]*\}", "*", path)
+_WRITTEN = re.compile(r"\$\{[^}]*\}")
+
+
+def _may_be(pattern: str, name: str) -> bool:
+    """Whether a name may be what a pattern stands for; `$` is any word, of no dots, in either."""
+    parts = (re.escape(part) for part in pattern.split("$"))
+    return bool(re.fullmatch(r"[\w$]+".join(parts), name))
 
 
 def _used_paths(tree: ast.AST) -> Iterator[Path]:
@@ -267,7 +271,7 @@ def _used_paths(tree: ast.AST) -> Iterator[Path]:
         if path is not None and id(node) not in inner:
             inner |= {id(one) for one in ast.walk(node)}
             if path == paths.SAMPLE:
-                yield from (path / source for source in Sources.model_fields)  # each an out of its own
+                yield from (path / source for source in paths.SAMPLE_SOURCES)  # each an out of its own
             elif path not in _OF_STAGES.values():
                 yield path
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _BY_STAGE:
@@ -275,8 +279,10 @@ def _used_paths(tree: ast.AST) -> Iterator[Path]:
             first = node.args[0]
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield folder / f"{first.value}{suffix}"
-            elif isinstance(first, ast.JoinedStr):
-                yield folder
+            elif isinstance(first, ast.JoinedStr):  # a file each of several, in the folder that comes before
+                start = first.values[0]
+                fixed = str(start.value) if isinstance(start, ast.Constant) else ""
+                yield folder / fixed.rpartition("/")[0]
 
 
 def _files_beside(code: Path, root: Path) -> Iterator[Path]:

@@ -33,7 +33,7 @@ def main() -> None:
         raise PipelineError(
             f"expected only files that stages made in {DATA}/ and {MODELS}/, which they clear and write anew, found "
             f"{len(lost)} that somebody added or changed ({named}). Nothing was touched: move them to a folder of your "
-            "own (pictures: `make repro PROFILE=real` with it as EG1800=, BAIDU= or CRAWL=), or delete them"
+            "own (pictures: `make repro PROFILE=real` with it as EG1800=, PAIRS=, BAIDU= or CRAWL=), or delete them"
         )
 
 

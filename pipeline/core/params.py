@@ -4,9 +4,12 @@ Every value stands in params.yaml; the models hold no defaults, so that there is
 """
 
 import os
+import re
+from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 from re import Pattern
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import (
@@ -14,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    RootModel,
     Tag,
     ValidationError,
     field_validator,
@@ -50,26 +54,80 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Source(Section):
-    """A folder of pictures in its original layout."""
+# What a source is for: portraits with masks that people drew, full bodies with masks, photographs without masks.
+Role = Literal["labelled", "bodies", "crawl"]
+ROLES: tuple[Role, ...] = get_args(Role)
+ABSENT = "absent"  # the layout of a source that holds nothing
+_WITH_MASKS = ("eg1800", "baidu", "pairs", ABSENT)
+_LAYOUTS: dict[Role, tuple[str, ...]] = {
+    "labelled": _WITH_MASKS,
+    "bodies": _WITH_MASKS,
+    "crawl": ("crawl", ABSENT),
+}
+_SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
+_NO_SOURCE = "reviews"  # as tables of rejects call the reviews
 
-    layout: Literal["eg1800", "baidu", "crawl", "absent"]
+
+class Source(Section):
+    """A folder of pictures: what they are for, and how its files are named."""
+
+    role: Role
+    layout: Literal["eg1800", "baidu", "pairs", "crawl", "absent"]
     path: Annotated[str, Field(min_length=1)]
 
 
-class Sources(Section):
-    """The three sources of the paper."""
+class Sources(RootModel[dict[str, Source]]):
+    """Every source by its name, which is that of its stage, its folder and its records; each role has one or more."""
 
-    eg1800: Source
-    baidu: Source
-    crawl: Source
+    model_config = ConfigDict(frozen=True)
+
+    def __getitem__(self, name: str) -> Source:
+        return self.root[name]
+
+    def names(self) -> list[str]:
+        """The names, sorted: the order of the lines in params.yaml changes nothing."""
+        return sorted(self.root)
+
+    def of_role(self, role: Role) -> dict[str, Source]:
+        """The sources of a role by name, sorted."""
+        return {name: self.root[name] for name in self.names() if self.root[name].role == role}
 
     @model_validator(mode="after")
-    def _own_layouts(self) -> Self:
-        for name in type(self).model_fields:
-            layout = getattr(self, name).layout
-            must_be(layout in (name, "absent"), f"{name}.layout", layout, f"{name} or absent")
+    def _fit(self) -> Self:
+        for name, source in self.root.items():
+            _check_name(name)
+            fitting = _LAYOUTS[source.role]
+            range_ = f"{', '.join(fitting[:-1])} or {fitting[-1]} with role {source.role}"
+            must_be(source.layout in fitting, f"{name}.layout", source.layout, range_)
+        for role in ROLES:
+            if not self.of_role(role):
+                line = (
+                    f"no_{role}: {{role: {role}, layout: {ABSENT}, path: pipeline/commands/profiles/absent}}"
+                )
+                raise ValueError(
+                    f"expected at least one source of each role, found none of {role}; without such pictures add the "
+                    f"line `{line}`"
+                )
+        for one, other in _same_folder(self.root):
+            raise ValueError(
+                f"{one} and {other} are the same folder, {self.root[other].path}; remove one of the two"
+            )
         return self
+
+
+def _check_name(name: str) -> None:
+    if not _SOURCE_NAME.fullmatch(name):
+        raise ValueError(
+            f"{name!r} cannot name a source: expected at most 24 of a-z, 0-9 and _, a letter first, as my_portraits"
+        )
+    if name == _NO_SOURCE:
+        raise ValueError(f"{name!r} cannot name a source: the reviews have this name; choose another one")
+
+
+def _same_folder(sources: dict[str, Source]) -> Iterator[tuple[str, str]]:
+    """Pairs of names whose paths lead to one folder; absent sources, of which nothing is read, are left out."""
+    real = {name: os.path.realpath(one.path) for name, one in sources.items() if one.layout != ABSENT}
+    yield from ((one, other) for one, other in combinations(real, 2) if real[one] == real[other])
 
 
 class SampleParams(Section):
@@ -89,10 +147,11 @@ TwoOrClasses = Annotated[
 
 
 class MaskLevels(Section):
-    """What the levels of a source's masks mean: two of them, or classes of which some are person."""
+    """What the levels of a layout's masks mean: two of them, or classes of which some are person."""
 
     eg1800: TwoOrClasses
     baidu: TwoOrClasses
+    pairs: TwoOrClasses
 
     def classes(self, layout: str) -> MaskClasses | None:
         """The classes of a layout's masks; None where its masks have two levels, or there are none."""

@@ -4,7 +4,9 @@ from pathlib import Path
 
 DATA = Path("data")
 SAMPLE = DATA / "sample"
-INGEST = DATA / "ingest"  # one folder a source: records.parquet, images/, masks/
+SAMPLE_SOURCES = ("eg1800", "baidu", "crawl")  # the folders in it, each in the layout of its name
+# ROLE/NAME, a folder a source: records.parquet, images/, masks/; ROLE/sources.csv lists them.
+INGEST = DATA / "ingest"
 CROP = DATA / "crop"  # bodies/ and crawl/, each with records.parquet and images/, bodies/ with masks/ too
 CLUSTER = DATA / "cluster"  # which pictures show the same photograph
 SPLIT = DATA / "split"  # labelled/ and crawl/: records with their sides

@@ -86,7 +86,7 @@ def _resident(process: psutil.Popen) -> int:
 def _ingest(pictures: Path, out: Path) -> None:
     """What the measured process does: the stage, from the pictures to its records."""
     params = load_params().ingest
-    done = ingest("crawl", Source(layout="crawl", path=str(pictures)), params, out)
+    done = ingest("crawl", Source(role="crawl", layout="crawl", path=str(pictures)), params, out)
     write_records(out, done.records)
     if len(done.records) != done.items:
         raise ValueError(f"{done.items} pictures were drawn, but {len(done.records)} were taken")

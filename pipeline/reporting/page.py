@@ -9,10 +9,11 @@ from typing import Any
 import jinja2
 import yaml
 
+from pipeline.core.params import ROLES
 from pipeline.core.reasons import meaning
 from pipeline.core.records import SIDES
 from pipeline.reporting.figures import BACKGROUND, INK
-from pipeline.reporting.flow import KINDS, SOURCES, Metrics, extent, flow
+from pipeline.reporting.flow import CROPPED, KINDS, Metrics, extent, flow, sources_of
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
 
 _TITLE = "From the sources' files to the sides of the dataset"
@@ -48,7 +49,7 @@ class Page:
     plots: Mapping[str, str]  # SVG text of train, teacher and iou
     rejected: Mapping[
         str, Sequence[Mapping[str, str]]
-    ]  # by the keys of _STAGES: source, source_key, reason, detail
+    ]  # by stage, as the metrics: source, source_key, reason, detail
     samples: Sequence[ShownPictures]
     gallery: Sequence[Mapping[str, Any]]  # id, file, uri, width, height, the four figures
     label: str  # the kind of the test masks, where there is only one
@@ -65,7 +66,8 @@ def dataset_card(metrics: Metrics) -> str:
 def dataset_table(metrics: Metrics) -> str:
     """reports/dataset.csv: the counts of the card, one a line: stage, group, name, count."""
     lines = ["stage,group,name,count"]
-    for key, counts in _stage_counts(metrics).items():
+    for key in _stage_names(metrics):
+        counts = metrics[key]
         lines += [f"{key},pictures,{name},{counts[name]}" for name in ("in", "out", "rejected")]
         lines += [f"{key},reason,{name},{count}" for name, count in sorted(counts["reasons"].items())]
     merge = metrics["merge"]
@@ -106,23 +108,21 @@ def inline_svg(text: str) -> str:
     return body.replace(BACKGROUND, "none").replace(INK, "currentColor")
 
 
-# The stages that leave something out.
-_STAGES = (
-    *((f"ingest_{source}", f"ingest {title}") for source, title in SOURCES.items()),
-    ("crop_bodies", f"crop {SOURCES['baidu']}"),
-    ("crop_crawl", f"crop {SOURCES['crawl']}"),
-    ("merge", "merge"),
-)
+def _stage_names(metrics: Metrics) -> dict[str, str]:
+    """What counts pictures in and out, in the order of the recipe, and how it is called on the page.
 
-
-def _stage_counts(metrics: Metrics) -> dict[str, Mapping[str, Any]]:
-    """in, out, rejected and reasons by the keys of _STAGES; stage crop counts its two sources apart."""
-    crops = {f"crop_{source}": counts for source, counts in metrics["crop"].items()}
-    return {key: {**metrics, **crops}[key] for key, _ in _STAGES}
+    join@ROLE is there where several sources of a role may have the same picture.
+    """
+    names: dict[str, str] = {}
+    for role in ROLES:
+        names |= {f"ingest@{name}": f"ingest {name} ({role})" for name in sources_of(metrics, role)}
+        names |= {f"join@{role}": f"join {role}"} if f"join@{role}" in metrics else {}
+    names |= {f"crop@{role}": f"crop {role}" for role in CROPPED}
+    return {**names, "split": "split", "merge": "merge"}
 
 
 def _data_facts(metrics: Metrics) -> dict[str, Any]:
-    merge, counts = metrics["merge"], _stage_counts(metrics)
+    merge = metrics["merge"]
     kinds = [kind for kind in KINDS if kind in merge["labels"]]
     return {
         "title": _TITLE,
@@ -130,11 +130,13 @@ def _data_facts(metrics: Metrics) -> dict[str, Any]:
         "sides": SIDES,
         "kinds": kinds,
         "kind_names": KINDS,
-        "stages": [{"key": key, "name": name, "counts": counts[key]} for key, name in _STAGES],
+        "stages": [
+            {"key": key, "name": name, "counts": metrics[key]} for key, name in _stage_names(metrics).items()
+        ],
         "sides_sentence": _list([f"{merge['sides'].get(side, 0):,} {side}" for side in SIDES]),
         "inputs_sentence": _inputs(merge["inputs"]),
         "unreviewed_sentence": _unreviewed(merge),
-        "test_sentence": _test(merge),
+        "test_sentence": _test(metrics["split"]),
         "cluster_sentence": _clusters(merge),
     }
 
@@ -232,12 +234,11 @@ def _inputs(inputs: Mapping[str, int]) -> str:
     return _list([_plural(inputs[key], name) for key, name in names.items()])
 
 
-def _test(merge: Mapping[str, Any]) -> str:
-    if merge["published_test"]:
-        left = _plural(merge["leaks"], "picture")
+def _test(split: Mapping[str, Any]) -> str:
+    if split["published_test"]:
         return (
             "The test side is the one that a source publishes. For showing the same photograph as a picture "
-            f"of another side, {left} left train."
+            f"of another side, {_plural(split['leaks'], 'picture')} left."
         )
     return "No source publishes a test side: like dev, it was cut by a hash of the near-duplicate cluster."
 

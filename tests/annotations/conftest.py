@@ -17,8 +17,9 @@ from filelock import FileLock
 from annotations.server.client import Client
 from annotations.server.installation import Installation
 from annotations.settings import server_python
-from pipeline.core.records import make_records, write_records
+from pipeline.core.records import make_records
 from tests.annotations.drawn import write_pseudo
+from tests.pipeline.dataset_inputs import write_source
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 360, 480  # of the drawn pictures
@@ -60,7 +61,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     """A project's folder with data/push for 6 drawn pictures, made by the stages themselves."""
     folder = tmp_path_factory.mktemp("pushed")
     write_pseudo(folder, 6, empty=2, width=WIDTH, height=HEIGHT)
-    write_records(folder / "data/ingest/crawl", make_records([]))
+    write_source(folder / "data/ingest/crawl/crawl", make_records([]))
     params = yaml.safe_load((root / "params.yaml").read_text())
     params["reviews"] = {"path": "reviews"}
     params["queue"] |= {"double_share": 0.0, "gold_share": 0.0}  # one task a picture, and no dataset beside

@@ -16,6 +16,7 @@ from pipeline.second_look import choose, items, reviewed_records
 from sinet.images.decode import encode_mask, read_mask
 from tests.annotations.conftest import HEIGHT, WIDTH
 from tests.annotations.drawn import write_pseudo
+from tests.pipeline.dataset_inputs import write_source
 
 PICTURES = 6
 
@@ -27,7 +28,7 @@ def write_state(root: Path, folder: Path) -> None:
     params["queue"] |= {"double_share": 0.5, "gold_share": 0.34, "from_scratch_share": 0.0}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     (folder / "reviews").mkdir()
-    write_records(folder / "data/ingest/crawl", make_records([]))
+    write_source(folder / "data/ingest/crawl/crawl", make_records([]))
     write_pseudo(folder / "labelled", PICTURES + 4, width=WIDTH, height=HEIGHT)
     known = read_records(folder / "labelled/data/pseudo").sort_values("source_key").tail(4)
     kinds = {"label": ["human", "human", "reviewed", "reviewed"], "side": ["dev", "dev", "train", "train"]}

@@ -129,6 +129,15 @@ def write(folder: Path, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return records
 
 
+def write_source(folder: Path, records: pd.DataFrame) -> None:
+    """data/ingest/ROLE/NAME, `folder`, as stage ingest leaves it, and its line in the list of the role's sources."""
+    write_records(folder, records)
+    listed = folder.parent / "sources.csv"
+    lines = listed.read_text().splitlines()[1:] if listed.is_file() else []
+    lines = sorted({*lines, f"{folder.name},pairs"})
+    listed.write_text("\n".join(["name,layout", *lines]) + "\n")
+
+
 def write_tiny_params(root: Path) -> None:
     """params.yaml of the repository at `root`, with a training of seconds."""
     content = YAML().load(root / "params.yaml")

@@ -13,36 +13,53 @@ FIGURES = {
 }
 
 _METRICS: dict[str, dict[str, Any]] = {
-    "ingest_eg1800": {"in": 20013, "out": 20002, "rejected": 11, "reasons": {"no_mask": 4, "truncated": 7}},
-    "ingest_baidu": {"in": 15032, "out": 15009, "rejected": 23, "reasons": {"empty_file": 23}},
-    "ingest_crawl": {
+    "ingest@eg1800": {
+        "role": "labelled",
+        "in": 20013,
+        "out": 20002,
+        "rejected": 11,
+        "reasons": {"no_mask": 4, "truncated": 7},
+    },
+    "ingest@baidu": {
+        "role": "bodies",
+        "in": 15032,
+        "out": 15009,
+        "rejected": 23,
+        "reasons": {"empty_file": 23},
+    },
+    "ingest@crawl": {
+        "role": "crawl",
         "in": 13055,
         "out": 13014,
         "rejected": 41,
         "reasons": {"not_an_image": 12, "too_small": 29},
     },
-    "crop": {
-        "bodies": {
-            "in": 15009,
-            "out": 14846,
-            "rejected": 163,
-            "reasons": {"no_face": 101, "several_people": 62},
-        },
-        "crawl": {
-            "in": 13014,
-            "out": 12000,
-            "rejected": 1014,
-            "reasons": {"face_too_small": 32, "no_face": 982},
-        },
+    "crop@bodies": {
+        "in": 15009,
+        "out": 14846,
+        "rejected": 163,
+        "reasons": {"no_face": 101, "several_people": 62},
+    },
+    "crop@crawl": {
+        "in": 13014,
+        "out": 12000,
+        "rejected": 1014,
+        "reasons": {"face_too_small": 32, "no_face": 982},
+    },
+    "split": {
+        "in": 47862,
+        "out": 47813,
+        "rejected": 49,
+        "reasons": {"duplicate_pixels": 15, "leak_with_test": 31, "licence": 3},
+        "published_test": True,
+        "leaks": 31,
     },
     "merge": {
-        "in": 47748,
+        "in": 47699,
         "out": 35497,
-        "rejected": 12251,
+        "rejected": 12202,
         "reasons": {
-            "duplicate_pixels": 17,
-            "leak_with_test": 31,
-            "licence": 3,
+            "duplicate_pixels": 2,
             "not_reviewed": 11105,
             "orphaned": 5,
             "review_reject": 140,
@@ -50,7 +67,7 @@ _METRICS: dict[str, dict[str, Any]] = {
             "review_unsure": 110,
             "reviewed": 700,
         },
-        "inputs": {"human": 20002, "crop": 14846, "pseudo": 12000, "reviews": 900},
+        "inputs": {"human": 19976, "crop": 14823, "pseudo": 12000, "reviews": 900},
         "labels": {"human": 19976, "crop": 14823, "reviewed": 698},
         "sides": {"train": 31720, "dev": 1773, "test": 2004},
         "sides_by_label": {
@@ -63,7 +80,7 @@ _METRICS: dict[str, dict[str, Any]] = {
         "reviews": {"accept": 610, "fix": 95, "reject": 140, "unsure": 55},
         "clusters": {"count": 35011, "shared": 402, "records_in_shared": 888, "largest": 9},
         "published_test": True,
-        "leaks": 31,
+        "leaks": 0,
         "test_duplicates": 13,
         "orphaned_reviews": 5,
         "unreviewed": 0,
@@ -121,7 +138,23 @@ _METRICS: dict[str, dict[str, Any]] = {
 }
 
 # Of the stages whose metrics file is not called like them.
-FILES = {"agreement": "reviews"}
+FILES = {
+    "agreement": "reviews",
+    "ingest@eg1800": "ingest/eg1800",
+    "ingest@baidu": "ingest/baidu",
+    "ingest@crawl": "ingest/crawl",
+    "crop@bodies": "crop",
+    "crop@crawl": "crop",
+}
+
+# Two more labelled sources and two more crawls, of which one has pictures of another one.
+MORE_SOURCES: dict[str, dict[str, Any]] = {
+    "ingest@mine": {"role": "labelled", "in": 310, "out": 307, "rejected": 3, "reasons": {"two_masks": 3}},
+    "ingest@a_name_of_24_characters": {"role": "labelled", "in": 18, "out": 18, "rejected": 0, "reasons": {}},
+    "ingest@web_1": {"role": "crawl", "in": 811, "out": 802, "rejected": 9, "reasons": {"truncated": 9}},
+    "ingest@web_2": {"role": "crawl", "in": 400, "out": 400, "rejected": 0, "reasons": {}},
+    "join@crawl": {"in": 14216, "out": 14209, "rejected": 7, "reasons": {"duplicate_pixels": 7}},
+}
 
 _PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
 
@@ -131,9 +164,23 @@ def metrics() -> dict[str, dict[str, Any]]:
     return deepcopy(_METRICS)
 
 
+def metrics_of_more_sources() -> dict[str, dict[str, Any]]:
+    """As `metrics`, with MORE_SOURCES beside the three."""
+    return {**metrics(), **deepcopy(MORE_SOURCES)}
+
+
 def page(**more: Any) -> Page:
     """A page that shows nothing, but for what a test gives it."""
-    stages = ("ingest_eg1800", "ingest_baidu", "ingest_crawl", "crop_bodies", "crop_crawl", "merge")
+    stages = (
+        "ingest@eg1800",
+        "ingest@baidu",
+        "ingest@crawl",
+        "crop@bodies",
+        "crop@crawl",
+        "split",
+        "merge",
+        *MORE_SOURCES,
+    )
     plain: dict[str, Any] = {
         "plots": {name: _PLOT.format(name) for name in ("train", "teacher", "iou")},
         "rejected": {stage: [] for stage in stages},

@@ -24,6 +24,9 @@ from pipeline.dataset.near_duplicates import Hashes
 from sinet.images.decode import read_image
 from tests.pipeline import dataset_inputs as inputs
 
+PORTRAITS = INGEST / "labelled" / "eg1800"
+BODIES = INGEST / "bodies" / "baidu"
+PHOTOGRAPHS = INGEST / "crawl" / "crawl"
 BOX = "10,5,70,85"
 AT_MOST = 56
 
@@ -139,13 +142,14 @@ def test_the_stage_finds_the_scene_behind_two_crops_and_a_crawled_copy_of_a_port
     monkeypatch.setenv("PIPELINE_WORKERS", "1")
     Path("params.yaml").write_bytes((root / "params.yaml").read_bytes())
     assert load_params().cluster.max_hash_distance == AT_MOST
-    portraits = inputs.write(INGEST / "eg1800", inputs.eg1800(INGEST / "eg1800", 6, test=2))
+    portraits = make_records(inputs.eg1800(PORTRAITS, 6, test=2))
+    inputs.write_source(PORTRAITS, portraits)
     bodies = [
-        inputs.record(INGEST / "baidu", brighter(2000, one * 6), inputs.portrait(2000)[1], source="baidu",
+        inputs.record(BODIES, brighter(2000, one * 6), inputs.portrait(2000)[1], source="baidu",
                       source_key=f"{one}.jpg", label="human")
         for one in (0, 1)
     ]  # fmt: skip
-    inputs.write(INGEST / "baidu", bodies)
+    inputs.write_source(BODIES, make_records(bodies))
     boxes = (BOX, "30,40,90,118")
     crops = [
         inputs.cut_from(CROP / "bodies", body, 2000, box, label="crop")
@@ -154,10 +158,10 @@ def test_the_stage_finds_the_scene_behind_two_crops_and_a_crawled_copy_of_a_port
     inputs.write(CROP / "bodies", crops)
     copy = read_image(Path(portraits.at[0, "image"]))[:, ::-1]
     shots = [
-        inputs.record(INGEST / "crawl", image, None, source="crawl", source_key=key)
+        inputs.record(PHOTOGRAPHS, image, None, source="crawl", source_key=key)
         for key, image in (("copy.jpg", copy), ("other.jpg", inputs.portrait(77)[0]))
     ]
-    inputs.write(INGEST / "crawl", shots)
+    inputs.write_source(PHOTOGRAPHS, make_records(shots))
     cut = inputs.cut_from(CROP / "crawl", shots[1], 77, BOX)
     cut.pop("mask")
     inputs.write(CROP / "crawl", [cut])

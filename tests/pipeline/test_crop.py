@@ -19,18 +19,20 @@ from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
-from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
+from pipeline.core.records import Rejected, make_records, read_records, read_rejected
 from pipeline.core.store import Result, Store
 from pipeline.crop import count_whole, crop, crop_key, face_key, main, summarise
 from pipeline.drawing.picture import body, generator, nobody, portrait, wide
 from pipeline.faces.detector import FaceFinder
 from pipeline.faces.portrait import choose_portrait, cut
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image, read_mask
+from tests.pipeline.dataset_inputs import write_source
 from tests.pipeline.outcomes import Outcome, entries
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml").crop
 BODIES, CRAWL = CROP / "bodies", CROP / "crawl"
+FULL_BODIES, PHOTOGRAPHS = INGEST / "bodies" / "baidu", INGEST / "crawl" / "crawl"
 
 
 # full bodies with masks
@@ -89,7 +91,7 @@ def test_bodies_become_portraits_and_nothing_vanishes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPELINE_WORKERS", "1")
-    parents = ingest(INGEST / "baidu" / "files", pictures)
+    parents = ingest(FULL_BODIES / "files", pictures)
     records, rejected = crop(parents, PARAMS, BODIES)
     assert len(records) == 3
     assert {row.source_key[-8:]: row.reason for row in rejected}.keys() == {"0008.jpg", "0009.jpg"}
@@ -272,9 +274,9 @@ def world(
         patch.setenv("PIPELINE_WORKERS", "1")
         Path("params.yaml").write_text((ROOT / "params.yaml").read_text())
         two = {name: pictures[name] for name in ("0000", "0009")}
-        write_records(INGEST / "baidu", ingest(INGEST / "baidu" / "files", two))
-        parents = ingest_crawl(INGEST / "crawl", crawled())
-        write_records(INGEST / "crawl", parents)
+        write_source(FULL_BODIES, ingest(FULL_BODIES / "files", two))
+        parents = ingest_crawl(PHOTOGRAPHS, crawled())
+        write_source(PHOTOGRAPHS, parents)
         main()
         rejected = [Rejected(*row) for row in read_rejected("crop").itertuples(index=False)]
         yield World(parents, read_records(CRAWL), [row for row in rejected if row.source == "crawl"])
@@ -485,15 +487,15 @@ def test_a_cache_that_is_emptied_meanwhile_is_an_error(
 def project(folder: Path, bodies: pd.DataFrame, crawl: pd.DataFrame) -> None:
     """A folder with params.yaml and these records of the two sources."""
     (folder / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    write_records(folder / INGEST / "baidu", bodies)
-    write_records(folder / INGEST / "crawl", crawl)
+    write_source(folder / FULL_BODIES, bodies)
+    write_source(folder / PHOTOGRAPHS, crawl)
 
 
 def test_too_many_rejected_bodies_stop_the_stage_and_leave_the_list(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, tuple[Array, Array]]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    project(tmp_path, ingest(INGEST / "baidu" / "files", {"0009": pictures["0009"]}), make_records([]))
+    project(tmp_path, ingest(FULL_BODIES / "files", {"0009": pictures["0009"]}), make_records([]))
     with pytest.raises(
         PipelineError, match=r"crop of bodies: 1 of 1 items were rejected .* raise crop\.max_reject_rate$"
     ):
@@ -508,7 +510,7 @@ def test_too_many_rejects_of_the_crawl_stop_the_stage_and_leave_the_list(
     shutil.copytree(CACHE / "faces", tmp_path / CACHE / "faces")  # it is known that nobody is there
     monkeypatch.chdir(tmp_path)
     files = {"nobody.png": encode_png(nobody(generator(5, "pseudo", 0)).image)}
-    project(tmp_path, make_records([]), ingest_crawl(INGEST / "crawl", files))
+    project(tmp_path, make_records([]), ingest_crawl(PHOTOGRAPHS, files))
     sentence = r"crop of the crawl: 1 of 1 items .*no_face 1.* raise crop\.max_reject_rate_crawl$"
     with pytest.raises(PipelineError, match=sentence):
         main()
@@ -525,7 +527,7 @@ def test_a_photograph_that_vanishes_stops_the_stage(
 ) -> None:
     """As a mistake in crop itself would make it vanish."""
     monkeypatch.chdir(tmp_path)
-    one = ingest(INGEST / "baidu" / "files", {"0000": pictures["0000"]})
+    one = ingest(FULL_BODIES / "files", {"0000": pictures["0000"]})
     none = make_records([])
     project(tmp_path, *((one, none) if source == "bodies" else (none, one)))
     monkeypatch.setattr(stage, "crop", lambda *_: (none, []))

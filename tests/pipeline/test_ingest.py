@@ -3,6 +3,7 @@
 import hashlib
 import io
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -47,7 +49,7 @@ PARAMS = IngestParams(
     min_foreground=0.01,
     max_foreground=0.97,
     max_undecided=0.15,
-    mask_levels={"eg1800": "two", "baidu": "two"},
+    mask_levels={"eg1800": "two", "baidu": "two", "pairs": "two"},
     duplicate_masks="keep_first",
     max_reject_rate=0.5,
 )
@@ -128,7 +130,9 @@ def project(tmp_path, monkeypatch):
 
 def run(layout="eg1800", params=PARAMS, workers=None, folder="source"):
     """Ingest the folder and hold the books: rejected reasons by key, and the outcome."""
-    done = ingest(layout, Source(layout=layout, path=folder), params, Path("data/ingest") / layout, workers)
+    role = {"crawl": "crawl", "baidu": "bodies"}.get(layout, "labelled")
+    source = Source(role=role, layout=layout, path=folder)
+    done = ingest(layout, source, params, Path("data/ingest") / layout, workers)
     account("ingest", done.items, len(done.records), done.rejected, 1.0)
     return done
 
@@ -320,7 +324,7 @@ def test_classes_of_a_label_image_are_person_where_the_params_say_so(project):
 
 
 def both(levels):
-    return {"eg1800": levels, "baidu": levels}
+    return {"eg1800": levels, "baidu": levels, "pairs": levels}
 
 
 def test_the_metrics_say_how_many_masks_have_which_levels(project):
@@ -668,13 +672,40 @@ def test_main_writes_records_rejects_and_metrics(project, root, monkeypatch):
     monkeypatch.setenv("PIPELINE_WORKERS", "1")
     stage.main()
     first = digest(project / "metrics")
-    assert len(read_records(Path("data/ingest/eg1800"))) == 5
-    assert read_rejected("ingest_eg1800")["reason"].tolist() == ["empty_file"]
+    assert len(read_records(Path("data/ingest/labelled/eg1800"))) == 5
+    told = json.loads(Path("metrics/ingest/eg1800.json").read_text())
+    assert (told["role"], told["layout"], told["in"], told["out"]) == ("labelled", "eg1800", 6, 5)
+    assert read_rejected("ingest/eg1800")["reason"].tolist() == ["empty_file"]
     stage.main()
     assert digest(project / "metrics") == first
     monkeypatch.setattr(sys, "argv", ["ingest", "crawl"])
     stage.main()
-    assert len(read_records(Path("data/ingest/crawl"))) == 0
+    assert len(read_records(Path("data/ingest/crawl/crawl"))) == 0
+    told = json.loads(Path("metrics/ingest/crawl.json").read_text())
+    assert (told["role"], told["layout"], told["in"]) == ("crawl", "absent", 0)
+
+
+@pytest.mark.parametrize(("role", "label"), [("labelled", "human"), ("bodies", "human")])
+def test_main_reads_a_source_of_any_name_and_role(project, root, monkeypatch, role, label):
+    write_params(project, root)
+    for number in range(4):
+        put(project / f"mine/Photos/{number}.jpg", jpeg(number))
+        put(project / f"mine/GT/{number}_mask.png", encode_png(labels()))
+    put(project / "mine/test.txt", b"0\n")
+    put(project / "mine/train.txt", b"1\n2\n3\n")
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["sources"]["mine_2"] = {"role": role, "layout": "pairs", "path": "mine"}
+    content["ingest"]["mask_levels"]["pairs"] = CLASSES
+    (project / "params.yaml").write_text(yaml.safe_dump(content))
+    monkeypatch.setattr(sys, "argv", ["ingest", "mine_2"])
+    monkeypatch.setenv("PIPELINE_WORKERS", "1")
+    stage.main()
+    records = read_records(Path(f"data/ingest/{role}/mine_2"))
+    assert set(records["source"]) == {"mine_2"} and set(records["label"]) == {label}
+    assert records["published_side"].value_counts().to_dict() == {"train": 3, "test": 1}
+    for row in records.itertuples():
+        assert row.image.startswith(f"data/ingest/{role}/mine_2/images/")
+        assert np.array_equal(read_mask(Path(row.mask)), np.isin(labels(), [1, 13]))
 
 
 def write_params(project, root, **folders):
@@ -684,7 +715,7 @@ def write_params(project, root, **folders):
     content = yaml.load((root / "params.yaml").read_text())
     for name in content["sources"]:
         layout = name if name in folders else "absent"
-        content["sources"][name] = {"layout": layout, "path": folders.get(name, "nowhere")}
+        content["sources"][name].update(layout=layout, path=folders.get(name, "nowhere"))
     content["ingest"].update(PARAMS.model_dump(include={"min_side", "max_pixels"}), max_reject_rate=0.2)
     with (project / "params.yaml").open("w") as file:
         yaml.dump(content, file)
@@ -696,13 +727,16 @@ def test_too_many_rejects_stop_the_stage_and_leave_the_list(project, root, monke
     monkeypatch.setattr(sys, "argv", ["ingest", "eg1800"])
     with pytest.raises(PipelineError, match=r"1 of 2 items were rejected \(empty_file 1\).*data/rejected"):
         stage.main()
-    assert len(read_rejected("ingest_eg1800")) == 1
+    assert len(read_rejected("ingest/eg1800")) == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["flickr"], ["eg1800", "baidu"]])
-def test_a_source_that_does_not_exist(arguments, monkeypatch):
+def test_a_source_that_does_not_exist(arguments, project, root, monkeypatch):
+    write_params(project, root)
     monkeypatch.setattr(sys, "argv", ["ingest", *arguments])
-    with pytest.raises(PipelineError, match="expected one source of eg1800, baidu, crawl; found"):
+    with pytest.raises(
+        PipelineError, match=r"expected one source of params.yaml, baidu, crawl, eg1800; found"
+    ):
         stage.main()
 
 

@@ -32,6 +32,9 @@ from sinet.images.decode import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 
 ROOT = Path(__file__).resolve().parents[2]
+PORTRAITS = INGEST / "labelled" / "eg1800"
+BODIES = INGEST / "bodies" / "baidu"
+PHOTOGRAPHS = INGEST / "crawl" / "crawl"
 BOX = "10,5,70,85"
 
 
@@ -272,10 +275,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
     configure("dev_share: 0.1", "dev_share: 0.3")
     configure("path: annotations/reviews/drawn", "path: lock")
-    inputs.write(INGEST / "eg1800", inputs.eg1800(INGEST / "eg1800", 30, test=6))
+    inputs.write_source(PORTRAITS, make_records(inputs.eg1800(PORTRAITS, 30, test=6)))
     bodies = [
         inputs.record(
-            INGEST / "baidu",
+            BODIES,
             *inputs.portrait(2000 + one),
             source="baidu",
             source_key=f"{one}.jpg",
@@ -283,7 +286,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         )
         for one in range(8)
     ]
-    inputs.write(INGEST / "baidu", bodies)
+    inputs.write_source(BODIES, make_records(bodies))
     inputs.write(
         CROP / "bodies",
         [
@@ -291,7 +294,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for at, body in enumerate(bodies)
         ],
     )
-    crawl = inputs.crawl(INGEST / "crawl", 8)
+    crawl = inputs.crawl(PHOTOGRAPHS, 8)
     write_crawl(crawl, [inputs.cut_from(PSEUDO, one, 5000 + at, BOX) for at, one in enumerate(crawl)])
     mask = np.zeros((80, 60), np.uint8)
     mask[20:70, 10:50] = 1
@@ -309,7 +312,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write_crawl(photographs: list[dict[str, Any]], cut: list[dict[str, Any]]) -> None:
     """The crawl's photographs, the portraits cut from them, and their pseudo labels."""
-    inputs.write(INGEST / "crawl", photographs)
+    inputs.write_source(PHOTOGRAPHS, make_records(photographs))
     inputs.write(CROP / "crawl", [{**row, "label": "none", "mask": None} for row in cut])
     guessed = {"label": "pseudo", "uncertainty": 0.1, "teacher": "t" * 64}
     inputs.write(PSEUDO, [{**row, **guessed} for row in cut])
@@ -389,11 +392,11 @@ def test_the_same_bytes_again_without_its_cache_and_after_half_a_run(world: Path
 
 def test_like_photographs_share_a_cluster_and_a_side_though_their_crops_differ(world: Path) -> None:
     """Two bodies of one scene, cut at different places: the photographs behind the crops give them away."""
-    bodies = read_records(INGEST / "baidu")
+    bodies = read_records(BODIES)
     image, mask = inputs.portrait(2000)
     shot = np.clip(image.astype(np.int16) + 6, 0, 255).astype(np.uint8)  # the next shot of the scene
-    again = inputs.record(INGEST / "baidu", shot, mask, source="baidu", source_key="again.jpg", label="human")
-    inputs.write(INGEST / "baidu", [*bodies.to_dict("records"), again])
+    again = inputs.record(BODIES, shot, mask, source="baidu", source_key="again.jpg", label="human")
+    inputs.write(BODIES, [*bodies.to_dict("records"), again])
     other = inputs.cut_from(CROP / "bodies", again, 2000, "30,40,90,118", label="crop")
     inputs.write(CROP / "bodies", [*read_records(CROP / "bodies").to_dict("records"), other])
     run_stages()
@@ -410,11 +413,11 @@ def test_like_photographs_share_a_cluster_and_a_side_though_their_crops_differ(w
 
 def test_photographs_of_one_scene_share_a_cluster_though_the_reviewed_crops_differ(world: Path) -> None:
     """And what lies outside of the photograph is filled as the params say."""
-    crawl = read_records(INGEST / "crawl").to_dict("records")
+    crawl = read_records(PHOTOGRAPHS).to_dict("records")
     seen = next(row for row in crawl if row["source_key"] == "0.jpg")
     shot = np.clip(read_image(Path(seen["image"])).astype(np.int16) + 6, 0, 255).astype(np.uint8)
-    again = inputs.record(INGEST / "crawl", shot, None, source="crawl", source_key="again.jpg")
-    inputs.write(INGEST / "crawl", [*crawl, again])
+    again = inputs.record(PHOTOGRAPHS, shot, None, source="crawl", source_key="again.jpg")
+    inputs.write(PHOTOGRAPHS, [*crawl, again])
     box = "-20,40,40,118"
     lock = [inputs.review(seen, BOX, "accept", np.ones((80, 60), np.uint8))]
     write_lock(Path("lock"), [*lock, inputs.review(again, box, "accept", np.ones((78, 60), np.uint8))])
@@ -425,11 +428,63 @@ def test_photographs_of_one_scene_share_a_cluster_though_the_reviewed_crops_diff
     assert (outside == load_params().crop.fill).all()
 
 
+def test_a_picture_of_two_labelled_sources_is_in_the_dataset_once(world: Path) -> None:
+    """The published test side first, then the first by the source's name; the teacher sees the same ones."""
+    mine = INGEST / "labelled" / "a_copy"
+    copies = []
+    for number, side in ((0, "train"), (29, None)):  # of a test and of a train picture of eg1800
+        image, mask = inputs.portrait(number)
+        more = {"source": "a_copy", "source_key": f"copy-{number}", "label": "human", "published_side": side}
+        copies.append(inputs.record(mine, image, np.roll(mask, 3, axis=0), **more))
+    copies.append(
+        inputs.record(mine, *inputs.portrait(777), source="a_copy", source_key="own", label="human")
+    )
+    inputs.write_source(mine, make_records(copies))
+    run_stages()
+    records = read_records(DATASET).set_index("id")
+    assert [records.at[row["id"], "source"] for row in copies] == ["eg1800", "a_copy", "a_copy"]
+    left = read_rejected("split").query("reason == 'duplicate_pixels'")
+    assert list(zip(left["source"], left["source_key"], strict=True)) == [
+        ("a_copy", "copy-0"),
+        ("eg1800", "00029"),
+    ]
+    assert left["detail"].str.contains("IoU of the masks 0.").all()
+    metrics = json.loads(Path("metrics/merge.json").read_text())
+    assert metrics["inputs"]["human"] == metrics["labels"]["human"] == 31
+    taught, items = read_labelled()
+    assert items == 31 + 8
+    assert set(taught["id"]) == set(records.query("side != 'test' and label in ('human', 'crop')").index)
+
+
+def test_a_review_of_a_picture_that_another_crawl_has_too_still_counts(world: Path) -> None:
+    """The other crawl's file is the record now, as its name comes first: reviews of this one's file go with it."""
+    other = INGEST / "crawl" / "another"
+    rows = []
+    for number in (0, 2):
+        image, _ = inputs.portrait(5000 + number)
+        row = inputs.record(other, image, None, source="another", source_key=f"another-{number}.jpg")
+        rows.append({**row, "sha256": f"{number:064x}"})  # the same pixels in another file
+    inputs.write_source(other, make_records(rows))
+    parents = {row["id"]: row for row in rows}
+    pseudo = [
+        {**row, **({"parent_sha256": parent["sha256"], "source": "another"} if parent else {})}
+        for row in read_records(PSEUDO).to_dict("records")
+        for parent in [parents.get(row["parent_id"])]
+    ]
+    inputs.write(PSEUDO, pseudo)
+    run_stages()
+    metrics = json.loads(Path("metrics/merge.json").read_text())
+    assert metrics["orphaned_reviews"] == 0 and metrics["labels"]["reviewed"] == 2
+    assert metrics["reasons"]["reviewed"] == 2 and metrics["reasons"]["review_rejected"] == 1
+    reviewed = read_records(DATASET).query("label == 'reviewed'")
+    assert sorted(reviewed["source"]) == ["another", "crawl"]
+
+
 def test_a_review_moves_no_picture(world: Path) -> None:
     """Nor does its absence, nor an unreviewed mask that trains: the sides are those of the photographs."""
     configure("unreviewed: exclude", "unreviewed: include")
     mask = np.ones((80, 60), np.uint8)
-    crawl = read_records(INGEST / "crawl").to_dict("records")
+    crawl = read_records(PHOTOGRAPHS).to_dict("records")
     seen: dict[str, set[str]] = {}
     for count in (0, 3, 8):
         write_lock(Path("lock"), [inputs.review(one, BOX, "accept", mask) for one in crawl[:count]])
@@ -445,8 +500,8 @@ def test_a_review_moves_no_picture(world: Path) -> None:
 
 def test_masks_of_test_pictures_and_of_rejected_twins_stay_out(world: Path) -> None:
     configure("unreviewed: exclude", "unreviewed: include")
-    portraits = read_records(INGEST / "eg1800").set_index("source_key")
-    crawl, pseudo = (read_records(folder).to_dict("records") for folder in (INGEST / "crawl", PSEUDO))
+    portraits = read_records(PORTRAITS).set_index("source_key")
+    crawl, pseudo = (read_records(folder).to_dict("records") for folder in (PHOTOGRAPHS, PSEUDO))
     alike = np.clip(read_image(Path(str(portraits.at["00000", "image"]))).astype(np.int16) + 6, 0, 255)
     of = next(row for row in pseudo if row["source_key"] == "6.jpg")
     shown = inputs.record(PSEUDO, alike.astype(np.uint8), np.ones((120, 96), np.uint8))
@@ -471,11 +526,11 @@ def test_masks_of_test_pictures_and_of_rejected_twins_stay_out(world: Path) -> N
 def test_what_people_judged_without_deciding_does_not_train(world: Path, unreviewed: str) -> None:
     """4.jpg: one rejects it and one keeps it; 5.jpg: unclear; 6.jpg: a gold task; 7.jpg: its twin was judged."""
     configure("unreviewed: exclude", f"unreviewed: {unreviewed}")
-    crawl = read_records(INGEST / "crawl").to_dict("records")
+    crawl = read_records(PHOTOGRAPHS).to_dict("records")
     sha256 = {row["source_key"]: row["sha256"] for row in crawl} | {"7.jpg": "e" * 64}
     for row in crawl:
         row["twins"] = "e" * 64 if row["source_key"] == "7.jpg" else ""
-    inputs.write(INGEST / "crawl", crawl)
+    inputs.write(PHOTOGRAPHS, crawl)
     words = {"0.jpg": ["accept"], "4.jpg": ["accept", "reject"]}
     words |= {name: ["unclear"] for name in ("5.jpg", "6.jpg", "7.jpg")}
     judged = []
@@ -508,8 +563,8 @@ def test_what_people_judged_without_deciding_does_not_train(world: Path, unrevie
 
 
 def test_reviews_whose_picture_is_gone_stop_the_stage_unless_allowed(world: Path) -> None:
-    crawl = read_records(INGEST / "crawl")
-    inputs.write(INGEST / "crawl", [row for row in crawl.to_dict("records") if row["source_key"] != "0.jpg"])
+    crawl = read_records(PHOTOGRAPHS)
+    inputs.write(PHOTOGRAPHS, [row for row in crawl.to_dict("records") if row["source_key"] != "0.jpg"])
     with pytest.raises(PipelineError, match=r"at most 0 reviews without their picture .* found 1"):
         run_stages()
     configure("max_orphaned_reviews: 0", "max_orphaned_reviews: 1")
@@ -541,14 +596,14 @@ def test_a_missing_input_says_how_to_make_it(world: Path) -> None:
 
 def test_labelled_pictures_alone_make_a_dataset(world: Path) -> None:
     """Someone with full bodies only: empty sources, no reviews, and a test side cut by hash."""
-    for folder in (INGEST / "eg1800", INGEST / "crawl", CROP / "crawl", PSEUDO):
+    for folder in (PORTRAITS, PHOTOGRAPHS, CROP / "crawl", PSEUDO):
         inputs.write(folder, [])
     shutil.rmtree("lock")
     Path("lock").mkdir()
     bodies, crops = [], []
     for one in range(60):
         body = inputs.record(
-            INGEST / "baidu",
+            BODIES,
             *inputs.portrait(3000 + one),
             source="baidu",
             source_key=f"{one}.jpg",
@@ -556,7 +611,7 @@ def test_labelled_pictures_alone_make_a_dataset(world: Path) -> None:
         )
         bodies.append(body)
         crops.append(inputs.cut_from(CROP / "bodies", body, 3000 + one, BOX, label="crop"))
-    inputs.write(INGEST / "baidu", bodies)
+    inputs.write(BODIES, bodies)
     inputs.write(CROP / "bodies", crops)
     run_stages()
     metrics = json.loads(Path("metrics/merge.json").read_text())

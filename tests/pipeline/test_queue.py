@@ -21,6 +21,7 @@ from pipeline.core.records import make_records, write_records
 from pipeline.dataset.cluster_table import write_clusters
 from pipeline.queue import rank, summarise
 from pipeline.review.mix import mix
+from tests.pipeline.dataset_inputs import write_source
 
 BOX = "0,0,60,80"
 NO_DATASET = make_records([])
@@ -213,7 +214,7 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     write_records(tmp_path / "data/dataset", photographs((200,)).assign(label="human", side="dev"))
     crawl = photographs((0, 2, 3))
     crawl.loc[crawl["sha256"] == parent(0), "twins"] = parent(100)
-    write_records(tmp_path / "data/ingest/crawl", crawl)
+    write_source(tmp_path / "data/ingest/crawl/web", crawl)
 
     done = run_stage(tmp_path)
     assert done.returncode == 1

@@ -13,24 +13,26 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from pipeline import report as stage
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import ReportParams
-from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.core.paths import DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
 from pipeline.core.records import Rejected, make_records, write_records, write_rejected
 from sinet.images.decode import encode_png, read_image
 from tests.pipeline import dataset_inputs as inputs
-from tests.pipeline.report_metrics import FIGURES, FILES, metrics
+from tests.pipeline.report_metrics import FIGURES, FILES, MORE_SOURCES, metrics
 from tests.pipeline.reporting.test_figures import TEACHER, TRAIN
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {  # the file of a stage's rejects, and its name as the user knows it
-    "ingest_eg1800": "ingest@eg1800",
-    "ingest_baidu": "ingest@baidu",
-    "ingest_crawl": "ingest@crawl",
+    "ingest/eg1800": "ingest@eg1800",
+    "ingest/baidu": "ingest@baidu",
+    "ingest/crawl": "ingest@crawl",
     "crop": "crop",
+    "split": "split",
     "merge": "merge",
 }
 # Characters that end a line for some readers: of a Mac's folder icon, of Unicode, of a form feed.
@@ -71,7 +73,8 @@ def write_training(seed: int) -> None:
     counted["evaluate"] |= {name: float(rng.random()) for name in FIGURES}
     counted["queue"]["queued"] = int(rng.integers(10000))
     counted["export"]["max_difference"] = float(rng.random())
-    METRICS.mkdir(exist_ok=True)
+    counted["crop"] = {role: counted.pop(f"crop@{role}") for role in ("bodies", "crawl")}
+    (METRICS / "ingest").mkdir(parents=True, exist_ok=True)
     for name, content in counted.items():
         (METRICS / f"{FILES.get(name, name)}.json").write_text(json.dumps(content))
     PLOTS.mkdir(exist_ok=True)
@@ -97,7 +100,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
     rejected = [Rejected("crawl", name, "not_an_image", f"it is {name}") for name in ODD_NAMES]
     for stage_file in STAGES:
-        write_rejected(stage_file, rejected if stage_file == "ingest_crawl" else [])
+        write_rejected(stage_file, rejected if stage_file == "ingest/crawl" else [])
     write_records(DATASET, make_records(dataset_records(DATASET)))
     write_records(PSEUDO, make_records(pseudo_records(PSEUDO, [0.1, 0.5, 0.9])))
     write_training(1)
@@ -218,10 +221,50 @@ def test_the_page_names_params_and_versions(world: Path) -> None:
     assert "not installed" not in versions.values()
 
 
+def test_sources_of_any_name_and_number_are_on_the_card_and_the_page(world: Path) -> None:
+    """Two labelled sources and two crawls, which have a picture in common."""
+    content = yaml.safe_load(Path("params.yaml").read_text())
+    content["sources"] |= {
+        "mine": {"role": "labelled", "layout": "pairs", "path": "mine"},
+        "web_1": {"role": "crawl", "layout": "crawl", "path": "web_1"},
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(content))
+    for name in ("mine", "web_1"):
+        (METRICS / f"ingest/{name}.json").write_text(json.dumps(MORE_SOURCES[f"ingest@{name}"]))
+        write_rejected(f"ingest/{name}", [Rejected(name, "odd.jpg", "truncated", f"of {name}")])
+    photographs = INGEST / "crawl"
+    for name, seeds in (("crawl", (1, 2)), ("web_1", (2, 3))):
+        rows = [
+            inputs.record(
+                photographs / name,
+                inputs.portrait(seed)[0],
+                None,
+                source=name,
+                source_key=f"{name}-{seed}.jpg",
+            )
+            for seed in seeds
+        ]
+        inputs.write_source(photographs / name, make_records(rows))
+    stage.main()
+    card, html = (REPORTS / "dataset.md").read_text(), (PAGE / "index.html").read_text()
+    assert "| ingest mine (labelled) | 310 | 307 | 3 | two_masks 3 |" in card
+    assert "| ingest web_1 (crawl) | 811 | 802 | 9 | truncated 9 |" in card
+    assert "| join crawl | 4 | 3 | 1 | duplicate_pixels 1 |" in card and "join labelled" not in card
+    assert "web_1 <code>web_1-2.jpg</code>" in html and "the same pixels as crawl crawl-2.jpg" in html
+    assert "mine <code>odd.jpg</code>" in html and ">web_1</text>" in html
+    (METRICS / "ingest/mine.json").unlink()
+    with pytest.raises(
+        PipelineError, match=r"metrics/ingest/mine.json of stage ingest@mine, found no such file"
+    ):
+        stage.main()
+
+
 def test_a_missing_file_says_which_and_whose(world: Path) -> None:
     needed = {
         **{
-            METRICS / f"{FILES.get(name, name)}.json": name.replace("ingest_", "ingest@")
+            METRICS / f"{FILES.get(name, name)}.json": name.partition("@")[0]
+            if name.startswith("crop")
+            else name
             for name in metrics()
         },
         **{REJECTED / f"{file}.csv": name for file, name in STAGES.items()},
@@ -239,12 +282,11 @@ def test_a_missing_file_says_which_and_whose(world: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", [b"", b'{"in": 5', b"\xff\xfe"])
-@pytest.mark.parametrize("name", ["merge", "ingest_baidu"])
+@pytest.mark.parametrize("name", ["merge", "ingest@baidu"])
 def test_a_damaged_metrics_file_says_what_to_run(tmp_path: Path, damaged: bytes, name: str) -> None:
     path = tmp_path / f"{name}.json"
     path.write_bytes(damaged)
-    run = name.replace("_", "@")  # the stage's name in dvc.yaml
-    expected = rf"^report: {re.escape(str(path))} is not JSON \(.+\); run `dvc repro --force {run}`$"
+    expected = rf"^report: {re.escape(str(path))} is not JSON \(.+\); run `dvc repro --force {name}`$"
     with pytest.raises(PipelineError, match=expected):
         stage.read_metrics({name: path})
 

@@ -22,6 +22,8 @@ from sinet.images.decode import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 
 ROOT = Path(__file__).resolve().parents[2]
+PORTRAITS = INGEST / "labelled" / "eg1800"
+PHOTOGRAPHS = INGEST / "crawl" / "crawl"
 BOX = "10,5,70,85"
 
 
@@ -241,10 +243,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as the stages before split leave it, every picture in a cluster of its own."""
     monkeypatch.chdir(tmp_path)
     shutil.copyfile(ROOT / "params.yaml", "params.yaml")
-    portraits = inputs.write(INGEST / "eg1800", inputs.eg1800(INGEST / "eg1800", 30, test=6))
+    portraits = make_records(inputs.eg1800(PORTRAITS, 30, test=6))
+    inputs.write_source(PORTRAITS, portraits)
     body = inputs.record(tmp_path, *inputs.portrait(2000), source="baidu", source_key="b.jpg")
     crops = inputs.write(CROP / "bodies", [inputs.cut_from(CROP / "bodies", body, 2000, BOX, label="crop")])
-    crawl = inputs.write(INGEST / "crawl", inputs.crawl(INGEST / "crawl", 8))
+    crawl = make_records(inputs.crawl(PHOTOGRAPHS, 8))
+    inputs.write_source(PHOTOGRAPHS, crawl)
     labelled = {one: one for one in [*portraits["id"], *crops["id"]]}
     write_clusters(CLUSTER / "labelled.csv", labelled)
     write_clusters(CLUSTER / "crawl.csv", {one: one for one in crawl["id"]})

@@ -85,7 +85,7 @@ def test_only_what_split_put_on_train_and_dev_is_taught(
     world: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    rows = [draw_in(INGEST / "eg1800", index) for index in range(6)]
+    rows = [draw_in(INGEST / "labelled", index) for index in range(6)]
     sides = ("train", "test", "dev", "train", "test", "dev")
     write_records(
         SPLIT / "labelled", make_records([{**r, "side": s} for r, s in zip(rows, sides, strict=True)])
@@ -102,7 +102,7 @@ def test_only_what_split_put_on_train_and_dev_is_taught(
         SPLIT / "labelled", make_records([{**rows[0], "side": "train", "image": "elsewhere/a.png"}])
     )
     with pytest.raises(
-        PipelineError, match=r"expected elsewhere/a.png in data/ingest/eg1800 or data/crop/bodies"
+        PipelineError, match=r"expected elsewhere/a.png in data/ingest/labelled or data/crop/bodies"
     ):
         read_labelled()
 
@@ -264,13 +264,13 @@ def test_another_picture_mask_or_param_is_another_run(
 
 def start(folder: Path, sides: pd.DataFrame) -> "subprocess.Popen[bytes]":
     """The stage in a folder of its own, with the same pictures."""
-    pictures = folder / INGEST / "eg1800"
+    pictures = folder / INGEST / "labelled"
     pictures.mkdir(parents=True, exist_ok=True)
     placed = sides.copy()
     for column in ("image", "mask"):
         for path in map(Path, sides[column]):
             shutil.copyfile(path, pictures / path.name)
-        placed[column] = [f"{INGEST}/eg1800/{Path(path).name}" for path in sides[column]]
+        placed[column] = [f"{INGEST}/labelled/{Path(path).name}" for path in sides[column]]
     write_records(folder / SPLIT / "labelled", placed)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["teacher"] = params().model_dump(mode="json")

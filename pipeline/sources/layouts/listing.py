@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -100,24 +100,37 @@ def subfolder(folder: Path, *names: str) -> Path | None:
 
     PipelineError where a link of such a name leads nowhere: it stands for a folder that is missing.
     """
+    for name in names:
+        found = subfolders(folder, [name])
+        if found:
+            return the_only(found)
+    return None
+
+
+def subfolders(folder: Path, names: Collection[str]) -> list[Path]:
+    """The subfolders, sorted, that have one of these names in any case; links of such a name that lead nowhere too."""
+    wanted = {name.lower() for name in names}
     try:
-        below = sorted(path for path in folder.iterdir() if path.is_dir() or leads_nowhere(path))
+        below = sorted(path for path in folder.iterdir() if path.name.lower() in wanted)
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        return []
     except OSError as error:
         raise unreadable(folder, error) from error
-    for name in names:
-        found = [path for path in below if path.name.lower() == name.lower()]
-        if len(found) > 1:
-            both = " and ".join(printable(path.name) for path in found)
-            raise PipelineError(f"{folder} has {both}, and either could be meant; keep one of them there")
-        if found and leads_nowhere(found[0]):
-            raise PipelineError(
-                f"{found[0]} is a link to a folder that is not there now: bring that back, or take the link away"
-            )
-        if found:
-            return found[0]
-    return None
+    return [path for path in below if path.is_dir() or leads_nowhere(path)]
+
+
+def the_only(found: Sequence[Path]) -> Path:
+    """The folder, where it is one; PipelineError where several could be meant, or a link leads nowhere."""
+    if len(found) > 1:
+        both = " and ".join(printable(path.name) for path in found)
+        raise PipelineError(
+            f"{found[0].parent} has {both}, and either could be meant; keep one of them there"
+        )
+    if leads_nowhere(found[0]):
+        raise PipelineError(
+            f"{found[0]} is a link to a folder that is not there now: bring that back, or take the link away"
+        )
+    return found[0]
 
 
 def is_picture(path: Path) -> bool:

@@ -19,6 +19,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.faces.detector import Face
 from pipeline.sources.layouts import read_layout
+from sinet.core.recipe import MaskClasses
 from sinet.images.decode import encode_mask, encode_png
 from tests.pipeline.test_ingest import jpeg, person, portrait, put, saved
 
@@ -297,10 +298,61 @@ def test_labelled_folders_deeper_down_are_named_and_no_crawl(tmp_path, params):
     assert not report.usable and report.command() == ""
 
 
+def my_pairs(folder, images=range(10), masks=range(10)):
+    for number in images:
+        put(folder / f"Photos/{number}.jpg", jpeg(number))
+    for number in masks:
+        put(folder / f"GT/{number}.png", encode_mask(person()))
+    return folder
+
+
+def test_pairs_are_recognised_and_the_line_names_them(tmp_path, params):
+    folder = my_pairs(tmp_path / "my pairs")
+    report = check([folder], params)
+    assert report.folders[0].layout == "pairs" and report.folders[0].mistakes == []
+    text = shown(report)
+    assert "pairs, pictures and masks of the same names" in text
+    assert "No list of a test side (val.txt or testlist.mat); merge will cut one." in text
+    assert report.command() == f"make repro PROFILE=real PAIRS={shlex.quote(str(folder))}"
+    put(folder / "test.txt", b"3\n")
+    put(folder / "train.txt", "".join(f"{n}\n" for n in range(10) if n != 3).encode())
+    report = one(folder, params)
+    assert report.sides == {"train": 9, "test": 1} and report.notes == []
+
+
+def test_pairs_whose_names_do_not_match(tmp_path, params):
+    report = check([my_pairs(tmp_path, range(10), range(5, 15))], params)
+    assert "The names do not match: 5 pictures have no mask and 5 masks no picture" in shown(report)
+    (tmp_path / "x/masks").mkdir(parents=True)
+    report = check([my_pairs(tmp_path / "x", range(3), ())], params)
+    assert "There is no mask at all: is the folder of masks empty" in shown(report)
+
+
+def test_masks_of_pairs_that_are_classes_say_where_to_name_them(tmp_path, params):
+    folder = my_pairs(tmp_path)
+    for number in range(10):
+        put(folder / f"GT/{number}.png", encode_png(person() * np.uint8(15)))
+    report = one(folder, params)
+    assert "ingest.mask_levels in params.yaml can say it" in report.mistakes[0] and report.hopeless
+    levels = params.ingest.mask_levels.model_copy(
+        update={"pairs": MaskClasses(person=(15,), background=(0,))}
+    )
+    ingest = params.ingest.model_copy(update={"mask_levels": levels})
+    assert not one(folder, params.model_copy(update={"ingest": ingest})).hopeless
+
+
+def test_a_folder_of_pairs_in_two_ways_is_told(tmp_path, params):
+    folder = my_pairs(tmp_path)
+    put(folder / "masks/1.png", encode_mask(person()))
+    report = check([folder], params)
+    assert "has GT and masks, and either could be meant; keep one of them there" in shown(report)
+    assert not report.usable and report.command() == ""
+
+
 def test_masks_in_a_crawl_are_a_mistake(tmp_path, params):
     for number in range(3):
         put(tmp_path / f"images/{number}.jpg", jpeg(number))
-        put(tmp_path / f"masks/{number}.png", encode_mask(person()))
+        put(tmp_path / f"outlines/{number}.png", encode_mask(person()))
     (said,) = [line for line in one(tmp_path, params).mistakes if "as masks do" in line]
     assert said.startswith("3 of 6 pictures have a few levels only")
 
@@ -331,7 +383,7 @@ def test_a_folder_of_sources_stands_for_them(tmp_path, params):
 
 def test_two_folders_of_one_layout(tmp_path, params):
     report = check([bodies(tmp_path / "a"), bodies(tmp_path / "b")], params)
-    assert f"takes {tmp_path / 'a'}" in report.folders[1].notes[0]
+    assert f"one folder a layout, {tmp_path / 'a'}; in params.yaml each" in report.folders[1].notes[0]
     assert report.command() == f"make repro PROFILE=real BAIDU={tmp_path / 'a'}"
 
 
@@ -352,7 +404,7 @@ def test_the_command_and_its_exit_code(tmp_path, root, name, code):
 @pytest.mark.real_data
 @pytest.mark.slow
 def test_the_real_folders(real_data, params):
-    """Those of the three layouts; a folder of pairs (faces) is none of them yet."""
-    report = check([real_data / name for name in ("eg1800", "baidu", "crawl")], params)
+    report = check([real_data / name for name in ("eg1800", "baidu", "crawl", "faces")], params)
     assert report.usable and all(not one.mistakes for one in report.folders)
     assert f"EG1800={Path(real_data).resolve()}/eg1800" in report.command()
+    assert f"PAIRS={Path(real_data).resolve()}/faces" in report.command()

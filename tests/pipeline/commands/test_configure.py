@@ -11,7 +11,7 @@ from pipeline.commands.configure import configure, profiles, render
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 
-NOTHING = {"eg1800": None, "baidu": None, "crawl": None}
+NOTHING = {"eg1800": None, "pairs": None, "baidu": None, "crawl": None}
 
 
 @pytest.fixture
@@ -33,11 +33,12 @@ def test_a_profile_gives_checked_params_with_the_folder_in_it(
     params_file = tmp_path / "params.yaml"
     difference = configure(profile, {**NOTHING, "eg1800": folder}, params_file)
     params = load_params(params_file)
-    assert params.sources.eg1800.path == str(folder)
-    assert params.sources.baidu.layout == params.sources.crawl.layout == "absent"
+    assert params.sources.names() == ["baidu", "crawl", "eg1800"]
+    assert params.sources["eg1800"].path == str(folder)
+    assert params.sources["baidu"].layout == params.sources["crawl"].layout == "absent"
     small = profile in ("light", "tune")
     assert params.teacher.encoder == ("tu-tf_efficientnet_lite0" if small else "se_resnext50_32x4d")
-    assert f"+  eg1800: {{layout: eg1800, path: {folder}}}" in difference
+    assert f"+  eg1800: {{role: labelled, layout: eg1800, path: {folder}}}" in difference
     assert configure(profile, {**NOTHING, "eg1800": folder}, params_file) == ""
 
 
@@ -55,6 +56,54 @@ def test_sample_goes_back_to_the_committed_state(folder: Path, tmp_path: Path, r
     configure("real", {**NOTHING, "baidu": folder}, params_file)
     configure("sample", NOTHING, params_file)
     assert params_file.read_bytes() == (root / "params.yaml").read_bytes()
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines of the section `sources`."""
+    return text.partition("\nsources:")[2].partition("\nsample:")[0].strip().splitlines()[1:]
+
+
+def absent(name: str, role: str) -> str:
+    return f"  {name}: {{role: {role}, layout: absent, path: pipeline/commands/profiles/absent}}"
+
+
+def test_pairs_take_the_place_of_the_labelled_source_or_stand_beside_it(folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    mine = f"  pairs: {{role: labelled, layout: pairs, path: {folder}}}"
+    alone = [mine, absent("baidu", "bodies"), absent("crawl", "crawl")]
+    assert lines_of(render("real", {**NOTHING, "pairs": folder})) == alone
+    both = render("real", {**NOTHING, "eg1800": other, "pairs": folder})
+    assert lines_of(both) == [f"  eg1800: {{role: labelled, layout: eg1800, path: {other}}}", *alone]
+    crawled = lines_of(render("light", {**NOTHING, "pairs": folder, "crawl": other}))
+    assert crawled == [*alone[:2], f"  crawl: {{role: crawl, layout: crawl, path: {other}}}"]
+    full_bodies = lines_of(render("light", {**NOTHING, "baidu": folder}))
+    assert [line.split(":")[0].strip() for line in full_bodies] == ["eg1800", "baidu", "crawl"]
+    params_file = tmp_path / "params.yaml"
+    configure("real", {**NOTHING, "pairs": folder, "crawl": other}, params_file)
+    assert "kept" not in configure("light", {**NOTHING, "eg1800": other, "pairs": folder}, params_file)
+    assert "kept" not in configure("sample", NOTHING, params_file)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  crawl: {", "  mine: {role: labelled, layout: pairs, path: /photos}\n  crawl: {"),
+        ("  crawl: {", "  web: {"),
+        ("role: labelled, layout: pairs", "role: bodies, layout: pairs"),
+        ("  crawl: {", "  web_1: {role: crawl, layout: crawl, path: /web}\n  crawl: {"),
+        ("  crawl: {", "  eg1800: {role: labelled, layout: absent, path: x}\n  crawl: {"),
+        ("  pairs: {", "  pairs:  {"),
+    ],
+)
+def test_sources_that_were_edited_by_hand_are_kept(folder: Path, tmp_path: Path, old: str, new: str) -> None:
+    params_file = tmp_path / "params.yaml"
+    configure("real", {**NOTHING, "pairs": folder}, params_file)
+    text = params_file.read_text()
+    assert text.count(old) == 1
+    params_file.write_text(edited := text.replace(old, new))
+    assert "is kept in" in configure("sample", NOTHING, params_file)
+    assert (tmp_path / "params.edited-1.yaml").read_text() == edited
 
 
 def test_what_was_edited_by_hand_is_kept(folder: Path, tmp_path: Path) -> None:
@@ -79,7 +128,11 @@ def test_what_was_edited_by_hand_is_kept(folder: Path, tmp_path: Path) -> None:
     [
         ("fast", NOTHING, ["expected a profile of sample, light, official, paper, real, tune", "'fast'"]),
         ("real", NOTHING, ["needs pictures with masks", "EG1800=DIR", "python -m pipeline check"]),
-        ("real", {**NOTHING, "crawl": Path("no/such")}, ["needs pictures with masks", "EG1800=DIR or BAIDU"]),
+        (
+            "real",
+            {**NOTHING, "crawl": Path("no/such")},
+            ["needs pictures with masks", "EG1800=DIR, PAIRS=DIR or BAIDU"],
+        ),
         (
             "real",
             {**NOTHING, "eg1800": Path("data/sample/eg1800")},
@@ -88,6 +141,13 @@ def test_what_was_edited_by_hand_is_kept(folder: Path, tmp_path: Path) -> None:
         ("real", {**NOTHING, "eg1800": Path("odd\udcff")}, ["EG1800=odd\\xff", "rename the folder"]),
         ("sample", {**NOTHING, "baidu": Path("x")}, ["takes no BAIDU", "PROFILE=real"]),
         ("real", {**NOTHING, "baidu": Path("no/such")}, ["BAIDU=no/such", "found nothing"]),
+        ("real", {**NOTHING, "pairs": Path("no/such")}, ["PAIRS=no/such", "found nothing"]),
+        ("sample", {**NOTHING, "pairs": Path("x")}, ["takes no PAIRS", "PROFILE=real"]),
+        (
+            "real",
+            {**NOTHING, "pairs": Path("mine"), "crawl": Path("./mine")},
+            ["the profile real cannot be used", "sources: pairs and crawl are the same folder, mine"],
+        ),
     ],
 )
 def test_mistakes(
@@ -99,7 +159,7 @@ def test_mistakes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dvc.yaml").touch()
-    for place in ("data/sample/eg1800", "odd\udcff"):
+    for place in ("data/sample/eg1800", "odd\udcff", "mine"):
         (tmp_path / place).mkdir(parents=True)
     with pytest.raises(PipelineError) as caught:
         configure(profile, folders, tmp_path / "params.yaml")

@@ -47,7 +47,7 @@ def after(stages: dict[str, Any], root: Path, tmp_path: Path) -> list[str]:
                 for name in ("detector", "masked_person", "portrait")
             ],
         ),
-        ("deps", "data/ingest/baidu", ["crop: uses data/ingest/baidu, which neither deps nor outs name"]),
+        ("deps", "data/ingest/bodies", ["crop: uses data/ingest/bodies, which neither deps nor outs name"]),
         (
             "outs",
             "data/crop/bodies",
@@ -132,10 +132,13 @@ def test_another_entry_in_its_place_is_named(
     ("entry", "old", "new", "sentences"),
     [
         (
-            "data/ingest/baidu",
+            "data/ingest/bodies",
             "deps",
             "outs",
-            ["the out data/ingest/${key} of ingest overlaps the out data/ingest/baidu of crop"],
+            [
+                "the out data/ingest/bodies/sources.csv of list_sources overlaps the out data/ingest/bodies of crop",
+                "the out data/ingest/${item.role}/${key} of ingest overlaps the out data/ingest/bodies of crop",
+            ],
         ),
         (
             "data/crop/bodies",
@@ -233,12 +236,67 @@ def test_a_list_in_place_of_the_sources_is_named(stages: dict[str, Any], root: P
 def test_a_foreach_that_forgets_its_key_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
     stages["stages"]["ingest"]["do"].update(
         cmd="python -m pipeline.ingest baidu",
-        outs=["data/ingest", "data/rejected/ingest_${key}.csv"],
-        metrics=["metrics/ingest_${key}.json"],
+        outs=["data/ingest", "data/rejected/ingest/${key}.csv"],
+        metrics=["metrics/ingest/${key}.json"],
     )
     assert after(stages, root, tmp_path) == [
         "ingest: runs 'python -m pipeline.ingest baidu', expected `python -m pipeline.ingest ${key}`",
         "ingest: is run for each of several items, but its out data/ingest does not name `${key}`",
+        *(
+            f"the out data/ingest/{role}/sources.csv of list_sources overlaps the out data/ingest of ingest"
+            for role in ("bodies", "crawl", "labelled")
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        (
+            "data/ingest/${key}",
+            "the out data/ingest/{role}/sources.csv of list_sources overlaps the out data/ingest/${{key}} of ingest",
+        ),
+        ("data/ingest/${item.role}/${key}.csv", None),
+    ],
+)
+def test_an_out_that_could_hold_that_of_another_stage_is_named(
+    stages: dict[str, Any], out: str, sentence: str | None, root: Path, tmp_path: Path
+) -> None:
+    """The folder of a source that is called like a role; a name of a source has no dot, but its file may be a list."""
+    stages["stages"]["ingest"]["do"]["outs"][0] = out
+    expected = [sentence.format(role=role) for role in ("bodies", "crawl", "labelled")] if sentence else None
+    found = after(stages, root, tmp_path)
+    if expected is None:
+        assert any("sources.csv of list_sources overlaps the out" in one for one in found)
+    else:
+        assert found == expected
+
+
+def test_a_list_of_sources_that_is_no_out_is_named(
+    stages: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    stages["stages"]["list_sources"]["outs"].remove("data/ingest/bodies/sources.csv")
+    assert after(stages, root, tmp_path) == [
+        "list_sources: uses data/ingest/bodies/sources.csv, which neither deps nor outs name"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry", "other"),
+    [
+        ("metrics", "metrics/ingest/${key}.json", "metrics/ingest_${key}.json"),
+        ("outs", "data/rejected/ingest/${key}.csv", "data/rejected/ingest_${key}.csv"),
+    ],
+)
+def test_a_file_of_each_source_in_another_folder_is_named(
+    stages: dict[str, Any], kind: str, entry: str, other: str, root: Path, tmp_path: Path
+) -> None:
+    ingest = stages["stages"]["ingest"]["do"]
+    ingest[kind][ingest[kind].index(entry)] = other
+    folder, above = entry.rpartition("/")[0], other.rpartition("/")[0]
+    assert after(stages, root, tmp_path) == [
+        f"ingest: names {above} as an out, which is no path that its module uses",
+        f"{folder} is no stage's out, but a dependency of report",
     ]
 
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params, parse_params
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -90,7 +94,21 @@ LINEAR = {"kind": "poly", "power": 0.9}
         ),
         ("label_studio.send", "yes", "label_studio.send: found 'yes'; input should be a valid boolean"),
         ("train.class_weights", "yes", "train.class_weights: found 'yes'; input should be a valid boolean"),
-        ("sources.baidu.layout", "crawl", "sources: baidu.layout must be baidu or absent, found crawl"),
+        (
+            "sources.baidu.layout",
+            "crawl",
+            "sources: baidu.layout must be eg1800, baidu, pairs or absent with role bodies, found crawl",
+        ),
+        (
+            "sources.crawl.layout",
+            "pairs",
+            "sources: crawl.layout must be crawl or absent with role crawl, found pairs",
+        ),
+        ("sources.crawl.role", "photos", "sources.crawl.role: found 'photos'; input should be 'labelled', "),
+        ("sources.crawl.layout", "coco", "sources.crawl.layout: found 'coco'; input should be 'eg1800', "),
+        ("sources.crawl.folder", "x", "sources.crawl.folder: no such parameter; remove it or mend its name"),
+        ("sources", [], "sources: found []; input should be a valid dictionary"),
+        ("ingest.mask_levels.coco", "two", "ingest.mask_levels.coco: no such parameter"),
         ("sources.crawl.path", "", "sources.crawl.path: found ''; string should have at least 1 character"),
         ("sample.seed", True, "sample.seed: found True; input should be a valid integer"),
         ("train.seed", 2**70, "train.seed: found 1180591620717411303424; "),
@@ -107,6 +125,80 @@ def test_nonsense_is_named(content: dict[str, Any], key: str, value: object, sen
     with pytest.raises(PipelineError) as caught:
         parse_params(changed(content, key, value))
     assert sentence in str(caught.value)
+
+
+def source(role: str, layout: str, path: str) -> dict[str, str]:
+    return {"role": role, "layout": layout, "path": path}
+
+
+def test_any_number_of_sources_of_a_role_and_layout(content: dict[str, Any]) -> None:
+    content["sources"] |= {
+        "my_portraits": source("labelled", "pairs", "mine"),
+        "z2": source("bodies", "eg1800", "two"),
+        "a_second_crawl": source("crawl", "crawl", "three"),
+        "nothing": source("crawl", "absent", "mine"),  # of an absent source no path is read
+    }
+    sources = parse_params(content).sources
+    assert list(sources.of_role("labelled")) == ["eg1800", "my_portraits"]
+    assert list(sources.of_role("bodies")) == ["baidu", "z2"]
+    assert list(sources.of_role("crawl")) == ["a_second_crawl", "crawl", "nothing"]
+    assert sources.names() == sorted(content["sources"])
+    assert sources["z2"].layout == "eg1800"
+    with pytest.raises(ValueError, match="frozen"):
+        sources["z2"].path = "four"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "My_Portraits", "2nd", "a-b", "a.b", "a b", "a/b", "..", "é", "a" * 25, "a\n", "_a"]
+)
+def test_a_name_that_no_stage_or_folder_can_have_is_refused(content: dict[str, Any], name: str) -> None:
+    content["sources"][name] = source("labelled", "pairs", "mine")
+    with pytest.raises(PipelineError) as caught:
+        parse_params(content)
+    assert f"sources: {name!r} cannot name a source: expected at most 24 of a-z, 0-9 and _" in str(
+        caught.value
+    )
+
+
+@given(st.from_regex(r"[a-z][a-z0-9_]{0,23}", fullmatch=True))
+def test_every_short_word_can_name_a_source(name: str) -> None:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["sources"] = {f"{key}_": one for key, one in content["sources"].items()}  # no name taken yet
+    assume(name not in {*content["sources"], "reviews"})
+    content["sources"][name] = source("labelled", "pairs", "mine")
+    assert parse_params(content).sources[name].path == "mine"
+
+
+def test_the_name_that_tables_of_rejects_give_to_reviews_is_refused(content: dict[str, Any]) -> None:
+    content["sources"]["reviews"] = source("labelled", "pairs", "mine")
+    with pytest.raises(PipelineError, match="'reviews' cannot name a source: the reviews have this name"):
+        parse_params(content)
+
+
+@pytest.mark.parametrize(("name", "role"), [("eg1800", "labelled"), ("baidu", "bodies"), ("crawl", "crawl")])
+def test_a_role_without_a_line_is_told_with_the_line_to_add(
+    content: dict[str, Any], name: str, role: str
+) -> None:
+    del content["sources"][name]
+    with pytest.raises(PipelineError) as caught:
+        parse_params(content)
+    said = str(caught.value)
+    assert f"sources: expected at least one source of each role, found none of {role};" in said
+    line = said.split("`")[1]
+    content["sources"] |= yaml.safe_load(line)
+    parse_params(content)
+
+
+@pytest.mark.parametrize("path", ["data/sample/eg1800", "./data/sample/../sample/eg1800/", "link"])
+def test_two_sources_of_one_folder_are_refused_by_name(
+    content: dict[str, Any], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data/sample/eg1800").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("data/sample/eg1800")
+    content["sources"]["mine"] = source("labelled", "pairs", path)
+    with pytest.raises(PipelineError, match=r"sources: eg1800 and mine are the same folder, .*remove one"):
+        parse_params(content)
 
 
 def test_a_phase_of_no_epochs_may_keep_its_warmup(content: dict[str, Any]) -> None:
@@ -131,6 +223,8 @@ def without(section: dict[str, Any], key: str) -> dict[str, Any]:
 def test_every_leaf_is_required(content: dict[str, Any]) -> None:
     """No second place for a parameter: a key left out is an error, not a silent default."""
     for key in keys(content):
+        if key.count(".") == 1 and key.startswith("sources."):  # a line of sources, whose names are free
+            continue
         above, _, last = key.rpartition(".")
         # A schedule's keys are those of its kind, whose name comes between; without a kind they are none.
         missing = rf"{re.escape(above)}(\.\w+)?\.{last}: is missing" if above else f"{key}: is missing"

@@ -63,14 +63,14 @@ def test_what_the_machine_did_not_read_is_no_reject_and_the_next_run_goes_on(pro
         "5 files were not read (source/01.jpg: Permission denied; source/04.jpg: Permission denied;" in said
     )
     assert "run the stage again" in said
-    assert not Path("data/ingest/crawl/records.parquet").exists() and not Path("data/rejected").exists()
+    assert not Path("data/ingest/crawl/crawl/records.parquet").exists() and not Path("data/rejected").exists()
     kept = [path for path in Path(".cache/ingest").rglob("*") if path.is_file()]
     assert len(kept) == 8  # all that could be read
     for path in locked:
         path.chmod(0o644)
     assert ingest(*AS_OTHERS_DO).returncode == 0
-    assert len(read_records(Path("data/ingest/crawl"))) == 12
-    assert list(read_rejected("ingest_crawl")["source_key"]) == ["broken.jpg"]
+    assert len(read_records(Path("data/ingest/crawl/crawl"))) == 12
+    assert list(read_rejected("ingest/crawl")["source_key"]) == ["broken.jpg"]
 
 
 def test_a_share_that_goes_away_is_no_reject(project: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_full_disk_is_a_sentence(project: Path) -> None:
 def test_a_folder_that_may_not_be_written_is_a_sentence(project: Path) -> None:
     Path("metrics").mkdir(0o555)
     told = sentence(ingest(*AS_OTHERS_DO))
-    assert "metrics/ingest_crawl.json, found: Permission denied; make it readable and writable" in told
+    assert "metrics/ingest, found: Permission denied; make it readable and writable" in told
 
 
 def test_two_runs_at_once_leave_each_other_alone(project: Path) -> None:
@@ -128,7 +128,7 @@ def test_two_runs_at_once_leave_each_other_alone(project: Path) -> None:
             assert said(text) == [
                 "ingest: another `python -m pipeline.ingest crawl` is running in this folder; wait until it has ended"
             ]
-    assert len(read_records(Path("data/ingest/crawl"))) == 12
+    assert len(read_records(Path("data/ingest/crawl/crawl"))) == 12
 
 
 def importing(process: "subprocess.Popen[str]") -> bool:

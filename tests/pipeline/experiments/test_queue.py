@@ -19,7 +19,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SINET_DEVICE", "cpu")
     write_tiny_params(root)
-    write_records(SPLIT / "labelled", make_records(on_sides(eg1800(INGEST / "eg1800", 40, 4))))
+    write_records(SPLIT / "labelled", make_records(on_sides(eg1800(INGEST / "labelled", 40, 4))))
     return tmp_path
 
 

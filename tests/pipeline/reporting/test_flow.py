@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -15,7 +16,7 @@ from PIL import ImageFont
 
 from pipeline.reporting.flow import extent, flow
 from pipeline.reporting.page import flow_svg
-from tests.pipeline.report_metrics import metrics
+from tests.pipeline.report_metrics import metrics, metrics_of_more_sources
 
 MARGIN = 9  # pixels left free beside words inside a box
 NAMESPACE = "{http://www.w3.org/2000/svg}"
@@ -46,9 +47,9 @@ def every(value: Any, count: int) -> Any:
     return count if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def crowded(count: int) -> dict[str, dict[str, Any]]:
+def crowded(count: int, full: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Metrics that show every line that a drawing can have, each with this count."""
-    full = metrics()
+    full = deepcopy(full)
     full["merge"]["labels"]["pseudo"] = 1
     changed: dict[str, dict[str, Any]] = every(full, count)
     return changed
@@ -86,12 +87,12 @@ def drawn(svg: str) -> tuple[Area, list[Area], list[Area]]:
 def test_every_box_counts_what_its_metrics_say() -> None:
     nodes, _ = flow(metrics())
     assert [(node.name, node.count, node.notes, node.lost) for node in nodes] == [
-        ("EG1800, files", 20013, ("portraits with masks",), ()),
+        ("eg1800", 20013, ("files, labelled",), ()),
         ("usable pictures", 20002, (), ("11 rejected",)),
-        ("Baidu, files", 15032, ("full bodies with masks",), ()),
+        ("baidu", 15032, ("files, bodies",), ()),
         ("usable pictures", 15009, (), ("23 rejected",)),
         ("portrait crops", 14846, ("cut around the face",), ("163 rejected",)),
-        ("Crawl, files", 13055, ("photographs",), ()),
+        ("crawl", 13055, ("files, crawl",), ()),
         ("usable pictures", 13014, (), ("41 rejected",)),
         ("pseudo labels", 12000, ("masks by the teacher",), ("1,014 rejected",)),
         (
@@ -104,7 +105,7 @@ def test_every_box_counts_what_its_metrics_say() -> None:
             "dataset",
             35497,
             ("19,976 drawn by people", "14,823 portrait crops", "698 reviewed pseudo labels"),
-            ("31 shown on the test side too", "17 with the same pixels", "3 for their licence"),
+            ("31 shown on another side too", "17 with the same pixels", "3 for their licence"),
         ),
         ("train", 31720, (), ()),
         ("dev", 1773, (), ()),
@@ -112,13 +113,33 @@ def test_every_box_counts_what_its_metrics_say() -> None:
     ]
 
 
+def test_each_source_has_a_box_and_those_of_a_role_flow_into_one() -> None:
+    nodes, edges = flow(metrics_of_more_sources())
+    found = [
+        (node.name, node.count, node.notes) for node in nodes if node.notes[:1] and "files" in node.notes[0]
+    ]
+    assert found == [
+        ("a_name_o…ers", 18, ("files, labelled",)),
+        ("eg1800", 20013, ("files, labelled",)),
+        ("mine", 310, ("files, labelled",)),
+        ("baidu", 15032, ("files, bodies",)),
+        ("crawl", 13055, ("files, crawl",)),
+        ("web_1", 811, ("files, crawl",)),
+        ("web_2", 400, ("files, crawl",)),
+    ]
+    pseudo = next(node for node in nodes if node.name == "pseudo labels")
+    assert pseudo.lost == (f"{13014 + 802 + 400 - 12000:,} rejected",)
+    assert len([edge for edge in edges if edge.x1 == pseudo.x and edge.y > pseudo.y]) == 3
+    assert len([edge for edge in edges if edge.x1 == next(n.x for n in nodes if n.strong)]) == 3 + 1 + 1
+
+
 def test_what_is_not_there_is_not_drawn() -> None:
     """Without unjudged pseudo labels, leaks and a dev side; unreviewed ones are told from reviewed ones."""
     changed = metrics()
     merge = changed["merge"]
+    changed["split"] |= {"reasons": {}, "leaks": 0}
     merge |= {
         "reasons": {},
-        "leaks": 0,
         "labels": {"human": 5, "pseudo": 1},
         "sides": {"train": 5, "test": 2},
     }
@@ -129,8 +150,9 @@ def test_what_is_not_there_is_not_drawn() -> None:
     assert nodes["dev"].count == 0
 
 
-def test_every_arrow_leads_from_the_side_of_a_box_to_that_of_another() -> None:
-    nodes, edges = flow(metrics())
+@pytest.mark.parametrize("counted", [metrics(), metrics_of_more_sources()], ids=["three", "many"])
+def test_every_arrow_leads_from_the_side_of_a_box_to_that_of_another(counted: Any) -> None:
+    nodes, edges = flow(counted)
     boxes = [Area(node.name, node.x, node.y, node.x + node.width, node.y + node.height) for node in nodes]
     found = set()
     for edge in edges:
@@ -142,10 +164,22 @@ def test_every_arrow_leads_from_the_side_of_a_box_to_that_of_another() -> None:
     assert len(found) == len(edges) == len(nodes) - 1  # all boxes hang together, none by two ways
 
 
+WIDE = {"role": "crawl", "in": 1, "out": 1, "rejected": 0, "reasons": {}}
+
+
 @pytest.mark.parametrize("count", [0, 1, 99_999])
-def test_nothing_overlaps_and_all_words_stay_in_their_place(count: int) -> None:
-    nodes, _ = flow(crowded(count))
-    whole, boxes, words = drawn(flow_svg(crowded(count)))
+@pytest.mark.parametrize(
+    "counted",
+    [
+        metrics(),
+        metrics_of_more_sources(),
+        {**metrics(), **{f"ingest@{letter * 24}": WIDE for letter in "abcdefghijklmnopqrstuvwxyz"}},
+    ],
+    ids=["three", "many", "long names"],
+)
+def test_nothing_overlaps_and_all_words_stay_in_their_place(count: int, counted: Any) -> None:
+    nodes, _ = flow(crowded(count, counted))
+    whole, boxes, words = drawn(flow_svg(crowded(count, counted)))
     assert (whole.x1, whole.y1) == extent(nodes)
     assert len(boxes) == len(nodes)
     for one, other in combinations(boxes, 2):

@@ -24,15 +24,16 @@ from pipeline.reporting.page import (
 )
 from pipeline.reporting.review_facts import reviewer_rows
 from sinet.evaluation.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, METRIC_LABELS, TRUE_POSITIVE
-from tests.pipeline.report_metrics import FIGURES, metrics, page
+from tests.pipeline.report_metrics import FIGURES, metrics, metrics_of_more_sources, page
 from tests.pipeline.reporting.test_figures import PLOTS, TEACHER
 
 STAGES = (
-    "ingest_eg1800",
-    "ingest_baidu",
-    "ingest_crawl",
-    "crop_bodies",
-    "crop_crawl",
+    "ingest@eg1800",
+    "ingest@baidu",
+    "ingest@crawl",
+    "crop@bodies",
+    "crop@crawl",
+    "split",
     "merge",
 )  # of the card: no model among them
 HOSTILE = (
@@ -95,7 +96,7 @@ def rejected(number: int, reason: str, key: str = "", detail: str = "it is odd")
 
 
 def with_rejected(*items: dict[str, str]) -> dict[str, Any]:
-    return {**page().rejected, "ingest_crawl": list(items)}
+    return {**page().rejected, "ingest@crawl": list(items)}
 
 
 def counts_of(value: Any) -> set[int]:
@@ -147,9 +148,9 @@ def test_the_card_holds_every_count() -> None:
     assert ["train", "16,974", "14,083", "663", "31,720"] in lines
     assert ["dev", "998", "740", "35", "1,773"] in lines
     assert ["test", "2,004", "0", "0", "2,004"] in lines
-    assert ["ingest EG1800", "20,013", "20,002", "11", "no_mask 4, truncated 7"] in lines
-    assert ["crop Baidu", "15,009", "14,846", "163", "no_face 101, several_people 62"] in lines
-    assert ["crop Crawl", "13,014", "12,000", "1,014", "face_too_small 32, no_face 982"] in lines
+    assert ["ingest eg1800 (labelled)", "20,013", "20,002", "11", "no_mask 4, truncated 7"] in lines
+    assert ["crop bodies", "15,009", "14,846", "163", "no_face 101, several_people 62"] in lines
+    assert ["crop crawl", "13,014", "12,000", "1,014", "face_too_small 32, no_face 982"] in lines
     assert ["picture gone", "5"] in lines
     for group in ("reviews", "sources", "licences"):
         assert all([name, f"{count:,}"] in lines for name, count in merge[group].items())
@@ -158,7 +159,7 @@ def test_the_card_holds_every_count() -> None:
     for sentence in (
         "**35,497 pictures with masks**: 31,720 train, 1,773 dev and 2,004 test.",
         "go 20,002 labelled portraits, 14,846 portrait crops, 12,000 pseudo labels and 900 reviews.",
-        "same photograph as a picture of another side, 31 pictures left train.",
+        "same photograph as a picture of another side, 31 pictures left.",
         "402 clusters of near-duplicates (equal files, like hashes, mirrored, cut from one photograph) hold 888 "
         "pictures, the largest 9; no cluster crosses sides.",
     ):
@@ -175,6 +176,32 @@ def test_the_card_and_its_table_know_nothing_of_a_model() -> None:
     changed = {**data, "pseudo_label": {"in": 1, "out": 1, "rejected": 0, "reasons": {}}}
     assert dataset_card(data) == dataset_card(counted) == dataset_card(changed)
     assert dataset_table(data) == dataset_table(counted) == dataset_table(changed)
+
+
+def test_every_source_has_a_row_with_its_role_and_what_several_share_one_too() -> None:
+    counted = metrics_of_more_sources()
+    for text in (dataset_card(counted), page_markdown(counted, page())):
+        names = [line[0] for line in rows(text)]
+        first = names.index("ingest a_name_of_24_characters (labelled)")
+        assert names[first : first + 9] == [
+            "ingest a_name_of_24_characters (labelled)",
+            "ingest eg1800 (labelled)",
+            "ingest mine (labelled)",
+            "ingest baidu (bodies)",
+            "ingest crawl (crawl)",
+            "ingest web_1 (crawl)",
+            "ingest web_2 (crawl)",
+            "join crawl",
+            "crop",
+        ]
+        assert ["join crawl", "14,216", "14,209", "7", "duplicate_pixels 7"] in rows(text)
+        assert ["ingest mine (labelled)", "310", "307", "3", "two_masks 3"] in rows(text)
+    found = table_of(counted)
+    assert found["join@crawl", "reason", "duplicate_pixels"] == 7
+    assert found["ingest@web_2", "pictures", "in"] == 400
+    shared = rejected(5, "duplicate_pixels", "shared.jpg", "the same pixels as web_1 a.jpg")
+    html = page_html(counted, page(rejected={**page().rejected, "join@crawl": [shared]}))
+    assert "<summary>join crawl: 7 rejected</summary>" in html and "shared.jpg" in html
 
 
 def test_tables_of_markdown_end_before_what_follows() -> None:
@@ -219,9 +246,12 @@ def test_a_side_and_reasons_may_be_missing() -> None:
         ({"unreviewed": 0}, "Every mask was drawn or accepted by a person: there is no unreviewed"),
         ({"unreviewed": 1}, "1 unreviewed mask is trained on: made by the teacher and looked at by nobody"),
         ({"unreviewed": 1200}, "1,200 unreviewed masks are trained on: made by the teacher and looked at by"),
-        ({"leaks": 0}, "of another side, 0 pictures left train."),
-        ({"leaks": 1}, "of another side, 1 picture left train."),
-        ({"published_test": False}, "No source publishes a test side: like dev, it was cut by a hash of the"),
+        ({"split": {"leaks": 0}}, "of another side, 0 pictures left."),
+        ({"split": {"leaks": 1}}, "of another side, 1 picture left."),
+        (
+            {"split": {"published_test": False}},
+            "No source publishes a test side: like dev, it was cut by a hash of the",
+        ),
         ({"clusters": {"shared": 0}}, "No two of its pictures are near-duplicates."),
         (
             {"clusters": {"shared": 1, "records_in_shared": 2, "largest": 2}},
@@ -240,7 +270,8 @@ def test_a_side_and_reasons_may_be_missing() -> None:
 )
 def test_a_sentence(changes: dict[str, Any], sentence: str) -> None:
     counted = metrics()
-    counted["merge"] |= changes
+    counted["split"] |= changes.get("split", {})
+    counted["merge"] |= {name: value for name, value in changes.items() if name != "split"}
     texts = (dataset_card(counted), page_html(counted, page()), page_markdown(counted, page()))
     assert all(sentence in text for text in texts)
 
@@ -294,7 +325,9 @@ def test_the_page_shows_every_figure() -> None:
     words = " ".join(Html(html).words)
     for text in ("86,910", "26,678,417", "404 KiB", "11,099", "5a" * 32, "94.87", "93.12", "1,014 rejected"):
         assert text in words
-    assert {"ingest Crawl", "crop Baidu", "crop Crawl", "merge"} <= {line[0] for line in rows(markdown)}
+    assert {"ingest crawl (crawl)", "crop bodies", "crop crawl", "split", "merge"} <= {
+        line[0] for line in rows(markdown)
+    }
 
 
 def test_figures_by_kind_of_mask_where_there_are_several() -> None:

@@ -2,19 +2,20 @@
 
 import io
 import os
+import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 import scipy.io
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.commands.check import check
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
-from pipeline.sources.layouts import READERS, read_layout, recognise
+from pipeline.sources.layouts import LABELLED, READERS, joining, pairs, read_layout, recognise
 from pipeline.sources.layouts.listing import printable
 from sinet.images.listed import numbered, read_list, stem_of
 
@@ -62,7 +63,17 @@ def eg1800(folder, images=("00001.jpg", "00002.jpg"), masks=("00001_mask.png", "
         (["clean_images/images/a.jpg", "clean_images/profiles/a-profile.jpg"], "baidu"),
         (["clean_images/images/a.jpg"], "baidu"),
         (["images/a.jpg", "profiles/a.jpg"], "baidu"),
+        (["images/a.jpg", "masks/a.png"], "pairs"),
+        (["Photos/a.jpg", "GT/a_mask.png"], "pairs"),
+        (["JPEGImages/a.jpg", "SegmentationClass/a.png", "Annotations/a.xml"], "pairs"),
+        (["images/readme.md", "masks/readme.md"], "pairs"),
+        (["images/a.jpg", "labels/a.png"], "eg1800"),  # PortraitNet's copy, whatever the case of its names
+        (["Images/1.png", "Labels/1.png", "masks/1.png"], "eg1800"),
+        (["images_data_crop/1.jpg", "masks/1_mask.png"], "eg1800"),
         (["images/a.jpg", "sources.csv"], "crawl"),
+        (["images/a.jpg", "photos/b.jpg"], "crawl"),
+        (["masks/a.png"], "crawl"),
+        (["images/masks/a.png", "images/b.jpg"], "crawl"),
         (["one.jpg"], "crawl"),
         (["deep/down/one.JPEG"], "crawl"),
         (["notes.txt"], None),
@@ -225,6 +236,184 @@ def test_baidu_says_what_does_not_fit(tmp_path):
         ("images/c.png", "two_images"),
         ("profiles/e-profile.jpg", "mask_without_image"),
     ]
+
+
+PICTURES = ("images", "imgs", "img", "pictures", "photos", "JPEGImages")
+MASKS = ("masks", "mask", "labels", "annotations", "SegmentationClass", "gt")
+
+
+@pytest.mark.parametrize("pictures", PICTURES)
+@pytest.mark.parametrize("masks", MASKS)
+@pytest.mark.parametrize("spelt", [str.lower, str.upper, str.title])
+def test_pairs_under_every_name_of_their_folders(tmp_path, pictures, masks, spelt):
+    touch(tmp_path, f"{spelt(pictures)}/a b.jpg", f"{spelt(masks)}/a b_mask.PNG", f"{spelt(pictures)}/7.jpg")
+    touch(tmp_path, f"{spelt(masks)}/007.mat")
+    layout = recognise(tmp_path)
+    assert layout == ("eg1800" if (pictures, masks) == ("images", "labels") else "pairs")
+    listing = read_layout(layout, tmp_path)
+    assert [(Path(one.image).name, Path(one.mask).name) for one in listing.items] == [
+        ("7.jpg", "007.mat"),
+        ("a b.jpg", "a b_mask.PNG"),
+    ]
+    assert not listing.unusable and set(sides(listing).values()) == {None}
+
+
+def test_pairs_say_what_does_not_fit(tmp_path):
+    touch(tmp_path, *(f"images/{name}" for name in ("a.jpg", "b.jpg", "c.jpg", "c.png", "d.jpg", "in/e.jpg")))
+    touch(
+        tmp_path, *(f"masks/{name}" for name in ("b.png", "b_mask.png", "c.png", "d.png", "f.png", "g/h.png"))
+    )
+    (tmp_path / "masks/notes").symlink_to("nowhere")
+    listing = read_layout("pairs", touch(tmp_path, "images/notes.txt"))
+    assert keys(listing) == ["images/d.jpg"] and listing.ignored == {".txt": 1}
+    assert reasons(listing) == [
+        ("images/a.jpg", "no_mask"),
+        ("images/b.jpg", "two_masks"),
+        ("images/c.jpg", "two_images"),
+        ("images/c.png", "two_images"),
+        ("images/in/e.jpg", "in_a_subfolder"),
+        ("masks/f.png", "mask_without_image"),
+        ("masks/g/h.png", "in_a_subfolder"),
+        ("masks/notes", "mask_without_image"),
+    ]
+
+
+@pytest.mark.parametrize(("place", "test"), [("", "val.txt"), ("", "test.txt"), ("lists", "TEST.TXT")])
+def test_pairs_take_sides_from_lists(tmp_path, place, test):
+    touch(tmp_path, *(f"photos/{name}.jpg" for name in "abcd"), *(f"gt/{name}.png" for name in "abcd"))
+    touch(tmp_path / place, "train.txt", content="a\nphotos/b.jpg gt/b.png\ngone\n")
+    touch(tmp_path / place, test, content="c_mask.png\nb.jpg\n")
+    listing = read_layout("pairs", tmp_path)
+    assert sides(listing) == {"a.jpg": "train", "b.jpg": "test", "c.jpg": "test"}
+    assert reasons(listing) == [("photos/d.jpg", "not_listed"), ("train list: gone", "listed_without_file")]
+    assert listing.notes == {"in the lists of both sides, taken as test": 1}
+
+
+def test_pairs_refuse_a_list_that_is_not_understood(tmp_path):
+    touch(touch(tmp_path, "images/a.jpg", "masks/a.png"), "test.txt", content="1-100\n")
+    with pytest.raises(PipelineError, match=r"test.txt is a list of pictures, but cannot be read"):
+        read_layout("pairs", tmp_path)
+
+
+AMBIGUOUS = {
+    "two folders of pictures": (
+        ["images/a.jpg", "photos/b.jpg", "masks/a.png"],
+        "has images and photos, and either",
+    ),
+    "two folders of masks": (["images/a.jpg", "masks/a.png", "gt/a.png"], "has gt and masks, and either"),
+    "two spellings": (["images/a.jpg", "masks/a.png", "Masks/a.png"], "has Masks and masks, and either"),
+    "two empty folders of masks": (
+        ["images/a.jpg", "masks/x.xml", "gt/x.xml"],
+        "has gt and masks, and either",
+    ),
+    "Baidu's set and masks": (
+        ["images/a.jpg", "profiles/a.jpg", "masks/a.png"],
+        "looks like baidu, but images and",
+    ),
+    "Baidu's set and pairs beside": (
+        ["clean_images/images/a.jpg", "photos/a.jpg", "gt/a.png"],
+        "looks like baidu, but photos and gt in it look like pairs of pictures and masks; keep the folders of one",
+    ),
+    "EG1800 and pairs beside": (
+        ["images_data_crop/1.jpg", "GT_png/1.png", "images/a.jpg", "masks/a.png"],
+        "looks like eg1800, but images and masks in it",
+    ),
+    "PortraitNet's copy and other masks": (
+        ["Images/1.png", "Labels/1.png", "gt/1.png"],
+        "has Labels and gt, and",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", AMBIGUOUS)
+@pytest.mark.parametrize("layout", ["pairs", "eg1800", "baidu", "crawl"])
+def test_a_folder_of_two_layouts_is_refused_whatever_it_is_given_as(tmp_path, kind, layout):
+    names, words = AMBIGUOUS[kind]
+    touch(tmp_path, *names)
+    with pytest.raises(PipelineError) as refused:
+        read_layout(layout, tmp_path)
+    assert words in str(refused.value)
+    (report,) = check([tmp_path], load_params(ROOT / "params.yaml")).folders
+    assert report.problem == str(refused.value)
+
+
+@pytest.mark.parametrize("gone", ["images", "masks"])
+def test_a_folder_of_pairs_that_is_away_is_told_and_makes_no_crawl_of_the_other(tmp_path, gone):
+    touch(tmp_path, "images/a.jpg" if gone == "masks" else "masks/a.png")
+    (tmp_path / gone).symlink_to("share that is gone")
+    for layout in ("pairs", "crawl"):
+        with pytest.raises(PipelineError, match=f"{gone} is a link to a folder that is not there now"):
+            read_layout(layout, tmp_path)
+
+
+FOLDERS = st.sampled_from(
+    [
+        *PICTURES,
+        *MASKS,
+        "Images",
+        "Labels",
+        "images_data_crop",
+        "GT_png",
+        "profiles",
+        "clean_images",
+        "EG1800",
+        "x",
+    ]
+)
+STEMS = st.text(st.sampled_from("ab1_0.\u00e9 "), min_size=1, max_size=4).filter(lambda name: name[0] != ".")
+ENDINGS = st.sampled_from(["", "_mask", "_MASK"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(FOLDERS, FOLDERS), max_size=5))
+def test_whatever_folders_there_are_one_layout_is_found_or_a_sentence_says_why_not(places):
+    """And what is found is read: as that layout, and as no other one with masks."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for outer, inner in places:
+            touch(folder, f"{outer}/a.png", f"{outer}/{inner}/b.png")
+        try:
+            layout = recognise(folder)
+        except PipelineError as error:
+            assert "keep one of them there" in str(error) or "keep the folders of one layout" in str(error)
+            return
+        assert layout in ((*READERS,) if places else (None,))
+        for other in (*LABELLED, layout or "crawl"):
+            if other == layout:
+                assert keys(read_layout(other, folder)) == sorted(keys(read_layout(other, folder)))
+            else:
+                with pytest.raises(PipelineError, match=r"but it looks like|no picture at all"):
+                    read_layout(other, folder)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.tuples(STEMS, st.sampled_from([".jpg", ".png"])), max_size=6),
+    st.lists(st.tuples(STEMS, ENDINGS, st.sampled_from([".png", ".jpg", ".mat"])), max_size=6),
+)
+def test_pairs_of_any_names_are_joined_or_rejected_and_none_is_lost(images, masks):
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "images").mkdir()
+        (folder / "masks").mkdir()
+        touch(folder, *(f"images/{stem}{suffix}" for stem, suffix in images))
+        touch(folder, *(f"masks/{stem}{ending}{suffix}" for stem, ending, suffix in masks))
+        there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        listing = pairs.read(folder)
+    used = {
+        Path(path).relative_to(folder).as_posix() for one in listing.items for path in (one.image, one.mask)
+    }
+    rejected = {one.source_key for one in listing.unusable}
+    assert len(keys(listing)) == len(set(keys(listing))) and not rejected & used
+    for one in listing.items:
+        number, other = (joining.number_of(Path(path).stem) for path in (one.image, one.mask))
+        assert number == other
+    # A mask is rejected by its picture where there is one: with several masks, or for another picture of its number.
+    lost = {key for key in there - used - rejected if key.startswith("images/")}
+    assert not lost
+    pictures = {joining.number_of(Path(key).stem) for key in rejected if key.startswith("images/")}
+    orphans = {key for key in there - used - rejected if joining.number_of(Path(key).stem) not in pictures}
+    assert not orphans
 
 
 CSV = "file,url,source,licence,author,retrieved_at\nimages/a.jpg,https://x.org/a.jpg,x,CC0,Ann,2024-01-02\n"
@@ -486,7 +675,8 @@ def test_two_files_whose_names_differ_in_their_unicode_form_only_are_not_mixed_u
         f"GT_png/{APART}.png",
     )
     touch(tmp_path / "baidu", *(f"images/{name}.jpg" for name in (COMPOSED, APART)), f"profiles/{APART}.jpg")
-    for layout in ("eg", "baidu"):
+    touch(tmp_path / "pairs", *(f"images/{name}.jpg" for name in (COMPOSED, APART)), f"masks/{APART}.jpg")
+    for layout in ("eg", "baidu", "pairs"):
         listing = read_layout("eg1800" if layout == "eg" else layout, tmp_path / layout)
         assert not listing.items and [one.reason for one in listing.unusable] == ["two_images", "two_images"]
     touch(tmp_path / "crawl", f"{COMPOSED}.jpg", f"{APART}.jpg")
@@ -598,6 +788,11 @@ def test_the_order_of_the_files_makes_no_difference(tmp_path, layout, monkeypatc
         *(f"profiles/{name}.jpg" for name in "abcd"),
     )
     touch(tmp_path / "crawl", "b.jpg", "a.jpg", "z/c.jpg", "y/c.jpg")
+    touch(
+        tmp_path / "pairs",
+        *(f"images/{name}.jpg" for name in "cab"),
+        *(f"masks/{name}.png" for name in "bcd"),
+    )
     before = read_layout(layout, tmp_path / layout)
     forwards = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda self: reversed(list(forwards(self))))
@@ -618,6 +813,22 @@ def test_the_order_of_the_files_makes_no_difference(tmp_path, layout, monkeypatc
             r"given as eg1800, but it looks like baidu.*BAIDU=...",
         ),
         ("crawl", ["images_data_crop/1.jpg", "GT_png/1.png"], r"given as crawl, but it looks like eg1800"),
+        (
+            "crawl",
+            ["images/1.jpg", "masks/1.png"],
+            r"like pairs.*Give it as PAIRS=... \(layout: pairs\) instead, or, where both hold photographs, rename",
+        ),
+        ("pairs", ["Images/1.jpg", "Labels/1.png"], r"given as pairs, but it looks like eg1800.*EG1800=..."),
+        (
+            "pairs",
+            ["images/1.jpg"],
+            r"given as pairs, but it looks like crawl; expected images/NAME.jpg with masks/",
+        ),
+        (
+            "pairs",
+            ["images/a.xml", "masks/a.xml"],
+            r"no picture at all in .*; expected images/NAME.jpg with masks",
+        ),
         ("baidu", ["a.jpg"], r"given as baidu, but it looks like crawl"),
         ("baidu", ["images/readme.md", "profiles/readme.md"], r"no picture at all"),
     ],
@@ -663,7 +874,8 @@ def test_printable_can_be_written_anywhere(name):
 
 @pytest.mark.real_data
 def test_the_real_folders_are_recognised(real_data):
-    for layout, count in {"eg1800": 1338, "baidu": 1003, "crawl": 811}.items():
-        assert recognise(real_data / layout) == layout
-        listing = read_layout(layout, real_data / layout)
+    for layout, count in {"eg1800": 1338, "baidu": 1003, "crawl": 811, "faces": 483}.items():
+        kind = "pairs" if layout == "faces" else layout
+        assert recognise(real_data / layout) == kind
+        listing = read_layout(kind, real_data / layout)
         assert (len(listing.items), listing.unusable) == (count, [])
