@@ -106,9 +106,10 @@ def test_whatever_goes_wrong_no_task_is_there_twice_and_none_is_missing_unsaid(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_after_one_doubt_only_what_is_missing_goes_out_again(fault: str):
+def test_after_one_doubt_only_what_is_missing_goes_out_again(fault: str, caplog: pytest.LogCaptureFixture):
     ledger: Any = Ledger(fault)
     push(ledger, PORTRAITS, tasks(6), batch=2)
+    assert caplog.messages == [f"could not import tasks: {fault}; looking at what arrived"]
     again = {"lost on the way": 2, "no answer": 0, "half of it": 1, "late": 0}[fault]
     assert ledger.versions() == Counter(task["data"]["version"] for task in tasks(6))
     assert ledger.received == 6 + again
@@ -120,6 +121,7 @@ def test_a_push_that_meets_doubt_after_doubt_goes_on_and_then_says_so():
     ledger = Ledger(*["lost on the way"] * 9)
     with pytest.raises(ReviewError, match=r"8 of 8 tasks did not arrive .*lost on the way.*run push again"):
         push(ledger, PORTRAITS, tasks(8))
+    assert ledger.received == 3 * 8, "a server in trouble is not pressed any further"
 
 
 def test_a_refused_import_is_not_repeated():
