@@ -14,7 +14,7 @@ import pytest
 from annotations.errors import ReviewError
 from annotations.ledger.exported import read_export
 from annotations.ledger.judgements import read_judgements
-from annotations.ledger.lock import read_lock
+from annotations.ledger.lock import read_lock, unpack_mask
 from annotations.ledger.settle import Conflict
 from annotations.server import pull as pulls
 from annotations.server.installation import Installation
@@ -219,6 +219,13 @@ def test_a_second_round_is_written_whole_or_not_at_all(tmp_path: Path):
             os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and not list(installation.second_round.glob("*.json"))
+
+
+def test_the_one_mask_that_a_task_shows_is_the_proposed_one(review: Review):
+    """A review that keeps no mask tells nothing of it, so that the server is asked; the judgement holds it."""
+    review.pull(task(1, said("reject")))
+    (judged,) = read_judgements(review.lock)
+    assert judged.proposed is not None and np.array_equal(unpack_mask(judged.proposed), PROPOSED)
 
 
 def test_a_task_that_shows_no_mask_or_several_proposes_none_that_is_known():
