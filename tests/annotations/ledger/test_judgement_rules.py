@@ -93,6 +93,14 @@ def test_two_words_of_one_reviewer_at_one_moment_both_count():
     assert sorted(one.said for one in found) == ["accept", "reject"]
 
 
+def test_two_answers_of_one_moment_stand_in_one_order_whichever_came_first():
+    """Else the same words would be other bytes in the lock's folder."""
+    (task_1,) = judged(asked(1, said("accept"), said("reject", number=2)))
+    known = task_1.model_dump()
+    again = JudgedTask(**{**known, "opinions": known["opinions"][::-1]})
+    assert again == task_1 and [one.annotation for one in again.opinions] == ["1", "2"]
+
+
 def test_what_was_said_cannot_be_changed_once_it_is_read():
     (task_1,) = judged(asked(1, said("accept")))
     for made, name, value in ((task_1, "round", 2), (task_1.opinions[0], "said", "reject")):
