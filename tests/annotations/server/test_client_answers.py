@@ -224,6 +224,15 @@ def test_the_next_task_is_given_back_unless_it_stood_open_already(queue: str | N
         assert answers.asked[1:] == ([] if held else given_back)
 
 
+def test_a_server_without_a_next_task_is_no_error():
+    with server(404, {"detail": "Not found."}) as answers:
+        client = Client(answers.url, KEY)
+        assert client.next_task(PORTRAITS) is None
+        answers.status = 405
+        with pytest.raises(ServerError, match=r"could not ask for the next task: .* answered 405"):
+            client.next_task(PORTRAITS)
+
+
 def test_what_keeps_a_browser_from_showing_a_picture_is_said():
     with server(200, {"a": "picture, of the only kind that this server sends"}) as answers:
         client = Client(answers.url, KEY)
@@ -285,6 +294,9 @@ def test_what_a_request_asks_for():
         made = answers.told[-1]
         assert made["sampling"] == "Uncertainty sampling" and made["show_collab_predictions"] is True
         assert made["show_instruction"] is False, "it would lie before every curator's first task"
+        client.set_label_config(PORTRAITS, "<View><Image/></View>")
+        assert answers.asked[-1].startswith("PATCH /api/projects/1")
+        assert answers.told[-1] == {"label_config": "<View><Image/></View>"}
         client.task(7)
         assert "resolve_uri=false" in answers.asked[-2] and "/predictions/?task=7" in answers.asked[-1]
         client.upload(PORTRAITS, "a.jpg", b"picture")
