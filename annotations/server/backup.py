@@ -74,7 +74,7 @@ def restore(installation: Installation, file: Path) -> None:
         raise ReviewError(f"expected a backup at {file}, found none")
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
     try:
-        with gzip.open(file) as whole, tarfile.open(fileobj=whole) as archive:
+        with gzip.open(file) as whole, tarfile.open(fileobj=whole, mode="r:") as archive:
             # Python before 3.11.4 has no filter for this: only plain files and folders, inside the folder.
             for member in archive:
                 inside = not member.name.startswith("/") and ".." not in Path(member.name).parts

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from annotations.ledger.collect import collect
 from annotations.ledger.exported import read_export
@@ -84,6 +85,27 @@ def test_judgements_come_from_the_oldest_to_the_newest():
     numbers = sorted(range(1, 7), key=key, reverse=True)  # against the order of the keys
     tasks = [asked(n, said("reject", by=n, number=n, minute=minute)) for minute, n in enumerate(numbers)]
     assert [one.reviewer for one in told(*tasks)] == [f"curator-{n}" for n in numbers]
+
+
+def test_two_words_of_one_reviewer_at_one_moment_both_count():
+    """On two crops, which nothing else tells apart: which one comes first is of no account."""
+    found = told(asked(1, said("accept")), asked(2, said("reject", number=2)))
+    assert sorted(one.said for one in found) == ["accept", "reject"]
+
+
+def test_two_answers_of_one_moment_stand_in_one_order_whichever_came_first():
+    """Else the same words would be other bytes in the lock's folder."""
+    (task_1,) = judged(asked(1, said("accept"), said("reject", number=2)))
+    known = task_1.model_dump()
+    again = JudgedTask(**{**known, "opinions": known["opinions"][::-1]})
+    assert again == task_1 and [one.annotation for one in again.opinions] == ["1", "2"]
+
+
+def test_what_was_said_cannot_be_changed_once_it_is_read():
+    (task_1,) = judged(asked(1, said("accept")))
+    for made, name, value in ((task_1, "round", 2), (task_1.opinions[0], "said", "reject")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(made, name, value)
 
 
 def test_judged_tasks_are_sorted_by_key_and_version():

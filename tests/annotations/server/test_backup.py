@@ -49,13 +49,27 @@ def test_a_review_is_not_overwritten(begun: Installation, tmp_path: Path):
         restore(begun, tmp_path / "review.tar.gz")
 
 
-@pytest.mark.parametrize("length", [0, 100, -30])
-def test_half_a_backup_changes_nothing(begun: Installation, tmp_path: Path, length: int):
+def test_a_review_is_restored_into_a_folder_that_is_empty(begun: Installation, tmp_path: Path):
+    backup(begun, tmp_path / "review.tar.gz")
+    other = Installation(tmp_path / "other")
+    other.folder.mkdir()
+    restore(other, tmp_path / "review.tar.gz")
+    assert other.secrets() == begun.secrets()
+
+
+@pytest.mark.parametrize(
+    ("length", "why"), [(0, "empty file"), (100, "ended before the end"), (-30, "ended before the end")]
+)
+def test_half_a_backup_changes_nothing_and_says_why_in_one_line(
+    begun: Installation, tmp_path: Path, length: int, why: str
+):
     file = tmp_path / "review.tar.gz"
     backup(begun, file)
     file.write_bytes(file.read_bytes()[:length])
     other = Installation(tmp_path / "other")
-    with pytest.raises(ReviewError, match="nothing was changed"):
+    with pytest.raises(
+        ReviewError, match=rf"review\.tar\.gz cannot be restored \([^\n]*{why}[^\n]*\); nothing was changed$"
+    ):
         restore(other, file)
     assert not other.folder.exists() and not list(tmp_path.glob("other*"))
 

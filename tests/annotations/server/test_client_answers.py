@@ -16,6 +16,7 @@ from annotations.server.client import (
     Client,
     DoubtfulError,
     Project,
+    Served,
     ServerError,
     TaskHead,
     healthy,
@@ -212,6 +213,38 @@ def test_a_task_that_is_gone_is_no_error():
 
 
 @pytest.mark.parametrize(
+    ("queue", "held"), [("Task lock", True), ("Uncertainty sampling", False), (None, False)]
+)
+def test_the_next_task_is_given_back_unless_it_stood_open_already(queue: str | None, held: bool):
+    """A skip and its removal give it back; of one that a curator has open that would end the work on it."""
+    data, predictions = {"key": "k"}, [{"score": 0.5}]
+    with server(200, {"id": 7, "data": data, "predictions": predictions, "queue": queue}) as answers:
+        assert Client(answers.url, KEY).next_task(PORTRAITS) == Served(7, data, predictions, held)
+        given_back = ["POST /api/tasks/7/annotations/", "DELETE /api/annotations/7/"]
+        assert answers.asked[1:] == ([] if held else given_back)
+
+
+def test_a_server_without_a_next_task_is_no_error():
+    with server(404, {"detail": "Not found."}) as answers:
+        client = Client(answers.url, KEY)
+        assert client.next_task(PORTRAITS) is None
+        answers.status = 405
+        with pytest.raises(ServerError, match=r"could not ask for the next task: .* answered 405"):
+            client.next_task(PORTRAITS)
+
+
+def test_what_keeps_a_browser_from_showing_a_picture_is_said():
+    with server(200, {"a": "picture, of the only kind that this server sends"}) as answers:
+        client = Client(answers.url, KEY)
+        assert client.trouble_with("/a.jpg", "application/json") == ""
+        assert client.trouble_with("/a.jpg", "image") == "is no image, but 'application/json'"
+        answers.body = b""
+        assert "is no application/json" in client.trouble_with("/a.jpg", "application/json"), "an empty file"
+        answers.status = 404
+        assert client.trouble_with("/a.jpg", "application/json") == "answered 404"
+
+
+@pytest.mark.parametrize(
     ("counts", "touched"),
     [
         ({}, False),
@@ -244,6 +277,7 @@ def test_an_uploaded_file_is_found_by_the_name_that_it_was_given():
             "v-image.jpg": "/data/upload/1/0123abcd-v-image.jpg",
             "guidelines-77.html": "/data/upload/1/0123abcd-guidelines-77.html",
         }
+        assert "all=true" in answers.asked[-1].lower(), "else the server lists none of them"
 
 
 def test_the_keys_of_a_bucket_are_not_shown():
@@ -259,6 +293,10 @@ def test_what_a_request_asks_for():
         client.create_project("portraits", "<View/>", "Accept ...")
         made = answers.told[-1]
         assert made["sampling"] == "Uncertainty sampling" and made["show_collab_predictions"] is True
+        assert made["show_instruction"] is False, "it would lie before every curator's first task"
+        client.set_label_config(PORTRAITS, "<View><Image/></View>")
+        assert answers.asked[-1].startswith("PATCH /api/projects/1")
+        assert answers.told[-1] == {"label_config": "<View><Image/></View>"}
         client.task(7)
         assert "resolve_uri=false" in answers.asked[-2] and "/predictions/?task=7" in answers.asked[-1]
         client.upload(PORTRAITS, "a.jpg", b"picture")

@@ -14,7 +14,7 @@ import pytest
 from annotations.errors import ReviewError
 from annotations.ledger.exported import read_export
 from annotations.ledger.judgements import read_judgements
-from annotations.ledger.lock import read_lock
+from annotations.ledger.lock import read_lock, unpack_mask
 from annotations.ledger.settle import Conflict
 from annotations.server import pull as pulls
 from annotations.server.installation import Installation
@@ -94,12 +94,14 @@ def test_a_pull_that_would_lose_a_review_changes_nothing_and_keeps_the_export(re
     assert review.verdicts() == {key(1): "accept", key(2): "fix"} and len(review.second_round()) == 1
 
 
-def test_many_lost_reviews_are_named_as_far_as_one_can_read(review: Review):
-    review.pull(*[task(number, said("reject")) for number in range(12)])
+@pytest.mark.parametrize("count", [10, 11, 12])
+def test_many_lost_reviews_are_named_as_far_as_one_can_read(review: Review, count: int):
+    review.pull(*[task(number, said("reject")) for number in range(count)])
     with pytest.raises(ReviewError) as caught:
-        review.pull(*[task(number) for number in range(12)])
-    named = [key(number) for number in range(12) if key(number) in str(caught.value)]
-    assert len(named) == 10 and "12 reviews" in str(caught.value) and ", ..." in str(caught.value)
+        review.pull(*[task(number) for number in range(count)])
+    named = [key(number) for number in range(count) if key(number) in str(caught.value)]
+    assert len(named) == 10 and f"{count} reviews" in str(caught.value)
+    assert (", ..." in str(caught.value)) is (count > 10)
 
 
 def test_what_was_said_on_an_earlier_server_stays(review: Review):
@@ -219,6 +221,13 @@ def test_a_second_round_is_written_whole_or_not_at_all(tmp_path: Path):
             os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and not list(installation.second_round.glob("*.json"))
+
+
+def test_the_one_mask_that_a_task_shows_is_the_proposed_one(review: Review):
+    """A review that keeps no mask tells nothing of it, so that the server is asked; the judgement holds it."""
+    review.pull(task(1, said("reject")))
+    (judged,) = read_judgements(review.lock)
+    assert judged.proposed is not None and np.array_equal(unpack_mask(judged.proposed), PROPOSED)
 
 
 def test_a_task_that_shows_no_mask_or_several_proposes_none_that_is_known():

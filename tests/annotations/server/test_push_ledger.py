@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -106,9 +107,10 @@ def test_whatever_goes_wrong_no_task_is_there_twice_and_none_is_missing_unsaid(
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_after_one_doubt_only_what_is_missing_goes_out_again(fault: str):
+def test_after_one_doubt_only_what_is_missing_goes_out_again(fault: str, caplog: pytest.LogCaptureFixture):
     ledger: Any = Ledger(fault)
     push(ledger, PORTRAITS, tasks(6), batch=2)
+    assert caplog.messages == [f"could not import tasks: {fault}; looking at what arrived"]
     again = {"lost on the way": 2, "no answer": 0, "half of it": 1, "late": 0}[fault]
     assert ledger.versions() == Counter(task["data"]["version"] for task in tasks(6))
     assert ledger.received == 6 + again
@@ -120,6 +122,7 @@ def test_a_push_that_meets_doubt_after_doubt_goes_on_and_then_says_so():
     ledger = Ledger(*["lost on the way"] * 9)
     with pytest.raises(ReviewError, match=r"8 of 8 tasks did not arrive .*lost on the way.*run push again"):
         push(ledger, PORTRAITS, tasks(8))
+    assert ledger.received == 3 * 8, "a server in trouble is not pressed any further"
 
 
 def test_a_refused_import_is_not_repeated():
@@ -150,6 +153,71 @@ def test_a_task_that_somebody_begins_meanwhile_stays():
     ledger.touched_soon = {3}
     assert push(ledger, PORTRAITS, tasks(2)).removed == 1
     assert sorted(ledger.tasks) == [1, 2, 3]
+
+
+class Showing(Ledger):
+    """A ledger that keeps the tasks' predictions, one each, whose number is the task's."""
+
+    served = SERVING
+
+    def serving(self, project: Project) -> Serving:
+        return self.served
+
+    def set_serving(self, project: Project, serving: Serving) -> None:
+        self.served = serving
+        assert self.scores(project), "the real one refuses a version of which it has no prediction"
+
+    def scores(self, project: Project) -> dict[int, float]:
+        shown = [(number, one) for number in self.tasks for one in self.tasks[number]["predictions"]]
+        return {
+            number: one["score"] for number, one in shown if one["model_version"] == self.served.model_version
+        }
+
+    def predictions(self, number: int) -> list[dict[str, Any]]:
+        return [{"id": number, **one} for one in self.tasks[number]["predictions"]]
+
+    def add_prediction(self, number: int, prediction: dict[str, Any]) -> None:
+        self.tasks[number]["predictions"].append(prediction)
+
+    def change_prediction(self, number: int, model_version: str, score: float) -> None:
+        self.tasks[number]["predictions"][0] |= {"model_version": model_version, "score": score}
+
+
+def with_masks(*scores: float) -> list[dict[str, Any]]:
+    """Tasks with a mask each, as an earlier version named them."""
+    return [
+        {**task, "predictions": [{"model_version": "5ec0de", "score": score, "result": [number]}]}
+        for number, (task, score) in enumerate(zip(tasks(len(scores)), scores, strict=True))
+    ]
+
+
+def test_tasks_that_lost_their_masks_get_their_own_back():
+    ledger: Any = Showing()
+    push(ledger, PORTRAITS, with_masks(0.1, 0.2, 0.3, 0.4))
+    whole = deepcopy(ledger.tasks)
+    for number in (2, 4):
+        ledger.tasks[number]["predictions"] = []
+    assert push(ledger, PORTRAITS, with_masks(0.1, 0.2, 0.3, 0.4)).sent == 0
+    assert ledger.tasks == whole
+
+
+def test_a_queue_ranked_anew_is_served_in_its_order():
+    ledger: Any = Showing()
+    push(ledger, PORTRAITS, with_masks(0.1, 0.2, 0.3))
+    push(ledger, PORTRAITS, with_masks(0.3, 0.2, 0.1))
+    assert ledger.scores(PORTRAITS) == {1: 0.3, 2: 0.2, 3: 0.1}
+    assert [task["predictions"][0]["result"] for task in ledger.tasks.values()] == [[0], [1], [2]]
+
+
+def test_a_project_that_shows_another_version_is_set_right_with_its_tasks():
+    """The scores stay, also of an older task that somebody touched and of which nothing here tells."""
+    ledger: Any = Showing()
+    ledger.add(with_masks(0.1, 0.2, 0.3))
+    ledger.touched = {3}
+    ledger.served = Serving("5ec0de", SERVING.sampling, prefilled=True)
+    assert push(ledger, PORTRAITS, with_masks(0.1, 0.2)).sent == 0
+    assert ledger.serving(PORTRAITS) == SERVING
+    assert ledger.scores(PORTRAITS) == {1: 0.1, 2: 0.2, 3: 0.3}
 
 
 class Projects:
