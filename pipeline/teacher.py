@@ -76,7 +76,7 @@ def read_labelled() -> tuple[pd.DataFrame, int]:
     if not all(counts.values()):
         raise PipelineError(
             f"teacher: expected labelled pictures on the sides train and dev, found {counts['train']} and "
-            f"{counts['dev']}; give a source with masks (EG1800=DIR or BAIDU=DIR), or change split.dev_share"
+            f"{counts['dev']}; give a source with masks (EG1800=, PAIRS= or BAIDU=DIR), or change split.dev_share"
         )
     return chosen, len(placed)
 
