@@ -117,6 +117,21 @@ def test_of_several_reviews_of_a_picture_the_one_of_the_nearest_box_judges(
     assert review_of(crop, [*entries, same], 1.0) == same  # exactly the stated overlap is enough
 
 
+def test_of_two_equally_near_reviews_the_order_of_the_lock_decides_nothing(
+    crawl: list[dict[str, object]],
+) -> None:
+    """Two files of the same pixels, judged with the same box: one of the two speaks for both."""
+    box = "10,5,70,85"
+    reject, unsure = (
+        inputs.review(crawl[at], box, verdict, None) for at, verdict in ((0, "reject"), (1, "unsure"))
+    )
+    crop = make_records(
+        [{**crawl[0], "parent_sha256": crawl[0]["sha256"], "crop_box": box, "label": "pseudo"}]
+    ).iloc[0]
+    speaks = max((reject, unsure), key=lambda one: one.key)
+    assert review_of(crop, [reject, unsure], 0.8) == review_of(crop, [unsure, reject], 0.8) == speaks
+
+
 def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dict[str, object]]) -> None:
     box, mask = "0,0,20,30", np.ones((30, 20), np.uint8)
     gone = {"sha256": "e" * 64}
