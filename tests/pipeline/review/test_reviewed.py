@@ -8,7 +8,7 @@ import pytest
 from annotations.ledger.lock import LockEntry, review_key, write_lock
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
-from pipeline.core.records import make_records
+from pipeline.core.records import Rejected, make_records
 from pipeline.core.store import Store
 from pipeline.faces.portrait import cut
 from pipeline.review.judged import judged_keys, read_locked_reviews, review_of, reviews_by_picture
@@ -164,6 +164,14 @@ def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dic
         error.value
     )
     assert "set reviews.path" in str(error.value)
+
+
+@pytest.mark.parametrize(("lost", "more"), [(5, ""), (6, ", ...")])
+def test_of_many_reviews_without_their_picture_five_are_named(lost: int, more: str) -> None:
+    rejected = [Rejected("reviews", f"key-{n}", "orphaned", "gone") for n in range(lost)]
+    with pytest.raises(PipelineError) as error:
+        check_orphans(rejected, 0)
+    assert f"found {lost}: key-0, key-1, key-2, key-3, key-4{more}. Bring the pictures" in str(error.value)
 
 
 def test_a_mask_of_another_size_than_its_box_names_the_entry(
