@@ -10,6 +10,7 @@ from pipeline import evaluate as stage
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import DATASET, SINET
 from pipeline.core.records import make_records, write_records
+from sinet import native
 from sinet.core.recipe import EvaluateRecipe
 from sinet.images.sample import Sample
 from tests.sinet.portraits import taught_model, write_portraits, write_weights
@@ -83,9 +84,20 @@ def test_the_stage_writes_metrics_rows_and_a_gallery(records: pd.DataFrame, root
     rows = pd.read_csv("plots/evaluate.csv", dtype={"id": str})
     assert len(rows) == 3
     assert set(FOUR) <= set(rows.columns)
+    assert list(rows.columns[:3]) == ["id", "source", "label"]
+    assert rows[["source", "label"]].values.tolist() == records[["source", "label"]].values.tolist()[:3]
     listed = json.loads(Path("data/gallery/gallery.json").read_text())
     assert len(listed) == 3
     assert all(Path("data/gallery", entry["file"]).is_file() for entry in listed)
+
+
+def test_figures_that_were_not_computed_in_c_are_announced(
+    records: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They may differ from those of another machine, which whoever compares the two should know."""
+    monkeypatch.setattr(native, "kernel", None)  # as where nothing was built
+    stage.evaluate_sinet(records, SINET, RECIPE, Path("gallery"))
+    assert "evaluate: prediction runs in torch, not in C: nothing was built" in caplog.text
 
 
 def test_the_same_bytes_again(records: pd.DataFrame) -> None:

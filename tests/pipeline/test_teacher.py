@@ -230,6 +230,14 @@ def test_it_stops_when_dev_gets_no_better(
         assert torch.equal(value, judged[1][name])
 
 
+def test_fewer_pictures_than_a_batch_are_one_step_an_epoch(sides: pd.DataFrame, tmp_path: Path) -> None:
+    """The only step of an epoch of warm-up has half the rate."""
+    few = pd.concat([rows.head(3) for _, rows in sides.groupby("side")])
+    schedule = {"kind": "cosine", "warmup": 1}
+    trained = train_teacher(few, params(epochs=2, batch=8, schedule=schedule), None, tmp_path)
+    assert trained.history[0]["learning_rate"] == pytest.approx(params().learning_rate / 2)
+
+
 def test_a_loss_that_is_no_number_names_the_pictures(sides: pd.DataFrame, tmp_path: Path) -> None:
     broken = params(learning_rate=1e38, max_gradient=1e30, schedule={"kind": "cosine", "warmup": 0})
     with pytest.raises(

@@ -115,3 +115,41 @@ def test_new_pictures_change_no_purpose():
         assert was == now & {identity(number) for number in range(200)}
     mixed_up = pseudo(uncertainties).sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(mixed(mixed_up, params, labelled(40).iloc[::-1]), after)
+
+
+def test_a_single_gold_task_may_stand_anywhere_between_the_others() -> None:
+    """Before the first, after the last: else its place would give it away."""
+    queue, params = pseudo(scattered(4)), only(4, 0, gold_share=0.25)
+    places = {
+        int(mixed(queue, params, labelled(1, id=identity(-number))).query("purpose == 'gold'")["rank"].item())
+        for number in range(20_000, 20_060)
+    }
+    assert places == {1, 2, 3, 4, 5}
+
+
+def test_a_gold_task_has_the_columns_of_the_others_and_is_numbered_with_them() -> None:
+    queue, params = pseudo(scattered(20)), only(20, 0.1, gold_share=0.2)
+    with_gold = mixed(queue, params, labelled(9))
+    assert len(with_gold) == 24 and list(with_gold.index) == list(range(24))
+    assert list(with_gold.columns) == list(mixed(queue, params).columns)
+
+
+def test_the_doubt_of_a_gold_task_lies_between_those_of_its_neighbours_on_either_side() -> None:
+    """All but the first are alike: their only neighbour of another doubt comes before them."""
+    queue, params = pseudo([0.9] + [0.5] * 8), only(9, 0, gold_share=1.0)
+    doubts = mixed(queue, params, labelled(9)).query("purpose == 'gold'")["uncertainty"]
+    assert len(doubts) == 9 and doubts.between(0.5, 0.9, inclusive="neither").all()
+
+
+def test_a_queue_of_one_task_is_scored_as_it_was() -> None:
+    records, params = pseudo([0.3]), only(9, 0)
+    pd.testing.assert_frame_equal(
+        mixed(records, params).drop(columns="purpose"), rank(records, set(), params)
+    )
+
+
+def test_the_flags_of_a_gold_task_are_those_of_a_neighbour_that_shows_a_person() -> None:
+    params = only(40, 0, gold_share=0.5)
+    for flags, shown in (("pieces", {"pieces"}), ("no_person", {""})):
+        gold = mixed(pseudo(scattered(40), flags=flags), params, labelled(20)).query("purpose == 'gold'")
+        assert len(gold) == 20 and set(gold["flags"]) == shown

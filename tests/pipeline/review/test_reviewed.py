@@ -8,7 +8,7 @@ import pytest
 from annotations.ledger.lock import LockEntry, review_key, write_lock
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
-from pipeline.core.records import make_records
+from pipeline.core.records import Rejected, make_records
 from pipeline.core.store import Store
 from pipeline.faces.portrait import cut
 from pipeline.review.judged import judged_keys, read_locked_reviews, review_of, reviews_by_picture
@@ -117,6 +117,21 @@ def test_of_several_reviews_of_a_picture_the_one_of_the_nearest_box_judges(
     assert review_of(crop, [*entries, same], 1.0) == same  # exactly the stated overlap is enough
 
 
+def test_of_two_equally_near_reviews_the_order_of_the_lock_decides_nothing(
+    crawl: list[dict[str, object]],
+) -> None:
+    """Two files of the same pixels, judged with the same box: one of the two speaks for both."""
+    box = "10,5,70,85"
+    reject, unsure = (
+        inputs.review(crawl[at], box, verdict, None) for at, verdict in ((0, "reject"), (1, "unsure"))
+    )
+    crop = make_records(
+        [{**crawl[0], "parent_sha256": crawl[0]["sha256"], "crop_box": box, "label": "pseudo"}]
+    ).iloc[0]
+    speaks = max((reject, unsure), key=lambda one: one.key)
+    assert review_of(crop, [reject, unsure], 0.8) == review_of(crop, [unsure, reject], 0.8) == speaks
+
+
 def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dict[str, object]]) -> None:
     box, mask = "0,0,20,30", np.ones((30, 20), np.uint8)
     gone = {"sha256": "e" * 64}
@@ -149,6 +164,14 @@ def test_reviews_without_a_picture_have_a_reason(tmp_path: Path, crawl: list[dic
         error.value
     )
     assert "set reviews.path" in str(error.value)
+
+
+@pytest.mark.parametrize(("lost", "more"), [(5, ""), (6, ", ...")])
+def test_of_many_reviews_without_their_picture_five_are_named(lost: int, more: str) -> None:
+    rejected = [Rejected("reviews", f"key-{n}", "orphaned", "gone") for n in range(lost)]
+    with pytest.raises(PipelineError) as error:
+        check_orphans(rejected, 0)
+    assert f"found {lost}: key-0, key-1, key-2, key-3, key-4{more}. Bring the pictures" in str(error.value)
 
 
 def test_a_mask_of_another_size_than_its_box_names_the_entry(
