@@ -84,7 +84,7 @@ def _doubts(queue: pd.DataFrame, places: Sequence[int], ids: Sequence[str]) -> l
     for place, one in zip(places, ids, strict=True):
         here = float(ordered[place])
         others = [float(value) for value in ordered[place : place + _NEAR] if value != here]
-        others += [float(value) for value in ordered[max(0, place - _NEAR) : place] if value != here]
+        others += [float(value) for value in ordered[max(0, place - _NEAR) : place][::-1] if value != here]
         share = 0.1 + 0.8 * hashed_share(one, "doubt")
         found.append(here + (others[0] - here) * share if others else here)
     return found

@@ -141,6 +141,14 @@ def test_the_doubt_of_a_gold_task_lies_between_those_of_its_neighbours_on_either
     assert len(doubts) == 9 and doubts.between(0.5, 0.9, inclusive="neither").all()
 
 
+def test_of_the_doubts_before_it_a_gold_task_takes_the_nearest() -> None:
+    """Behind it all are alike; before it the nearest other one is 0.6, not the 0.9 at the head of the queue."""
+    queue, params = pseudo([0.9, 0.6, *[0.5] * 7]), only(9, 0, gold_share=1.0)
+    tasks = mixed(queue, params, labelled(9))
+    gold = tasks[(tasks["purpose"] == "gold") & (tasks.index > 4)]
+    assert len(gold) > 3 and gold["uncertainty"].between(0.5, 0.6, inclusive="neither").all()
+
+
 def test_a_queue_of_one_task_is_scored_as_it_was() -> None:
     records, params = pseudo([0.3]), only(9, 0)
     pd.testing.assert_frame_equal(
