@@ -198,7 +198,7 @@ def test_the_rejects_of_crop_stand_with_their_source(world: Path) -> None:
     write_rejected("crop", items)
     stage.main()
     html = (PAGE / "index.html").read_text()
-    bodies, crawl = (html.index(f"<summary>crop {name}: ") for name in ("Baidu", "Crawl"))
+    bodies, crawl = (html.index(f"<summary>crop {role}: ") for role in ("bodies", "crawl"))
     assert bodies < html.index("<code>body.jpg</code>") < crawl < html.index("<code>walk.jpg</code>")
 
 
