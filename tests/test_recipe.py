@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LONG = pytest.mark.long
 
 STAGES = [
-    "sample", "list_sources", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "teacher", "pseudo_label",
-    "queue", "push", "agreement", "merge", "train", "evaluate", "export", "second_look",
+    "sample", "list_sources", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "cluster", "split",
+    "teacher", "pseudo_label", "queue", "push", "agreement", "merge", "train", "evaluate", "export", "second_look",
     "report",
 ]  # fmt: skip
 
@@ -126,7 +126,13 @@ def test_the_page_in_a_real_browser(world: Path, tmp_path: Path) -> None:
 
 def test_what_a_dvc_user_expects(world: Path) -> None:
     dag = run(world, "dvc", "dag", "--dot").stdout
-    for arrow in ('"ingest@baidu" -> "crop"', '"ingest@crawl" -> "crop"', '"crop" -> "pseudo_label"'):
+    for arrow in (
+        '"ingest@baidu" -> "crop"',
+        '"ingest@crawl" -> "crop"',
+        '"crop" -> "pseudo_label"',
+        '"cluster" -> "split"',
+        '"split" -> "teacher"',
+    ):
         assert arrow in dag
     shown = json.loads(run(world, "dvc", "metrics", "show", "--json").stdout)
     assert "foreground_iou" in shown[""]["data"]["metrics/evaluate.json"]["data"]
@@ -167,7 +173,7 @@ def test_stages_open_only_what_dvc_yaml_names(project: Path, tmp_path: Path) -> 
             allowed = outs if how == "w" else deps + outs
             assert any(inside == one or inside.startswith(f"{one}/") for one in allowed), f"{name}: {line}"
             seen.add(name)
-    assert seen >= {"sample", "crop", "pseudo_label", "push", "merge", "report"}
+    assert seen >= {"sample", "crop", "cluster", "split", "pseudo_label", "push", "merge", "report"}
 
 
 def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: int) -> None:
@@ -231,6 +237,8 @@ def test_a_killed_data_stage_gives_the_same_bytes(
     ("stage", "outs"),
     [
         ("queue", ["data/queue", "metrics/queue.json"]),
+        pytest.param("cluster", ["data/cluster", "metrics/cluster.json"], marks=LONG),
+        pytest.param("split", ["data/split", "data/rejected/split.csv", "metrics/split.json"], marks=LONG),
         ("agreement", ["metrics/reviews.json", "plots/reviews.csv", "plots/bias_maps.svg"]),
     ],
 )
@@ -287,7 +295,7 @@ def test_the_order_and_number_of_workers_do_not_matter(project: Path) -> None:
     before = {out: digest(project / out) for out in outs}
     shutil.rmtree(project / ".cache")
     stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
-    for stage in ("ingest@eg1800", "crop", "pseudo_label", "push", "merge"):
+    for stage in ("ingest@eg1800", "crop", "cluster", "split", "pseudo_label", "push", "merge"):
         run(project, *stages[stage]["cmd"].split(), PIPELINE_WORKERS="1")
     assert {out: digest(project / out) for out in outs} == before
 
