@@ -19,7 +19,7 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
-from pipeline.core.ingested import read_ingested
+from pipeline.core.ingested import join_sources
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
@@ -61,7 +61,7 @@ def crop(
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "images").mkdir(parents=True)
-    parents = records.sort_values("source_key").to_dict("records")
+    parents = _in_order(records).to_dict("records")
     tasks = [_Task(row["id"], row["image"], _mask_of(row), cache, params) for row in parents]
     keys = map_images(_crop_one, tasks, desc=f"crop {folder.name}", initializer=_one_thread)
     rows: dict[str, dict[str, Any]] = {}
@@ -122,6 +122,13 @@ def crop_key(id_: str, mask_file: bytes | None, params: CropParams) -> str:
     return key_of("crop", code_of("pipeline.crop"), face_key(id_, params), mask, settings)
 
 
+def _in_order(records: pd.DataFrame) -> pd.DataFrame:
+    """The records as they are cut: of portraits with equal pixels the first stays, a published test side before all."""
+    test = records["published_side"].isin(["test"]).astype(bool)
+    order = records.assign(rank=~test).sort_values(["rank", "source", "source_key"], kind="stable")
+    return order.drop(columns="rank")
+
+
 def _mask_of(row: dict[Hashable, Any]) -> str | None:
     return row["mask"] if isinstance(row["mask"], str) else None
 
@@ -132,7 +139,8 @@ def _reason(result: Result, rows: dict[str, dict[str, Any]]) -> tuple[str, str] 
         return result.meta["reason"], result.meta["detail"]
     twin = rows.get(result.meta["id"])
     if twin is not None:
-        return "duplicate_pixels", f"its portrait has the same pixels as that of {twin['source_key']}"
+        kept = f"{twin['source']} {twin['source_key']}"
+        return "duplicate_pixels", f"its portrait has the same pixels as that of {kept}"
     return None
 
 
@@ -228,15 +236,17 @@ def _finder(params: CropParams) -> "FaceFinder":
 
 def main() -> None:
     params = load_params().crop
-    full_bodies, crawled = read_ingested(INGEST / "bodies"), read_ingested(INGEST / "crawl")
-    bodies, no_bodies = crop(full_bodies, params, CROP / "bodies")
-    crawl, no_crawl = crop(crawled, params, CROP / "crawl")
+    full_bodies, crawled = join_sources(INGEST / "bodies"), join_sources(INGEST / "crawl")
+    bodies, no_bodies = crop(full_bodies.records, params, CROP / "bodies")
+    crawl, no_crawl = crop(crawled.records, params, CROP / "crawl")
+    no_bodies += full_bodies.repeated
+    no_crawl += crawled.repeated
     write_records(CROP / "bodies", bodies)
     write_records(CROP / "crawl", crawl)
     write_rejected("crop", [*no_bodies, *no_crawl])  # before the gates, whose messages send people there
     of_bodies = account(
         "crop of bodies",
-        len(full_bodies),
+        full_bodies.items,
         len(bodies),
         no_bodies,
         params.max_reject_rate,
@@ -244,7 +254,7 @@ def main() -> None:
     )
     of_crawl = account(
         "crop of the crawl",
-        len(crawled),
+        crawled.items,
         len(crawl),
         no_crawl,
         params.max_reject_rate_crawl,

@@ -40,7 +40,7 @@ def evaluate_sinet(
     if test.empty:
         raise PipelineError(
             "expected records on the test side, found none; give a source with a test list, "
-            "or raise sides.test_share"
+            "or raise split.test_share"
         )
     columns = (test["id"], test["image"], test["mask"])
     samples = [Sample(name, Path(image), Path(mask)) for name, image, mask in zip(*columns, strict=True)]

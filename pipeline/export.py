@@ -27,7 +27,7 @@ def export(records: pd.DataFrame, weights: Path, out: Path, params: ExportParams
     pictures = records[records["side"] == "dev"]["image"].head(params.parity_pictures)
     if pictures.empty:
         raise PipelineError(
-            "expected dev pictures to compare ONNX with torch on, found none; raise sides.dev_share"
+            "expected dev pictures to compare ONNX with torch on, found none; raise split.dev_share"
         )
     images = [read_image(Path(picture)) for picture in pictures]
     try:

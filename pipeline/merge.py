@@ -15,7 +15,7 @@ from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import read_ingested
 from pipeline.core.params import MergeParams, load_params
-from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO, SPLIT
+from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
     Rejected,
     account,
@@ -30,6 +30,8 @@ from pipeline.core.records import (
 )
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
+from pipeline.dataset.cluster_table import read_clusters
+from pipeline.dataset.near_duplicates import alike, hash_pictures
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import check_sides, publishes_test
 from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
@@ -43,21 +45,29 @@ def merge(
     pseudo: pd.DataFrame,
     reviews: Mapping[str, Sequence[LockEntry]],
     params: MergeParams,
-    left_out: Mapping[tuple[str, str], tuple[str, str]] | None = None,
-    judged: Mapping[str, Collection[str]] | None = None,
+    left_out: Mapping[tuple[str, str], tuple[str, str]],
+    judged: Mapping[str, Collection[str]],
+    near: Mapping[str, Collection[str]],
 ) -> tuple[pd.DataFrame, list[Rejected]]:
     """The dataset's records with cluster and side, and what stays out of it.
 
     `labelled` and `crawl` are the records of stage split. `reviewed` are the records cut from the lock, whose entries
     `reviews` holds by picture (`reviews_by_picture`); `left_out` is why stage split left a photograph out, reason and
-    sentence by source and name; `judged` is what people said of the pseudo labels, by id (`_judged_crops`). Every row
-    of `labelled`, `reviewed` and `pseudo` is in one of the two results.
+    sentence by source and name; `judged` is what people said of the pseudo labels, by id (`_judged_crops`); `near`
+    names by id the labelled pictures that a reviewed one looks like (`_like_labelled`). Every row of `labelled`,
+    `reviewed` and `pseudo` is in one of the two results.
     """
     pseudo, unwanted = choose_pseudo(pseudo, reviews, params, judged)
-    others, beside = on_sides(pd.concat([reviewed, pseudo], ignore_index=True), crawl, left_out or {})
+    others, beside = on_sides(pd.concat([reviewed, pseudo], ignore_index=True), crawl, left_out)
+    others, leaks = apart(others, labelled, near)
     records, repeated = one_of_each(pd.concat([labelled, others], ignore_index=True))
     check_sides(records)
-    return check_records(records.sort_values("id", ignore_index=True)), [*unwanted, *beside, *repeated]
+    return check_records(records.sort_values("id", ignore_index=True)), [
+        *unwanted,
+        *beside,
+        *leaks,
+        *repeated,
+    ]
 
 
 def on_sides(
@@ -92,11 +102,46 @@ def on_sides(
     return kept, rejected
 
 
+def apart(
+    records: pd.DataFrame, labelled: pd.DataFrame, near: Mapping[str, Collection[str]]
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The records that look like no labelled picture of another side; `near` names by id those that they look like."""
+    sides = dict(zip(labelled["id"], labelled["side"], strict=True))
+
+    def fault(row: pd.Series) -> tuple[str, str] | None:
+        others = {sides[one]: one for one in sorted(near.get(row["id"], ())) if one in sides}
+        others.pop(row["side"], None)
+        side = next((name for name in ("test", "dev", "train") if name in others), None)
+        if side is None:
+            return None
+        return f"leak_with_{side}", f"looks like {others[side]} of the {side} side"
+
+    return reject_rows(records, fault)
+
+
+def _like_labelled(
+    reviewed: pd.DataFrame, labelled: pd.DataFrame, compared: Collection[str], max_distance: int
+) -> dict[str, set[str]]:
+    """The labelled pictures that a reviewed one looks like, by id, of those that stage cluster has not `compared`.
+
+    It has compared the portraits that the face detector chooses today; a review may be of another box.
+    """
+    odd = reviewed[~reviewed["id"].isin(list(compared))]
+    if odd.empty:
+        return {}
+    pictures = {str(row.id): str(row.image) for table in (labelled, odd) for row in table.itertuples()}
+    pairs = alike(hash_pictures(pictures, Store("near_duplicates")), max_distance)
+    near: dict[str, set[str]] = {one: set() for one in odd["id"]}
+    for one, other in (*pairs, *((other, one) for one, other in pairs)):
+        near.get(one, set()).add(other)
+    return near
+
+
 def choose_pseudo(
     pseudo: pd.DataFrame,
     reviews: Mapping[str, Sequence[LockEntry]],
     params: MergeParams,
-    judged: Mapping[str, Collection[str]] | None = None,
+    judged: Mapping[str, Collection[str]],
 ) -> tuple[pd.DataFrame, list[Rejected]]:
     """The pseudo labels that nobody judged and that are good enough, where such ones are wanted at all.
 
@@ -109,7 +154,7 @@ def choose_pseudo(
         if entry is not None:
             reason = {"reject": "review_rejected", "unsure": "review_unsure"}.get(entry.verdict, "reviewed")
             return reason, f"judged by review {entry.key}: {entry.verdict}"
-        said = (judged or {}).get(row["id"])
+        said = judged.get(row["id"])
         if said:
             return "review_undecided", f"judged, but the answers decide nothing: {', '.join(sorted(said))}"
         if params.unreviewed == "exclude":
@@ -214,6 +259,12 @@ def main() -> None:
         params.merge,
         _why_left_out(read_rejected("split")),
         _judged_crops(lock, pseudo, crawl),
+        _like_labelled(
+            reviewed.records,
+            labelled,
+            read_clusters(CLUSTER / "crawl.csv"),
+            params.cluster.max_hash_distance,
+        ),
     )
     rejected += reviewed.rejected
 

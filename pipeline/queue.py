@@ -1,7 +1,8 @@
 """Order the pseudo labels for the curators: the most doubtful first, with a random slice between them.
 
-Pictures that look alike share their doubt, so that one scene does not fill the queue. Reads the pseudo labels, the
-locked reviews, the clusters and (for gold tasks) the dataset; writes data/queue/queue.csv.
+Pictures that look alike share their doubt, so that one scene does not fill the queue. Nobody is asked about what stage
+split left out. Reads the pseudo labels, their photographs' sides, the locked reviews, the clusters and (for gold tasks)
+the dataset; writes data/queue/queue.csv.
 """
 
 import shutil
@@ -17,7 +18,7 @@ from annotations.quality.random_slice import hashed_share
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import read_ingested
 from pipeline.core.params import QueueParams, load_params
-from pipeline.core.paths import CLUSTER, DATASET, INGEST, PSEUDO, QUEUE
+from pipeline.core.paths import CLUSTER, DATASET, INGEST, PSEUDO, QUEUE, SPLIT
 from pipeline.core.records import make_records, read_records
 from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.dataset.cluster_table import read_clusters
@@ -128,14 +129,17 @@ def _interleave(doubtful: list[int], random: list[int], share: float) -> list[in
 def main() -> None:
     """Read, rank, mix, write."""
     params = load_params()
-    records, crawl = read_records(PSEUDO), read_ingested(INGEST / "crawl")
+    crawl, placed = read_ingested(INGEST / "crawl"), read_records(SPLIT / "crawl")
+    pseudo = read_records(PSEUDO)
+    records = pseudo[pseudo["parent_id"].isin(placed["id"])]  # the others stay out whatever people say
     reviews = reviews_by_picture(read_locked_reviews(Path(params.reviews.path)), crawl)
     reviewed = judged_keys(records, reviews, params.merge.same_box_iou)
     dataset = read_records(DATASET) if params.queue.gold_share else make_records([])
     ranked = rank(records, reviewed, params.queue, read_clusters(CLUSTER / "crawl.csv"))
     queue = mix(ranked, dataset, params.queue)
     write_queue(QUEUE, queue)
-    write_metrics("queue", summarise(records, reviewed, queue))
+    counts = summarise(records, reviewed, queue)
+    write_metrics("queue", {**counts, "without_side": len(pseudo) - len(records)})
 
 
 if __name__ == "__main__":

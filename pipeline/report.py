@@ -7,7 +7,6 @@ stages decide, so that its bytes do not depend on the machine that trained.
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version_tuple
@@ -16,13 +15,12 @@ from typing import Any
 import pandas as pd
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.ingested import JoinedSources, join_sources
-from pipeline.core.params import Params, ReportParams, Role, Sources, load_params
-from pipeline.core.paths import DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.core.params import Params, ReportParams, load_params
+from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
 from pipeline.core.records import read_records, read_rejected
 from pipeline.core.stage import run, write_text
 from pipeline.reporting.figures import iou_histogram, teacher_curves, train_curves
-from pipeline.reporting.flow import CROPPED, KINDS, Metrics
+from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics
 from pipeline.reporting.page import (
     Page,
     ShownPicture,
@@ -142,25 +140,6 @@ def _sample(row: "pd.Series[Any]", height: int) -> ShownPicture:
     return ShownPicture(str(row["id"]), data_uri(image), image.shape[1], image.shape[0], caption)
 
 
-def counted_joins(joined: Mapping[Role, JoinedSources]) -> dict[str, dict[str, Any]]:
-    """By join@ROLE, pictures of the role's sources in and out, as the stages count theirs."""
-    return {
-        f"join@{role}": {
-            "in": len(one.records) + len(one.repeated),
-            "out": len(one.records),
-            "rejected": len(one.repeated),
-            "reasons": {"duplicate_pixels": len(one.repeated)} if one.repeated else {},
-        }
-        for role, one in joined.items()
-    }
-
-
-def _joined(sources: Sources) -> dict[Role, JoinedSources]:
-    """The joined sources of each role that has several; labelled ones are joined, and counted, by stage split."""
-    folders: dict[Role, Path] = {"bodies": INGEST / "bodies", "crawl": INGEST / "crawl"}
-    return {role: join_sources(folder) for role, folder in folders.items() if len(sources.of_role(role)) > 1}
-
-
 def _rejected(path: Path, stage: str) -> list[dict[str, str]]:
     """The rows of a stage's rejects."""
     _expect(path, stage)
@@ -230,26 +209,28 @@ def main() -> None:
             "export": METRICS / "export.json",
         }
     )
-    joined = _joined(params.sources)
-    metrics |= counted_joins(joined)
-    metrics |= {f"crop@{role}": counts for role, counts in metrics.pop("crop").items()}
+    for stage in BY_ROLE:
+        metrics |= {f"{stage}@{role}": counts for role, counts in metrics.pop(stage).items()}
     tables = {
         "teacher": _table(PLOTS / "teacher.csv"),
         "train": _table(PLOTS / "train.csv"),
         "evaluate": _table(PLOTS / "evaluate.csv"),
     }
-    no_portrait = _rejected(REJECTED / "crop.csv", "crop")
+    both = {
+        "crop": _rejected(REJECTED / "crop.csv", "crop"),
+        "split": _rejected(REJECTED / "split.csv", "split"),
+    }
+    crawled = params.sources.of_role("crawl")
     rejected = {
         **{
             f"ingest@{name}": _rejected(REJECTED / "ingest" / f"{name}.csv", f"ingest@{name}")
             for name in sources
         },
-        **{f"join@{role}": [asdict(row) for row in one.repeated] for role, one in joined.items()},
         **{
-            f"crop@{role}": [row for row in no_portrait if row["source"] in params.sources.of_role(role)]
-            for role in CROPPED
+            f"{stage}@{role}": [row for row in both[stage] if (row["source"] in crawled) == (role == "crawl")]
+            for stage, roles in BY_ROLE.items()
+            for role in roles
         },
-        "split": _rejected(REJECTED / "split.csv", "split"),
         "merge": _rejected(REJECTED / "merge.csv", "merge"),
     }
     page = Page(

@@ -1,4 +1,4 @@
-"""Decide which side every picture is on: the only stage that does. Teacher, queue and merge read it.
+"""Decide which side every picture is on: the only stage that does. Teacher, queue and merge read what it wrote.
 
 Reads the labelled pictures, the portraits cut out of bodies, the crawl's photographs, and the clusters. Writes
 data/split/labelled, which depends on the labelled pictures alone, and data/split/crawl, both as records with cluster
@@ -6,11 +6,12 @@ and side; what may not be used, or looks like pictures of two sides, leaves with
 """
 
 import logging
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import read_ingested
 from pipeline.core.params import SplitParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, INGEST, SPLIT
@@ -32,35 +33,43 @@ from pipeline.dataset.sides import publishes_test, split_crawl, split_labelled
 log = logging.getLogger("pipeline")
 
 
-def split(
-    labelled: pd.DataFrame,
-    crawl: pd.DataFrame,
-    found: Clusters,
-    params: SplitParams,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[Rejected]]:
-    """The labelled records and the crawl's that may be used, with cluster and side; and what is left out.
+@dataclass(frozen=True)
+class Split:
+    """Records with cluster and side, and what is left out."""
 
-    Of equal pixels among the labelled ones one record stays. Every row of both tables is in one of the three results.
+    records: pd.DataFrame
+    rejected: list[Rejected]
+
+
+def split(
+    labelled: pd.DataFrame, crawl: pd.DataFrame, found: Clusters, params: SplitParams
+) -> tuple[Split, Split]:
+    """The labelled pictures that may be used, on their sides, and the crawl's.
+
+    Of equal pixels among the labelled ones one record stays. Every row of both tables is kept or rejected.
     """
-    licensed, rejected = reject_rows(labelled, lambda row: licence_fault(row, params.licences_excluded))
+    missing = len(set(labelled["id"]) - found.labelled.keys()) + len(set(crawl["id"]) - found.crawl.keys())
+    if missing:
+        raise PipelineError(
+            f"split: expected each picture in data/cluster, found {missing} that are not there; run `dvc repro cluster`"
+        )
+    licensed, unlicensed = reject_rows(labelled, lambda row: licence_fault(row, params.licences_excluded))
     once, repeated = one_of_each(licensed)
     once["cluster"] = once["id"].map(found.labelled).astype("str")
     placed, leaks = split_labelled(once, params.dev_share, params.test_share)
-    crawled, unlicensed = reject_rows(crawl, lambda row: licence_fault(row, params.licences_excluded))
+    crawled, excluded = reject_rows(crawl, lambda row: licence_fault(row, params.licences_excluded))
     crawled, alike = split_crawl(crawled, placed, found, params.dev_share, params.test_share)
-    return placed, crawled, [*rejected, *repeated, *leaks, *unlicensed, *alike]
+    return Split(placed, [*unlicensed, *repeated, *leaks]), Split(crawled, [*excluded, *alike])
 
 
-def summarise(labelled: pd.DataFrame, crawl: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, Any]:
+def summarise(one: Split) -> dict[str, Any]:
     """Pictures by side, and what was left out to keep the sides apart."""
-    test = labelled[labelled["side"] == "test"]
+    records = one.records
+    test = records[records["side"] == "test"]
     return {
-        "sides": {
-            name: {side: int((table["side"] == side).sum()) for side in SIDES}
-            for name, table in (("labelled", labelled), ("crawl", crawl))
-        },
-        "published_test": publishes_test(labelled),
-        "leaks": sum(one.reason.startswith("leak_with_") for one in rejected),
+        "sides": {side: int((records["side"] == side).sum()) for side in SIDES},
+        "published_test": publishes_test(records),
+        "leaks": sum(row.reason.startswith("leak_with_") for row in one.rejected),
         "test_duplicates": int(len(test) - test["cluster"].nunique()),
     }
 
@@ -74,16 +83,20 @@ def main() -> None:
         read_clusters(CLUSTER / "crawl.csv"),
         read_beside(CLUSTER / "beside.csv"),
     )
-    placed, crawled, rejected = split(labelled, crawl, found, params)
-    write_rejected("split", rejected)  # before the gate, whose message sends people there
-    sources = set(labelled["source"])
-    of_labelled = [one for one in rejected if one.source in sources]
-    account("split@labelled", len(labelled), len(placed), of_labelled, params.max_reject_rate)
-    items, kept = len(labelled) + len(crawl), len(placed) + len(crawled)
-    counted = account("split", items, kept, rejected, 1.0)
-    write_records(SPLIT / "labelled", placed)
-    write_records(SPLIT / "crawl", crawled)
-    write_metrics("split", {**counted, **summarise(placed, crawled, rejected)})
+    of_labelled, of_crawl = split(labelled, crawl, found, params)
+    write_rejected(
+        "split", [*of_labelled.rejected, *of_crawl.rejected]
+    )  # before the gate, whose message sends there
+    counted = {}
+    for role, items, one, limit in (
+        ("labelled", len(labelled), of_labelled, params.max_reject_rate),
+        ("crawl", len(crawl), of_crawl, 1.0),
+    ):
+        kept = account(f"split@{role}", items, len(one.records), one.rejected, limit)
+        counted[role] = {**kept, **summarise(one)}
+    write_records(SPLIT / "labelled", of_labelled.records)
+    write_records(SPLIT / "crawl", of_crawl.records)
+    write_metrics("split", counted)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ def evaluate_teacher(
 
 
 def summarise(records: pd.DataFrame, items: int, trained: TrainedTeacher) -> dict[str, Any]:
-    """Dev scores of the kept epoch and how it came about; `items` are the labelled records before the choice."""
+    """Dev scores of the kept epoch and how it came about; `items` are the labelled records on all sides."""
     best = trained.history[trained.best_epoch - 1]
     return {
         "foreground_iou": best["dev_foreground_iou"],
@@ -193,7 +193,7 @@ def summarise(records: pd.DataFrame, items: int, trained: TrainedTeacher) -> dic
         "in": items,
         "train": int((records["side"] == "train").sum()),
         "dev": int((records["side"] == "dev").sum()),
-        "left_out": items - len(records),  # published test pictures, and what shows them again
+        "left_out": items - len(records),  # the test side
     }
 
 

@@ -354,7 +354,7 @@ def test_one_more_reject_trains_nothing_anew(project: Path) -> None:
 
 def test_an_experiment_with_another_value(project: Path) -> None:
     before = json.loads((project / "metrics/merge.json").read_text())
-    run(project, "dvc", "exp", "run", "--name", "half", "-S", "sides.dev_share=0.5", "merge")
+    run(project, "dvc", "exp", "run", "--name", "half", "-S", "split.dev_share=0.5", "merge")
     after = json.loads((project / "metrics/merge.json").read_text())
     assert after["sides"]["dev"] > before["sides"]["dev"]
     assert "half" in run(project, "dvc", "exp", "show", "--csv", "--only-changed").stdout

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -217,7 +218,7 @@ class Installation:
         while process.poll() is None and time.monotonic() < deadline:
             if self._answers(running):
                 return True
-            if _listens(running.pid) - {port}:
+            if self._elsewhere(running):
                 return False
             time.sleep(0.5)
         if process.poll() is None:
@@ -229,9 +230,19 @@ class Installation:
         raise ReviewError(f"Label Studio {why}; {self.log} says why:\n{self.last_words()}")
 
     @staticmethod
+    def _elsewhere(running: Running) -> bool:
+        """Whether this server listens at another port than it was to have."""
+        with suppress(psutil.AccessDenied):
+            return bool(_listens(running.pid) - {_port(running.url)})
+        return False
+
+    @staticmethod
     def _answers(running: Running) -> bool:
         """Whether this server answers, and not another one at the address that this was to have."""
-        return _port(running.url) in _listens(running.pid) and healthy(running.url)
+        try:
+            return _port(running.url) in _listens(running.pid) and healthy(running.url)
+        except psutil.AccessDenied:  # a machine that does not tell what a process has open
+            return healthy(running.url)
 
     def _is_ours(self, pid: int) -> bool:
         """Whether the process is a server on this folder: a process id may since have gone to another."""
@@ -250,13 +261,14 @@ def _port(url: str) -> int:
 
 def _listens(pid: int) -> set[int]:
     """The ports at which the process, or a child of it, listens."""
-    try:
+    found: set[int] = set()
+    with suppress(psutil.NoSuchProcess):
         server = psutil.Process(pid)
-        family = [server, *server.children(recursive=True)]
-        connections = [one for process in family for one in process.net_connections("inet")]
-    except psutil.Error:  # it has ended
-        return set()
-    return {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+        for process in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                listening = process.net_connections("inet")
+                found |= {one.laddr.port for one in listening if one.status == psutil.CONN_LISTEN}
+    return found
 
 
 def free_port(wanted: int) -> int:

@@ -16,7 +16,9 @@ from typing import Any
 
 from pipeline.commands.explain import LOCK, parse_dvc_lock
 from pipeline.core.errors import PipelineError
-from pipeline.core.paths import DATA, MODELS
+from pipeline.core.ingested import SOURCE_LIST
+from pipeline.core.params import ROLES
+from pipeline.core.paths import DATA, INGEST, MODELS
 
 
 def main() -> None:
@@ -27,6 +29,7 @@ def main() -> None:
     status = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
     changed = [*status.get("added", []), *status.get("modified", [])]
     found = [Path(path) for path in strangers(lock, changed, status.get("deleted", []))]
+    found += [one for role in ROLES for one in _files_in(INGEST / role) if one.name != SOURCE_LIST]
     lost = found and [path for path in found if not _in_cache(path, Path(_dvc("cache", "dir").strip()))]
     if lost:
         named = ", ".join(map(str, lost[:3])) + (", ..." if len(lost) > 3 else "")
@@ -49,6 +52,10 @@ def strangers(lock: dict[str, Any], changed: Collection[str], deleted: Collectio
 
 def _inside(path: str, folders: Collection[str]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.iterdir() if one.is_file()) if folder.is_dir() else []
 
 
 def _in_cache(path: Path, cache: Path) -> bool:

@@ -15,15 +15,19 @@ PLUMBING = frozenset(
 ) | {"pipeline", "sinet", "annotations", "sinet.core.recipe", "sinet.core.atomic", "sinet.core.progress"}
 
 
+# What carries rows and files of results, and decides nothing of one picture's: a new column labels no crawl anew.
+_CARRIERS = frozenset({"pipeline.core.records", "pipeline.core.ingested", "pipeline.core.store"})
+
+
 @functools.cache
 def code_of(module: str, root: Path = ROOT) -> str:
     """Hash of a module (dotted name) and of every module of ours that it imports, 16 hex digits.
 
-    A stored result is of the code that made it, so that no version number must be raised by hand. Comments and
-    docstrings do not count.
+    A stored result is of the code that made it, so that no version number must be raised by hand. Comments, docstrings
+    and what only carries results do not count.
     """
     digest = hashlib.sha256()
-    for name in sorted(closure(module, root)):
+    for name in sorted(closure(module, root) - _CARRIERS):
         tree = ast.parse((root / file_of(name, root)).read_text())
         digest.update(f"{name}\n{ast.unparse(_without_docstrings(tree))}\n".encode())
     return digest.hexdigest()[:16]

@@ -2,10 +2,9 @@
 
 FOLDER/sources.csv (stage list_sources) names the sources, FOLDER/NAME holds what stage ingest made of each. Where two
 sources have a picture with equal pixels, one record of it stays; but for the role `labelled`, whose stages settle that
-themselves and say how far the masks agree (`pipeline.dataset.labelled.one_of_each`).
+themselves and say how far the masks agree (`pipeline.dataset.same_pixels.one_of_each`).
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +13,6 @@ import pandas as pd
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Role, Sources
 from pipeline.core.records import Rejected, check_records, read_records
-
-log = logging.getLogger("pipeline")
 
 SOURCE_LIST = "sources.csv"
 _COLUMNS = ["name", "layout"]
@@ -29,39 +26,34 @@ class JoinedSources:
     records: pd.DataFrame
     repeated: list[Rejected]
 
+    @property
+    def items(self) -> int:
+        """How many records the sources have together."""
+        return len(self.records) + len(self.repeated)
+
 
 def read_ingested(folder: Path) -> pd.DataFrame:
-    """The records of every source that FOLDER/sources.csv lists, by id; what `join_sources` leaves out is logged.
+    """The records of every source that FOLDER/sources.csv lists, by id; what is left out stands among crop's rejects.
 
     PipelineError says what to run where the list or the records of a source are missing or damaged.
     """
-    joined = join_sources(folder)
-    if joined.repeated:
-        first = joined.repeated[0]
-        log.info(
-            "%s: %d pictures left out whose pixels another source has too, as %s of %s: %s",
-            folder,
-            len(joined.repeated),
-            first.source_key,
-            first.source,
-            first.detail,
-        )
-    return joined.records
+    return join_sources(folder).records
 
 
 def join_sources(folder: Path) -> JoinedSources:
     """The records of the sources of FOLDER by id, and (but for role `labelled`) each picture once.
 
-    Of equal pixels the first stays: those of a published test side, then by the source's name, then by source_key.
+    Of equal pixels the first stays: those of a published test side, then those that state a licence, then by the
+    source's name and by source_key.
     The `twins` of a crawl's record name the others' files too, so that a review of one of them finds it.
     """
     tables = [_records(folder, name) for name in read_source_names(folder)]
     together = pd.concat(tables, ignore_index=True)
     rank = ~together["published_side"].isin(["test"]).astype(bool)
-    order = together.assign(rank=rank).sort_values(
-        ["id", "rank", "source", "source_key"], kind="stable", ignore_index=True
+    order = together.assign(rank=rank, unlicensed=together["licence"].isna()).sort_values(
+        ["id", "rank", "unlicensed", "source", "source_key"], kind="stable", ignore_index=True
     )
-    records = order.drop(columns="rank")
+    records = order.drop(columns=["rank", "unlicensed"])
     repeats = records["id"].duplicated()
     if folder.name == _SETTLED_LATER or not repeats.any():
         return JoinedSources(records, [])

@@ -215,7 +215,7 @@ class CropParams(Section):
     max_coverage: _Share
     other_face: Annotated[float, Field(gt=0)]  # share of the chosen face's height, of one that rejects it
     max_reject_rate: _Share  # of the full bodies
-    max_reject_rate_crawl: _Share
+    max_reject_rate_crawl: _Share  # of the crawled pictures
 
     @model_validator(mode="after")
     def _order(self) -> Self:

@@ -1,1 +1,1 @@
-"""What joins and parts the pictures of a dataset: near-duplicates, labels, sides."""
+"""What joins and parts the pictures of a dataset: near-duplicates, equal pixels, licences, sides."""

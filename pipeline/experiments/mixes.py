@@ -23,7 +23,7 @@ def main(images: int, size: int, seeds: int) -> None:
     records, params = read_records(DATASET), load_params()
     test = samples_of(records, "test")
     if not test:
-        raise PipelineError("expected a test side in data/dataset, found none; raise sides.test_share")
+        raise PipelineError("expected a test side in data/dataset, found none; raise split.test_share")
     print(f"{images:,} image steps at {size} pixels, {seeds} seeds; on {len(test)} test pictures, in percent")
     print(heading("trained on", "pictures"), flush=True)
     for name, chosen in mixes(records):

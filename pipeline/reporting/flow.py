@@ -3,6 +3,7 @@
 Only what the data stages decide goes in, so that the drawing does not depend on a training run.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,8 +14,9 @@ from pipeline.core.records import SIDES
 
 Metrics = Mapping[
     str, Mapping[str, Any]
-]  # by stage: ingest@NAME of each source, crop@ROLE, split, merge, ...
-CROPPED: tuple[Role, ...] = ("bodies", "crawl")  # from whose photographs portraits are cut
+]  # by stage: ingest@NAME of each source, crop@ROLE, split@ROLE, merge, ...
+# Stages that count the pictures of some roles apart; split counts those cut out of bodies as labelled ones.
+BY_ROLE: dict[str, tuple[Role, ...]] = {"crop": ("bodies", "crawl"), "split": ("labelled", "crawl")}
 
 KINDS = {
     "human": "drawn by people",
@@ -83,7 +85,7 @@ def flow(metrics: Metrics) -> tuple[list[Node], list[Edge]]:
         edges += [_edge(one, other, _middle(other)) for one, other in pairwise(further)]
         ends += further[-1:] or pictures
         row += len(sources)
-    dataset = _dataset(merge, metrics["split"], row)
+    dataset = _dataset(merge, metrics["split@labelled"], row)
     sides = [
         replace(_node(5, 0, side, merge["sides"].get(side, 0)), y=4 + at * (row - 1) * _ROW // 2)
         for at, side in enumerate(SIDES)
@@ -146,14 +148,15 @@ def _reviews(merge: Mapping[str, Any]) -> Node:
 
 
 def _dataset(merge: Mapping[str, Any], split: Mapping[str, Any], rows: int) -> Node:
-    labels, twins = merge["labels"], "duplicate_pixels"
+    labels = merge["labels"]
+    reasons = Counter(split["reasons"]) + Counter(merge["reasons"])
     notes = tuple(f"{labels[kind]:,} {name}" for kind, name in KINDS.items() if kind in labels)
     lost = [
         f"{count:,} {text}"
         for text, count in (
-            ("shown on another side too", split["leaks"]),
-            ("with the same pixels", split["reasons"].get(twins, 0) + merge["reasons"].get(twins, 0)),
-            ("for their licence", split["reasons"].get("licence", 0)),
+            ("shown on another side too", split["leaks"] + merge["leaks"]),
+            ("with the same pixels", reasons["duplicate_pixels"]),
+            ("for their licence", reasons["licence"]),
         )
         if count
     ]

@@ -13,7 +13,7 @@ from pipeline.core.params import ROLES
 from pipeline.core.reasons import meaning
 from pipeline.core.records import SIDES
 from pipeline.reporting.figures import BACKGROUND, INK
-from pipeline.reporting.flow import CROPPED, KINDS, Metrics, extent, flow, sources_of
+from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics, extent, flow, sources_of
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
 
 _TITLE = "From the sources' files to the sides of the dataset"
@@ -109,16 +109,13 @@ def inline_svg(text: str) -> str:
 
 
 def _stage_names(metrics: Metrics) -> dict[str, str]:
-    """What counts pictures in and out, in the order of the recipe, and how it is called on the page.
-
-    join@ROLE is there where several sources of a role may have the same picture.
-    """
+    """What counts pictures in and out, in the order of the recipe, and how it is called on the page."""
     names: dict[str, str] = {}
     for role in ROLES:
         names |= {f"ingest@{name}": f"ingest {name} ({role})" for name in sources_of(metrics, role)}
-        names |= {f"join@{role}": f"join {role}"} if f"join@{role}" in metrics else {}
-    names |= {f"crop@{role}": f"crop {role}" for role in CROPPED}
-    return {**names, "split": "split", "merge": "merge"}
+    for stage, roles in BY_ROLE.items():
+        names |= {f"{stage}@{role}": f"{stage} {role}" for role in roles}
+    return {**names, "merge": "merge"}
 
 
 def _data_facts(metrics: Metrics) -> dict[str, Any]:
@@ -136,7 +133,7 @@ def _data_facts(metrics: Metrics) -> dict[str, Any]:
         "sides_sentence": _list([f"{merge['sides'].get(side, 0):,} {side}" for side in SIDES]),
         "inputs_sentence": _inputs(merge["inputs"]),
         "unreviewed_sentence": _unreviewed(merge),
-        "test_sentence": _test(metrics["split"]),
+        "test_sentence": _test(metrics["split@labelled"], merge),
         "cluster_sentence": _clusters(merge),
     }
 
@@ -234,11 +231,11 @@ def _inputs(inputs: Mapping[str, int]) -> str:
     return _list([_plural(inputs[key], name) for key, name in names.items()])
 
 
-def _test(split: Mapping[str, Any]) -> str:
+def _test(split: Mapping[str, Any], merge: Mapping[str, Any]) -> str:
     if split["published_test"]:
         return (
             "The test side is the one that a source publishes. For showing the same photograph as a picture "
-            f"of another side, {_plural(split['leaks'], 'picture')} left."
+            f"of another side, {_plural(split['leaks'] + merge['leaks'], 'picture')} left."
         )
     return "No source publishes a test side: like dev, it was cut by a hash of the near-duplicate cluster."
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.records import make_records, write_records
+from pipeline.dataset.cluster_table import write_clusters
 from sinet.images.decode import encode_mask, encode_png, pixel_id
 
 TEACHER = "5ec0de" + "0" * 10
@@ -30,7 +31,10 @@ def person(seed: int, width: int = 120, height: int = 160) -> tuple[np.ndarray, 
 
 
 def write_pseudo(root: Path, count: int, *, empty: int | None = None, **size: int) -> pd.DataFrame:
-    """Write data/pseudo under ROOT with `count` records; number `empty` has a mask without anybody."""
+    """Write data/pseudo under ROOT with `count` records; number `empty` has a mask without anybody.
+
+    And what stages cluster and split wrote of them before: each alone, on the train side.
+    """
     rows = []
     for folder in ("images", "masks"):
         (root / "data/pseudo" / folder).mkdir(parents=True, exist_ok=True)
@@ -63,4 +67,6 @@ def write_pseudo(root: Path, count: int, *, empty: int | None = None, **size: in
         )
     records = make_records(rows)
     write_records(root / "data/pseudo", records)
+    write_records(root / "data/split/crawl", records.assign(label="none", side="train"))
+    write_clusters(root / "data/cluster/crawl.csv", {one: one for one in records["id"]})
     return records

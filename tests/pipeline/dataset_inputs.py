@@ -1,4 +1,4 @@
-"""Made-up inputs of merge: drawn ellipses as people, records and files as the stages before it leave them."""
+"""Made-up inputs of cluster, split and merge: drawn ellipses as people, and files as earlier stages leave them."""
 
 import hashlib
 from collections.abc import Sequence

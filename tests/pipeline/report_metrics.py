@@ -46,13 +46,21 @@ _METRICS: dict[str, dict[str, Any]] = {
         "rejected": 1014,
         "reasons": {"face_too_small": 32, "no_face": 982},
     },
-    "split": {
-        "in": 47862,
-        "out": 47813,
+    "split@labelled": {
+        "in": 34848,
+        "out": 34799,
         "rejected": 49,
         "reasons": {"duplicate_pixels": 15, "leak_with_test": 31, "licence": 3},
         "published_test": True,
         "leaks": 31,
+    },
+    "split@crawl": {
+        "in": 13014,
+        "out": 12996,
+        "rejected": 18,
+        "reasons": {"leak_with_dev": 18},
+        "published_test": False,
+        "leaks": 18,
     },
     "merge": {
         "in": 47699,
@@ -145,6 +153,8 @@ FILES = {
     "ingest@crawl": "ingest/crawl",
     "crop@bodies": "crop",
     "crop@crawl": "crop",
+    "split@labelled": "split",
+    "split@crawl": "split",
 }
 
 # Two more labelled sources and two more crawls, of which one has pictures of another one.
@@ -153,7 +163,6 @@ MORE_SOURCES: dict[str, dict[str, Any]] = {
     "ingest@a_name_of_24_characters": {"role": "labelled", "in": 18, "out": 18, "rejected": 0, "reasons": {}},
     "ingest@web_1": {"role": "crawl", "in": 811, "out": 802, "rejected": 9, "reasons": {"truncated": 9}},
     "ingest@web_2": {"role": "crawl", "in": 400, "out": 400, "rejected": 0, "reasons": {}},
-    "join@crawl": {"in": 14216, "out": 14209, "rejected": 7, "reasons": {"duplicate_pixels": 7}},
 }
 
 _PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
@@ -177,7 +186,8 @@ def page(**more: Any) -> Page:
         "ingest@crawl",
         "crop@bodies",
         "crop@crawl",
-        "split",
+        "split@labelled",
+        "split@crawl",
         "merge",
         *MORE_SOURCES,
     )

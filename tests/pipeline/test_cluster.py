@@ -107,6 +107,12 @@ def test_only_the_photographs_that_something_was_cut_from_are_compared(tmp_path:
     assert found == {one["id"]: one["image"] for one in (bodies[0], crop)}
 
 
+@pytest.mark.parametrize(("apart", "same"), [(AT_MOST, True), (AT_MOST + 1, False)])
+def test_labelled_pictures_look_alike_up_to_the_stated_distance(apart: int, same: bool) -> None:
+    found = clustered([row(1), row(2)], [], _1=0, _2=apart)
+    assert len(set(found.labelled.values())) == (1 if same else 2)
+
+
 def test_an_id_may_stand_twice_and_nothing_makes_no_clusters() -> None:
     table = make_records([row(1)])
     twice = stage.cluster(pd.concat([table, table], ignore_index=True), make_records([]), {}, AT_MOST)
@@ -172,6 +178,10 @@ def test_the_stage_finds_the_scene_behind_two_crops_and_a_crawled_copy_of_a_port
     assert crawl[cut["id"]] == crawl[shots[1]["id"]] != crawl[shots[0]["id"]]
     assert read_beside(CLUSTER / "beside.csv") == {crawl[shots[0]["id"]]: [portraits.at[0, "id"]]}
     found = json.loads(Path("metrics/cluster.json").read_text())
+    text = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(text.replace("max_hash_distance: 56", "max_hash_distance: 0"))
+    stage.main()
+    assert len(set(read_clusters(CLUSTER / "labelled.csv").values())) == 8
     assert found["labelled"] == {
         "pictures": 8,
         "clusters": 7,

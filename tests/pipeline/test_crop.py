@@ -537,6 +537,46 @@ def test_a_photograph_that_vanishes_stops_the_stage(
         main()
 
 
+def test_a_picture_of_two_crawls_is_cut_once_and_listed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(CACHE, tmp_path / CACHE)
+    one = world.parents[world.parents["source_key"] == world.records["source_key"].iloc[0]]
+    one = one.assign(image=str(Path(one["image"].iloc[0]).absolute()))
+    monkeypatch.chdir(tmp_path)
+    project(tmp_path, make_records([]), one)
+    other = one.assign(source="a_crawl", source_key="other.jpg")
+    write_source(INGEST / "crawl" / "a_crawl", other)
+    main()
+    assert read_records(CRAWL)["source"].tolist() == ["a_crawl"]
+    rejected = read_rejected("crop")
+    assert rejected[["source", "reason"]].values.tolist() == [["crawl", "duplicate_pixels"]]
+    counts = json.loads(Path("metrics/crop.json").read_text())["crawl"]
+    assert (counts["in"], counts["out"], counts["rejected"]) == (2, 1, 1)
+
+
+def test_of_portraits_with_equal_pixels_that_of_a_published_test_side_stays(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And then the first by source and name, whatever else is there."""
+    same = {
+        "id": "0" * 16,
+        "crop_box": "0,0,9,9",
+        "face": "0,0,1,1",
+        "face_probability": 1.0,
+        "width": 9,
+        "height": 9,
+    }
+    store = stage.Store("crop", tmp_path)
+    store.put("k", stage.Result(same, {"image": b"i", "mask": b"m"}))
+    monkeypatch.setattr(stage, "map_images", lambda _, tasks, **__: ["k" for _ in tasks])
+    rows = world.parents.head(3).assign(source=["b", "a", "c"], source_key=["1", "1", "1"])
+    for sides, kept, told in (([None, None, None], "a", "a 1"), (["train", None, "test"], "c", "c 1")):
+        records, rejected = crop(rows.assign(published_side=sides), PARAMS, tmp_path / "out", tmp_path)
+        assert records["source"].tolist() == [kept]
+        assert {one.detail for one in rejected} == {f"its portrait has the same pixels as that of {told}"}
+
+
 def test_no_photographs_give_no_crops(tmp_path: Path) -> None:
     records, rejected = crop(make_records([]), PARAMS, tmp_path / "crop", tmp_path / "cache")
     assert (len(records), rejected, summarise(records)) == (0, [], {})

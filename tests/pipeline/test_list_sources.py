@@ -237,3 +237,10 @@ def test_dvc_reruns_what_a_line_of_sources_changes_and_nothing_else(tmp_path: Pa
     ran, seen = repro(two=lines["no_bodies"] | {"role": "labelled"})  # a line without pictures
     # The rejects are those of the first run, whose result DVC remembers.
     assert ran == {"list_sources", "ingest@two", "later"} and seen == ["one,images/one.jpg"]
+    # Back to lines of which DVC remembers every result: what came between them is cleared away all the same.
+    two = {**lines["one"], "path": "two"}
+    repro(two=None, zwei=two)
+    ran, seen = repro(two=two, zwei=None)
+    assert "list_sources" in ran and not (tmp_path / "data/ingest/labelled/zwei").exists()
+    assert sorted(seen) == ["one,images/one.jpg", "two,images/two.jpg"]
+    assert {path.stem for path in (tmp_path / "metrics/ingest").iterdir()} == {*lines} - {"zwei"}

@@ -66,6 +66,9 @@ def merge(
         make_records(pseudo or []),
         reviews,
         params(**more),
+        {},
+        {},
+        {},
     )
 
 
@@ -93,13 +96,13 @@ def test_what_was_cut_from_a_photograph_without_a_side_is_out_for_the_same_reaso
         ("crawl", one["source_key"]): ("leak_with_test", f"like {one['id']}") for one in (pseudo, reviewed)
     }
     tables = [make_records(rows) for rows in (inputs.on_sides(labelled), [], [reviewed], [pseudo])]
-    records, rejected = stage.merge(*tables, {}, params(unreviewed="include"), why)
+    records, rejected = stage.merge(*tables, {}, params(unreviewed="include"), why, {}, {})
     assert {one.source_key: (one.reason, one.detail) for one in rejected} == {
         name: told for (_, name), told in why.items()
     }
     assert len(records) == 30
     with pytest.raises(PipelineError, match=r"expected the photograph of crawl doubtful in data/split"):
-        stage.merge(*tables, {}, params(unreviewed="include"), {("crawl", "good"): ("licence", "NC")})
+        stage.merge(*tables, {}, params(unreviewed="include"), {("crawl", "good"): ("licence", "NC")}, {}, {})
 
 
 def test_a_reviewed_mask_takes_side_and_cluster_of_its_photograph(tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_a_reviewed_mask_takes_side_and_cluster_of_its_photograph(tmp_path: Path
     tables = [
         make_records(rows) for rows in (inputs.on_sides(labelled), [shot], [{**row, "label": "reviewed"}], [])
     ]
-    records, rejected = stage.merge(*tables, {}, params())
+    records, rejected = stage.merge(*tables, {}, params(), {}, {}, {})
     assert not rejected
     assert records.set_index("id").loc[row["id"], ["side", "cluster"]].tolist() == ["dev", "f" * 16]
 
@@ -124,7 +127,7 @@ def test_equal_pixels_keep_the_mask_that_people_drew(tmp_path: Path) -> None:
     }
     shot = inputs.row_of(row["parent_id"], source="crawl", source_key="good", cluster="f" * 16, side="dev")
     tables = [make_records(rows) for rows in (inputs.on_sides(labelled), [shot], [twin], [])]
-    records, rejected = stage.merge(*tables, {}, params())
+    records, rejected = stage.merge(*tables, {}, params(), {}, {}, {})
     assert reasons(rejected) == {"good": "duplicate_pixels"} and set(records["label"]) == {"human"}
 
 
@@ -480,6 +483,47 @@ def test_a_review_of_a_picture_that_another_crawl_has_too_still_counts(world: Pa
     assert sorted(reviewed["source"]) == ["another", "crawl"]
 
 
+def test_a_review_of_a_box_that_nobody_chooses_today_leaks_no_test_picture(world: Path) -> None:
+    """Stage cluster has not seen that crop: the photograph as a whole looks like nothing."""
+    crawl = read_records(PHOTOGRAPHS).to_dict("records")
+    box = "5,20,50,110"
+    shown = read_image(Path(crawl[5]["image"]))[20:110, 5:50]
+    copy = np.clip(shown.astype(np.int16) + 6, 0, 255).astype(np.uint8)
+    mask = np.ones(copy.shape[:2], np.uint8)
+    more = {"source": "eg1800", "label": "human"}
+    for side, key, out in (("test", "t", "leak_with_test"), ("train", "d", None)):
+        row = inputs.record(PORTRAITS, copy, mask, source_key=key, published_side=side, **more)
+        inputs.write(PORTRAITS, [*inputs.eg1800(PORTRAITS, 30, test=6), row])
+        write_lock(Path("lock"), [inputs.review(one, box, "accept", mask) for one in crawl[4:7]])
+        run_stages()
+        sides = read_records(SPLIT / "crawl").set_index("source_key")["side"]
+        labelled = read_records(SPLIT / "labelled").set_index("source_key")["side"]
+        out = out or (f"leak_with_{labelled[key]}" if labelled[key] != sides["5.jpg"] else None)
+        found = read_rejected("merge").query("reason.str.startswith('leak')")
+        assert list(zip(found["source_key"], found["reason"], strict=True)) == (
+            [("5.jpg", out)] if out else []
+        )
+        assert not out or row["id"] in found["detail"].iloc[0]
+        kept = set(read_records(DATASET).query("label == 'reviewed'")["source_key"])
+        assert kept == {"4.jpg", "5.jpg", "6.jpg"} - ({"5.jpg"} if out else set())
+
+
+def test_a_review_of_a_photograph_that_split_left_out_is_out_for_the_same_reason(world: Path) -> None:
+    """Whatever stands in its name."""
+    portrait = read_records(PORTRAITS).set_index("source_key").at["00000", "image"]
+    alike = np.clip(read_image(Path(str(portrait))).astype(np.int16) + 6, 0, 255).astype(np.uint8)
+    name = 'a,"b"\n;é.jpg'
+    shot = inputs.record(PHOTOGRAPHS, alike, None, source="crawl", source_key=name)
+    inputs.write(PHOTOGRAPHS, [*read_records(PHOTOGRAPHS).to_dict("records"), shot])
+    write_lock(Path("lock"), [inputs.review(shot, BOX, "accept", np.ones((80, 60), np.uint8))])
+    run_stages()
+    told = {
+        stage: read_rejected(stage).set_index("source_key")[["reason", "detail"]].loc[name].tolist()
+        for stage in ("split", "merge")
+    }
+    assert told["merge"] == told["split"] and told["merge"][0] == "leak_with_test"
+
+
 def test_a_review_moves_no_picture(world: Path) -> None:
     """Nor does its absence, nor an unreviewed mask that trains: the sides are those of the photographs."""
     configure("unreviewed: exclude", "unreviewed: include")
@@ -617,4 +661,8 @@ def test_labelled_pictures_alone_make_a_dataset(world: Path) -> None:
     metrics = json.loads(Path("metrics/merge.json").read_text())
     assert metrics["out"] == 60 and not metrics["published_test"]
     assert min(metrics["sides"].values()) > 0
+    taught, _ = read_labelled()  # the teacher agrees with the dataset here too
+    both = read_records(DATASET).set_index("id")["side"]
+    assert set(taught["id"]) == set(both[both != "test"].index)
+    pd.testing.assert_series_equal(taught.set_index("id")["side"], both[taught["id"]])
     assert Box.parse(read_records(DATASET).at[0, "crop_box"]) == Box.parse(BOX)

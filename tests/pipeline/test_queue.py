@@ -215,6 +215,7 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
     crawl = photographs((0, 2, 3))
     crawl.loc[crawl["sha256"] == parent(0), "twins"] = parent(100)
     write_source(tmp_path / "data/ingest/crawl/web", crawl)
+    write_records(tmp_path / "data/split/crawl", photographs(range(6)).assign(side="train"))
 
     done = run_stage(tmp_path)
     assert done.returncode == 1
@@ -253,3 +254,10 @@ def test_the_stage_writes_the_queue_and_says_where_the_lock_is_missing(tmp_path:
         assert [shared[one] for one in alike["id"]] == pytest.approx(expected.tolist(), abs=1e-6)
     metrics = yaml.safe_load((tmp_path / "metrics/queue.json").read_text())
     assert (metrics["pseudo"], metrics["reviewed"], metrics["queued"], metrics["left_out"]) == (6, 1, 5, 0)
+    # Nobody is asked about what stage split left out.
+    write_records(tmp_path / "data/split/crawl", photographs((0, 1, 3, 5)).assign(side="train"))
+    assert run_stage(tmp_path).returncode == 0
+    queue = pd.read_csv(tmp_path / "data/queue/queue.csv", dtype={"id": str})
+    assert set(queue.loc[queue["purpose"] != "gold", "id"]) == set(map(identity, (1, 3, 5)))
+    metrics = yaml.safe_load((tmp_path / "metrics/queue.json").read_text())
+    assert (metrics["pseudo"], metrics["without_side"], metrics["queued"]) == (4, 2, 3)

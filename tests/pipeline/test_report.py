@@ -19,8 +19,9 @@ from PIL import Image
 from pipeline import report as stage
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import ReportParams
-from pipeline.core.paths import DATASET, GALLERY, INGEST, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
 from pipeline.core.records import Rejected, make_records, write_records, write_rejected
+from pipeline.reporting.flow import BY_ROLE
 from sinet.images.decode import encode_png, read_image
 from tests.pipeline import dataset_inputs as inputs
 from tests.pipeline.report_metrics import FIGURES, FILES, MORE_SOURCES, metrics
@@ -73,7 +74,8 @@ def write_training(seed: int) -> None:
     counted["evaluate"] |= {name: float(rng.random()) for name in FIGURES}
     counted["queue"]["queued"] = int(rng.integers(10000))
     counted["export"]["max_difference"] = float(rng.random())
-    counted["crop"] = {role: counted.pop(f"crop@{role}") for role in ("bodies", "crawl")}
+    for stage_name, roles in BY_ROLE.items():
+        counted[stage_name] = {role: counted.pop(f"{stage_name}@{role}") for role in roles}
     (METRICS / "ingest").mkdir(parents=True, exist_ok=True)
     for name, content in counted.items():
         (METRICS / f"{FILES.get(name, name)}.json").write_text(json.dumps(content))
@@ -232,24 +234,12 @@ def test_sources_of_any_name_and_number_are_on_the_card_and_the_page(world: Path
     for name in ("mine", "web_1"):
         (METRICS / f"ingest/{name}.json").write_text(json.dumps(MORE_SOURCES[f"ingest@{name}"]))
         write_rejected(f"ingest/{name}", [Rejected(name, "odd.jpg", "truncated", f"of {name}")])
-    photographs = INGEST / "crawl"
-    for name, seeds in (("crawl", (1, 2)), ("web_1", (2, 3))):
-        rows = [
-            inputs.record(
-                photographs / name,
-                inputs.portrait(seed)[0],
-                None,
-                source=name,
-                source_key=f"{name}-{seed}.jpg",
-            )
-            for seed in seeds
-        ]
-        inputs.write_source(photographs / name, make_records(rows))
+    twin = Rejected("web_1", "web_1-2.jpg", "duplicate_pixels", "the same pixels as crawl crawl-2.jpg")
+    write_rejected("crop", [twin])
     stage.main()
     card, html = (REPORTS / "dataset.md").read_text(), (PAGE / "index.html").read_text()
     assert "| ingest mine (labelled) | 310 | 307 | 3 | two_masks 3 |" in card
     assert "| ingest web_1 (crawl) | 811 | 802 | 9 | truncated 9 |" in card
-    assert "| join crawl | 4 | 3 | 1 | duplicate_pixels 1 |" in card and "join labelled" not in card
     assert "web_1 <code>web_1-2.jpg</code>" in html and "the same pixels as crawl crawl-2.jpg" in html
     assert "mine <code>odd.jpg</code>" in html and ">web_1</text>" in html
     (METRICS / "ingest/mine.json").unlink()

@@ -42,7 +42,8 @@ def split(
     ]
     pictures = {**pictures_of(tables[0], make_records([])), **pictures_of(tables[1], make_records([]))}
     hashes = {one: perceptual_hash(read_image(Path(path))) for one, path in pictures.items()}
-    return stage.split(*tables, cluster(*tables, hashes, 56), params(**more))
+    labelled_ones, crawled = stage.split(*tables, cluster(*tables, hashes, 56), params(**more))
+    return labelled_ones.records, crawled.records, [*labelled_ones.rejected, *crawled.rejected]
 
 
 def reasons(rejected: list[Rejected]) -> dict[str, str]:
@@ -119,11 +120,11 @@ def test_photographs_that_look_like_what_has_left_stand_alone() -> None:
     rows[3]["licence"] = "CC BY-NC"
     found = Clusters({one["id"]: one["id"] for one in rows}, {name(90): name(90)}, {name(90): [name(3)]})
     shot = row(90, label="none", mask=None, source="crawl", source_key="x.jpg", licence="CC0")
-    _, crawl, rejected = stage.split(
+    labelled, crawl = stage.split(
         make_records(rows), make_records([shot]), found, params(licences_excluded=["NC"])
     )
-    assert reasons(rejected) == {"3": "licence"}
-    assert crawl["cluster"].tolist() == [name(90)]
+    assert reasons(labelled.rejected) == {"3": "licence"} and not crawl.rejected
+    assert crawl.records["cluster"].tolist() == [name(90)]
 
 
 def name(number: int) -> str:
@@ -139,7 +140,7 @@ def test_the_shares_of_dev_and_test_are_not_mixed_up() -> None:
     rows = [row(n) for n in range(600)]
     found = Clusters({one["id"]: one["id"] for one in rows}, {}, {})
     shares = params(dev_share=0.4, test_share=0.05)
-    sides = stage.split(make_records(rows), make_records([]), found, shares)[0]["side"]
+    sides = stage.split(make_records(rows), make_records([]), found, shares)[0].records["side"]
     counts = sides.value_counts(normalize=True)
     assert counts["dev"] == pytest.approx(0.4 * 0.95, abs=0.06) and counts["test"] == pytest.approx(
         0.05, abs=0.03
@@ -223,19 +224,27 @@ def test_order_of_the_inputs_changes_nothing(tmp_path: Path) -> None:
 
 def test_the_summary_counts_sides_and_leaks_by_hand() -> None:
     sides, clusters = ("test", "test", "test", "train", "train", "dev"), "aaabbc"
-    labelled = make_records(
+    records = make_records(
         [row(n, side=side, cluster=one, published_side="test" if n == 0 else None)
          for n, (side, one) in enumerate(zip(sides, clusters, strict=True))]
     )  # fmt: skip
-    crawl = make_records([row(n, side="train") for n in (7, 8)])
     rejected = [Rejected("crawl", key, f"leak_with_{key}", "why") for key in ("dev", "test", "test")]
-    found = stage.summarise(labelled, crawl, [*rejected, Rejected("crawl", "x", "licence", "why")])
+    found = stage.summarise(stage.Split(records, [*rejected, Rejected("crawl", "x", "licence", "why")]))
     assert found == {
-        "sides": {"labelled": {"train": 2, "dev": 1, "test": 3}, "crawl": {"train": 2, "dev": 0, "test": 0}},
+        "sides": {"train": 2, "dev": 1, "test": 3},
         "published_test": True,
         "leaks": 3,
         "test_duplicates": 2,
     }
+
+
+@pytest.mark.parametrize("lacks", ["labelled", "crawl"])
+def test_a_picture_that_stage_cluster_has_not_seen_is_an_error(lacks: str) -> None:
+    rows, shot = [row(n) for n in range(9)], row(90, label="none", mask=None, source="crawl")
+    found = Clusters({one["id"]: one["id"] for one in rows}, {name(90): name(90)}, {})
+    getattr(found, lacks).popitem()
+    with pytest.raises(PipelineError, match="found 1 that are not there; run `dvc repro cluster`"):
+        stage.split(make_records(rows), make_records([shot]), found, params())
 
 
 @pytest.fixture
@@ -266,8 +275,9 @@ def test_the_stage_writes_both_tables_and_counts_what_left(world: Path) -> None:
     assert labelled["side"].notna().all() and crawl["side"].notna().all()
     assert read_rejected("split")["reason"].tolist() == ["leak_with_test"]
     found = json.loads(Path("metrics/split.json").read_text())
-    assert (found["in"], found["out"], found["rejected"], found["leaks"]) == (39, 38, 1, 1)
-    assert found["sides"]["labelled"]["test"] == 6 and found["published_test"]
+    counts = {role: [one[key] for key in ("in", "out", "rejected", "leaks")] for role, one in found.items()}
+    assert counts == {"labelled": [31, 31, 0, 0], "crawl": [8, 7, 1, 1]}
+    assert found["labelled"]["sides"]["test"] == 6 and found["labelled"]["published_test"]
 
 
 def test_too_many_rejected_labelled_pictures_stop_the_stage_and_crawled_ones_do_not(world: Path) -> None:
@@ -292,10 +302,10 @@ def test_a_record_that_vanishes_stops_the_stage(
 ) -> None:
     whole = stage.split
 
-    def one_too_few(*inputs: Any) -> Any:
-        *tables, rejected = whole(*inputs)
-        tables[lost] = tables[lost].iloc[1:]
-        return *tables, rejected
+    def one_too_few(*inputs: Any) -> list[stage.Split]:
+        both = list(whole(*inputs))
+        both[lost] = stage.Split(both[lost].records.iloc[1:], both[lost].rejected)
+        return both
 
     monkeypatch.setattr(stage, "split", one_too_few)
     with pytest.raises(PipelineError, match="items went in, but"):

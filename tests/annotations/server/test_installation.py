@@ -6,6 +6,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from annotations.errors import ReviewError
@@ -107,6 +108,18 @@ def test_a_server_of_which_another_has_the_address_does_not_answer(tmp_path: Pat
     assert asked.is_alive()
     assert installation.stop() and other.stop()
     asked.join()
+
+
+def test_where_the_machine_does_not_tell_what_a_process_has_open_an_answer_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def refused(process: psutil.Process, kind: str) -> None:
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "net_connections", refused)
+    installation = Installation(tmp_path / "review-data")
+    running = installation.start(program(tmp_path), 0)
+    assert installation.answering() == running and installation.stop()
 
 
 def test_a_server_that_never_answers_is_no_reason_to_start_one(

@@ -53,7 +53,7 @@ def after(stages: dict[str, Any], root: Path, tmp_path: Path) -> list[str]:
             "data/crop/bodies",
             [
                 "crop: uses data/crop/bodies, which neither deps nor outs name",
-                "data/crop/bodies is no stage's out, but a dependency of teacher, merge",
+                "data/crop/bodies is no stage's out, but a dependency of cluster, split, teacher, merge",
             ],
         ),
         (
@@ -98,12 +98,12 @@ def test_what_is_named_in_vain(
     [
         (
             "teacher",
-            {"params": ["teacher.size", "sides", "merge.licences_excluded"]},
+            {"params": ["teacher.size"]},
             ["teacher: uses the params teacher, which it does not name"],
         ),
         (
             "merge",
-            {"params": ["merge", "sides", "crop.whole_from"]},
+            {"params": ["merge", "cluster.max_hash_distance", "crop.whole_from"]},
             [
                 "merge: uses the params crop.fill, which it does not name",
                 "merge: names the params crop.whole_from, which its module does not use",
@@ -144,7 +144,7 @@ def test_another_entry_in_its_place_is_named(
             "data/crop/bodies",
             "outs",
             "deps",
-            ["data/crop/bodies is no stage's out, but a dependency of crop, teacher, merge"],
+            ["data/crop/bodies is no stage's out, but a dependency of crop, cluster, split, teacher, merge"],
         ),
     ],
 )

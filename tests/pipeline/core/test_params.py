@@ -85,7 +85,7 @@ LINEAR = {"kind": "poly", "power": 0.9}
         ),
         ("crop.min_coverage", 0.96, "crop: min_coverage must be below max_coverage (0.95), found 0.96"),
         ("crop.faces.min_size", 1281, "crop.faces: min_size must be at most max_side (1280), found 1281"),
-        ("sides.dev_share", 0.9, "sides: dev_share + test_share must be below 1"),
+        ("split.dev_share", 0.9, "split: dev_share + test_share must be below 1"),
         ("teacher.schedule", {**LINEAR, "warmup": 6}, "schedule.warmup must be below epochs (6), found 6"),
         (
             "train.phases.full.schedule",

@@ -137,7 +137,7 @@ def test_what_is_not_there_is_not_drawn() -> None:
     """Without unjudged pseudo labels, leaks and a dev side; unreviewed ones are told from reviewed ones."""
     changed = metrics()
     merge = changed["merge"]
-    changed["split"] |= {"reasons": {}, "leaks": 0}
+    changed["split@labelled"] |= {"reasons": {}, "leaks": 0}
     merge |= {
         "reasons": {},
         "labels": {"human": 5, "pseudo": 1},

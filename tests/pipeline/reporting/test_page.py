@@ -33,7 +33,8 @@ STAGES = (
     "ingest@crawl",
     "crop@bodies",
     "crop@crawl",
-    "split",
+    "split@labelled",
+    "split@crawl",
     "merge",
 )  # of the card: no model among them
 HOSTILE = (
@@ -190,17 +191,12 @@ def test_every_source_has_a_row_with_its_role_and_what_several_share_one_too() -
             "ingest crawl (crawl)",
             "ingest web_1 (crawl)",
             "ingest web_2 (crawl)",
-            "join crawl",
             "crop bodies",
+            "crop crawl",
         ]
-        assert ["join crawl", "14,216", "14,209", "7", "duplicate_pixels 7"] in rows(text)
         assert ["ingest mine (labelled)", "310", "307", "3", "two_masks 3"] in rows(text)
     found = table_of(counted)
-    assert found["join@crawl", "reason", "duplicate_pixels"] == 7
     assert found["ingest@web_2", "pictures", "in"] == 400
-    shared = rejected(5, "duplicate_pixels", "shared.jpg", "the same pixels as web_1 a.jpg")
-    html = page_html(counted, page(rejected={**page().rejected, "join@crawl": [shared]}))
-    assert "<summary>join crawl: 7 rejected</summary>" in html and "shared.jpg" in html
 
 
 def test_tables_of_markdown_end_before_what_follows() -> None:
@@ -269,7 +265,7 @@ def test_a_side_and_reasons_may_be_missing() -> None:
 )
 def test_a_sentence(changes: dict[str, Any], sentence: str) -> None:
     counted = metrics()
-    counted["split"] |= changes.get("split", {})
+    counted["split@labelled"] |= changes.get("split", {})
     counted["merge"] |= {name: value for name, value in changes.items() if name != "split"}
     texts = (dataset_card(counted), page_html(counted, page()), page_markdown(counted, page()))
     assert all(sentence in text for text in texts)
@@ -324,9 +320,14 @@ def test_the_page_shows_every_figure() -> None:
     words = " ".join(Html(html).words)
     for text in ("86,910", "26,678,417", "404 KiB", "11,099", "5a" * 32, "94.87", "93.12", "1,014 rejected"):
         assert text in words
-    assert {"ingest crawl (crawl)", "crop bodies", "crop crawl", "split", "merge"} <= {
-        line[0] for line in rows(markdown)
-    }
+    assert {
+        "ingest crawl (crawl)",
+        "crop bodies",
+        "crop crawl",
+        "split labelled",
+        "split crawl",
+        "merge",
+    } <= {line[0] for line in rows(markdown)}
 
 
 def test_figures_by_kind_of_mask_where_there_are_several() -> None:
