@@ -320,7 +320,7 @@ def test_nothing_vanishes_and_each_reject_has_its_sentence(world: World) -> None
         "images/small.png": ("face_too_small", r"the largest face is 2\d pixels high, below 40"),
         "images/twin.png": (
             "duplicate_pixels",
-            r"its portrait has the same pixels as that of images/body2\.png",
+            r"its portrait has the same pixels as that of crawl images/body2\.png",
         ),
     }
     assert {key: row.reason for key, row in rejected.items()} == {

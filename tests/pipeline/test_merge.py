@@ -485,7 +485,7 @@ def test_a_review_of_a_picture_that_another_crawl_has_too_still_counts(world: Pa
 
 def test_a_review_of_a_box_that_nobody_chooses_today_leaks_no_test_picture(world: Path) -> None:
     """Stage cluster has not seen that crop: the photograph as a whole looks like nothing."""
-    crawl = read_records(PHOTOGRAPHS).to_dict("records")
+    crawl = sorted(read_records(PHOTOGRAPHS).to_dict("records"), key=lambda row: str(row["source_key"]))
     box = "5,20,50,110"
     shown = read_image(Path(crawl[5]["image"]))[20:110, 5:50]
     copy = np.clip(shown.astype(np.int16) + 6, 0, 255).astype(np.uint8)

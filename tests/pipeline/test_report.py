@@ -253,7 +253,7 @@ def test_a_missing_file_says_which_and_whose(world: Path) -> None:
     needed = {
         **{
             METRICS / f"{FILES.get(name, name)}.json": name.partition("@")[0]
-            if name.startswith("crop")
+            if name.startswith(("crop", "split"))
             else name
             for name in metrics()
         },

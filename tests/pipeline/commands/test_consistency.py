@@ -275,7 +275,7 @@ def test_an_out_that_could_hold_that_of_another_stage_is_named(
 def test_a_list_of_sources_that_is_no_out_is_named(
     stages: dict[str, Any], root: Path, tmp_path: Path
 ) -> None:
-    stages["stages"]["list_sources"]["outs"].remove("data/ingest/bodies/sources.csv")
+    stages["stages"]["list_sources"]["outs"].remove({"data/ingest/bodies/sources.csv": {"persist": True}})
     assert after(stages, root, tmp_path) == [
         "list_sources: uses data/ingest/bodies/sources.csv, which neither deps nor outs name"
     ]
