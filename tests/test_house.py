@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.commands import architecture
 
@@ -31,8 +32,14 @@ def public(path: Path) -> Iterator[str]:
 
 
 def test_no_room_is_too_full(root: Path) -> None:
-    sizes = {folder: len(architecture.modules_in(folder)) for folder in folders(root)}
+    rooms = [folder for folder in folders(root) if folder != root / "pipeline"]
+    sizes = {folder: len(architecture.modules_in(folder)) for folder in rooms}
     assert {folder: size for folder, size in sizes.items() if size > FULL} == {}
+
+
+def test_beside_the_rooms_of_the_pipeline_lie_the_stages_and_nothing_else(root: Path) -> None:
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    assert {path.stem for path in architecture.modules_in(root / "pipeline")} == set(stages)
 
 
 def test_a_public_name_stands_for_one_thing(root: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from pipeline.core import paths
-from pipeline.core.code import PACKAGES, closure, file_of, has_code
+from pipeline.core.code import OUR_PACKAGES, closure, file_of, has_code
 from pipeline.core.params import Params
 
 # Modules that run as stages do, but from outside the recipe.
@@ -165,13 +165,15 @@ def _code_differences(stage: Stage, used: Usage, root: Path) -> Iterator[str]:
         yield f"uses the code {path}, which its deps do not name"
     for path in sorted(named - used.code):
         yield f"names {path} as a dependency, but does not import it"
-    for room in sorted({Path(path).parent.as_posix() for path in stage.code - set(rooms)} - set(PACKAGES)):
+    for room in sorted(
+        {Path(path).parent.as_posix() for path in stage.code - set(rooms)} - set(OUR_PACKAGES)
+    ):
         if room not in rooms and _code_in(room, root) <= used.code:
             yield f"names each file of {room}, all of which it uses: name the folder"
 
 
 def _is_room(path: str) -> bool:
-    return path.split("/")[0] in PACKAGES and "/" in path and not Path(path).suffix
+    return path.split("/")[0] in OUR_PACKAGES and "/" in path and not Path(path).suffix
 
 
 def _code_in(room: str, root: Path) -> set[str]:

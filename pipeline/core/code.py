@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]  # of the checkout
-PACKAGES = ("pipeline", "sinet", "annotations")
+OUR_PACKAGES = ("pipeline", "sinet", "annotations")
 # What carries numbers and files around but cannot change a stage's result: naming it as a dependency would train
 # a teacher again for a new line in a docstring of params.py.
 PLUMBING = frozenset(
@@ -59,7 +59,7 @@ def imports_of(module: str, root: Path = ROOT) -> Iterator[str]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         else:
             continue
-        yield from (name for name in names if name.split(".")[0] in PACKAGES and _is_module(name, root))
+        yield from (name for name in names if name.split(".")[0] in OUR_PACKAGES and _is_module(name, root))
 
 
 def _for_types(node: ast.AST) -> bool:
