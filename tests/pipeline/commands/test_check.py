@@ -312,7 +312,7 @@ def test_pairs_are_recognised_and_the_line_names_them(tmp_path, params):
     assert report.folders[0].layout == "pairs" and report.folders[0].mistakes == []
     text = shown(report)
     assert "pairs, pictures and masks of the same names" in text
-    assert "No list of a test side (val.txt or testlist.mat); stage split cuts one, unless another source has one." in text
+    assert "No list of a test side (val.txt or testlist.mat); split cuts one where no source has one." in text
     assert report.command() == f"make repro PROFILE=real PAIRS={shlex.quote(str(folder))}"
     put(folder / "test.txt", b"3\n")
     put(folder / "train.txt", "".join(f"{n}\n" for n in range(10) if n != 3).encode())
