@@ -310,7 +310,9 @@ def _names(report: FolderReport, listing: Listing) -> None:
             f"{unlisted} files no entry."
         )
     if report.layout in ("eg1800", "pairs") and not report.sides["test"]:
-        report.notes.append("No list of a test side (val.txt or testlist.mat); split cuts one where no source has one.")
+        report.notes.append(
+            "No list of a test side (val.txt or testlist.mat); split cuts one where no source has one."
+        )
     if report.layout == "crawl" and not any(
         item.url or item.author or item.licence for item in listing.items
     ):
