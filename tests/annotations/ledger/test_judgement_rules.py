@@ -153,3 +153,13 @@ def test_opinions_that_cannot_be_are_named(tmp_path: Path, change: Any, message:
     path.write_text(json.dumps({**line, "opinions": change(line["opinions"][0])}) + "\n")
     with pytest.raises(LockError, match=message):
         read_judgements(tmp_path)
+
+
+@pytest.mark.parametrize("field", ["round", "width"])
+def test_a_text_in_place_of_a_number_is_no_number(tmp_path: Path, field: str):
+    write_judgements(tmp_path, judged(asked(1, said("accept"))))
+    (path,) = (tmp_path / FOLDER).iterdir()
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps({**line, field: str(line[field])}) + "\n")
+    with pytest.raises(LockError, match=f"{field}: Input should be a valid integer"):
+        read_judgements(tmp_path)
