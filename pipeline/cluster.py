@@ -6,6 +6,7 @@ labelled ones. The two are clustered apart, so that a growing crawl changes noth
 likeness does not go from one crawled picture to another through a labelled one.
 """
 
+import shutil
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
@@ -86,6 +87,7 @@ def main() -> None:
     crawl = pd.concat([photographs, read_records(CROP / "crawl")], ignore_index=True)
     pictures = pictures_of(labelled, bodies) | pictures_of(crawl, photographs)
     found = cluster(labelled, crawl, hash_pictures(pictures, Store("near_duplicates")), distance)
+    shutil.rmtree(CLUSTER, ignore_errors=True)  # with what a kill has left
     write_clusters(CLUSTER / "labelled.csv", found.labelled)
     write_clusters(CLUSTER / "crawl.csv", found.crawl)
     write_beside(CLUSTER / "beside.csv", found.beside)

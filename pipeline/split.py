@@ -6,6 +6,7 @@ and side; what may not be used, or looks like pictures of two sides, leaves with
 """
 
 import logging
+import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +95,7 @@ def main() -> None:
     ):
         kept = account(f"split@{role}", items, len(one.records), one.rejected, limit)
         counted[role] = {**kept, **summarise(one)}
+    shutil.rmtree(SPLIT, ignore_errors=True)  # with what a kill has left
     write_records(SPLIT / "labelled", of_labelled.records)
     write_records(SPLIT / "crawl", of_crawl.records)
     write_metrics("split", counted)
