@@ -87,7 +87,7 @@ def main() -> None:
     crawl = pd.concat([photographs, read_records(CROP / "crawl")], ignore_index=True)
     pictures = pictures_of(labelled, bodies) | pictures_of(crawl, photographs)
     found = cluster(labelled, crawl, hash_pictures(pictures, Store("near_duplicates")), distance)
-    shutil.rmtree(CLUSTER, ignore_errors=True)  # with what a kill has left
+    shutil.rmtree((CLUSTER / "labelled.csv").parent, ignore_errors=True)  # with what a kill has left
     write_clusters(CLUSTER / "labelled.csv", found.labelled)
     write_clusters(CLUSTER / "crawl.csv", found.crawl)
     write_beside(CLUSTER / "beside.csv", found.beside)

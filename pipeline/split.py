@@ -95,7 +95,8 @@ def main() -> None:
     ):
         kept = account(f"split@{role}", items, len(one.records), one.rejected, limit)
         counted[role] = {**kept, **summarise(one)}
-    shutil.rmtree(SPLIT, ignore_errors=True)  # with what a kill has left
+    for folder in (SPLIT / "labelled", SPLIT / "crawl"):
+        shutil.rmtree(folder, ignore_errors=True)  # with what a kill has left
     write_records(SPLIT / "labelled", of_labelled.records)
     write_records(SPLIT / "crawl", of_crawl.records)
     write_metrics("split", counted)
