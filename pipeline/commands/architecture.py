@@ -10,10 +10,9 @@ from pathlib import Path
 import yaml
 
 from pipeline.commands.consistency import Stage
-from pipeline.core.code import imports_of
+from pipeline.core.code import OUR_PACKAGES, imports_of
 
 ARCHITECTURE = Path("docs/architecture.md")
-_PACKAGES = ("pipeline", "sinet", "annotations")
 # Of the files that one edits, ten that stand for their rooms.
 EDITED = (
     "pipeline/drawing/face.py",
@@ -45,7 +44,7 @@ def main() -> None:
 
 def described(root: Path = Path()) -> str:
     """The page as Markdown."""
-    rooms = [room for package in _PACKAGES for room in _rooms(root / package, root)]
+    rooms = [room for package in OUR_PACKAGES for room in _rooms(root / package, root)]
     parts = [
         _OPENING,
         "## Rooms",

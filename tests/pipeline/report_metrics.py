@@ -167,6 +167,17 @@ MORE_SOURCES: dict[str, dict[str, Any]] = {
 
 _PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
 
+STAGES = (
+    "ingest@eg1800",
+    "ingest@baidu",
+    "ingest@crawl",
+    "crop@bodies",
+    "crop@crawl",
+    "split@labelled",
+    "split@crawl",
+    "merge",
+)  # of the card: no model among them
+
 
 def metrics() -> dict[str, dict[str, Any]]:
     """The metrics by stage; change what a test is about."""
@@ -180,20 +191,9 @@ def metrics_of_more_sources() -> dict[str, dict[str, Any]]:
 
 def page(**more: Any) -> Page:
     """A page that shows nothing, but for what a test gives it."""
-    stages = (
-        "ingest@eg1800",
-        "ingest@baidu",
-        "ingest@crawl",
-        "crop@bodies",
-        "crop@crawl",
-        "split@labelled",
-        "split@crawl",
-        "merge",
-        *MORE_SOURCES,
-    )
     plain: dict[str, Any] = {
         "plots": {name: _PLOT.format(name) for name in ("train", "teacher", "iou")},
-        "rejected": {stage: [] for stage in stages},
+        "rejected": {stage: [] for stage in (*STAGES, *MORE_SOURCES)},
         "samples": [],
         "gallery": [],
         "label": "human",

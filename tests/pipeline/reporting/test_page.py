@@ -24,19 +24,9 @@ from pipeline.reporting.page import (
 )
 from pipeline.reporting.review_facts import reviewer_rows
 from sinet.evaluation.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, METRIC_LABELS, TRUE_POSITIVE
-from tests.pipeline.report_metrics import FIGURES, metrics, metrics_of_more_sources, page
+from tests.pipeline.report_metrics import FIGURES, STAGES, metrics, metrics_of_more_sources, page
 from tests.pipeline.reporting.test_figures import PLOTS, TEACHER
 
-STAGES = (
-    "ingest@eg1800",
-    "ingest@baidu",
-    "ingest@crawl",
-    "crop@bodies",
-    "crop@crawl",
-    "split@labelled",
-    "split@crawl",
-    "merge",
-)  # of the card: no model among them
 HOSTILE = (
     "<script>alert(\"1\")</script> | a\\|b <img src=x onerror=y> 'q' &amp; [x](javascript:y) {{ 7*6 }}.jpg"
 )
