@@ -8,7 +8,7 @@ import typer
 
 from pipeline.commands import configure as configuring
 from pipeline.core.errors import PipelineError, sentence_of
-from pipeline.core.paths import SINET
+from pipeline.core.paths import SAMPLE, SINET
 from pipeline.core.stage import heed_interrupts
 from sinet.benchmark.command import Size
 from sinet.core.terminal import always_printable
@@ -67,6 +67,20 @@ def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]"
     from pipeline.experiments import crop
 
     crop.main(folder)
+
+
+@benchmarks.command("copies")
+def benchmark_copies(
+    folders: Annotated[list[Path] | None, typer.Argument(metavar="[DIR...]")] = None,
+    copies: Annotated[int, typer.Option(min=1, help="planted, of as many pictures at most")] = 1000,
+    vocabulary: Annotated[
+        Path | None, typer.Option(help="write the words' centres made of these pictures, and stop")
+    ] = None,
+) -> None:
+    """Copies of pictures, changed as people change them: how many stage cluster finds, and which others it joins."""
+    from pipeline.experiments import copies as planting
+
+    planting.main(folders or [SAMPLE], copies, vocabulary)
 
 
 @benchmarks.command("ingest")

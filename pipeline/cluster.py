@@ -7,30 +7,28 @@ likeness does not go from one crawled picture to another through a labelled one.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
 import pandas as pd
 
 from pipeline.core.ingested import read_ingested
-from pipeline.core.params import load_params
+from pipeline.core.params import ClusterParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, INGEST
 from pipeline.core.records import read_records
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
 from pipeline.dataset.cluster_table import Clusters, write_beside, write_clusters
-from pipeline.dataset.near_duplicates import Hashes, alike, clusters, hash_pictures, names_of, pixels
+from pipeline.dataset.look_alikes import Prints, look_alikes, prints_of
+from pipeline.dataset.near_duplicates import clusters, names_of, pixels
 
 
-def cluster(
-    labelled: pd.DataFrame, crawl: pd.DataFrame, hashes: Mapping[str, Hashes], max_distance: int
-) -> Clusters:
+def cluster(labelled: pd.DataFrame, crawl: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Clusters:
     """The clusters of the records, whose ids may repeat.
 
-    `hashes` are perceptual hashes by id, of the records' pictures and of those that they were cut from
+    `pairs` are ids of pictures that look alike, of the records' pictures and of those that they were cut from
     (`pictures_of`). Two crops of one scene may differ where their boxes do; what they come from still looks alike.
     """
-    pairs = alike(hashes, max_distance)
     of_labelled, of_crawl = (_among(table, pairs) for table in (labelled, crawl))
     links = {(of_crawl[one], of_labelled[one]) for one in of_crawl.keys() & of_labelled.keys()}
     for one, other in chain(pairs, ((other, one) for one, other in pairs)):
@@ -78,15 +76,27 @@ def _by_id(records: pd.DataFrame, found: Mapping[str, str]) -> dict[str, str]:
     return {str(one): found[pixels(str(one))] for one in records["id"]}
 
 
+def _pairs(
+    prints: Prints, labelled: Collection[str], crawl: Collection[str], params: ClusterParams
+) -> list[tuple[str, str]]:
+    """The look-alikes among the labelled pictures, which no crawl changes; among the crawl's; and across."""
+    return [
+        *look_alikes(prints.among(labelled), params, "labelled"),
+        *look_alikes(prints.among(crawl), params, "crawl"),
+        *look_alikes(prints, params, "across", labelled),
+    ]
+
+
 def main() -> None:
-    distance = load_params().cluster.max_hash_distance
+    params = load_params().cluster
     bodies, photographs = read_ingested(INGEST / "bodies"), read_ingested(INGEST / "crawl")
     labelled = pd.concat(
         [read_ingested(INGEST / "labelled"), read_records(CROP / "bodies")], ignore_index=True
     )
     crawl = pd.concat([photographs, read_records(CROP / "crawl")], ignore_index=True)
-    pictures = pictures_of(labelled, bodies) | pictures_of(crawl, photographs)
-    found = cluster(labelled, crawl, hash_pictures(pictures, Store("near_duplicates")), distance)
+    of_labelled, of_crawl = pictures_of(labelled, bodies), pictures_of(crawl, photographs)
+    prints = prints_of(of_labelled | of_crawl, Store("look_alikes"))
+    found = cluster(labelled, crawl, _pairs(prints, of_labelled, of_crawl, params))
     shutil.rmtree((CLUSTER / "labelled.csv").parent, ignore_errors=True)  # with what a kill has left
     write_clusters(CLUSTER / "labelled.csv", found.labelled)
     write_clusters(CLUSTER / "crawl.csv", found.crawl)

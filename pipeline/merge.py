@@ -14,7 +14,7 @@ from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import read_ingested
-from pipeline.core.params import MergeParams, load_params
+from pipeline.core.params import ClusterParams, MergeParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
     Rejected,
@@ -31,7 +31,7 @@ from pipeline.core.records import (
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
 from pipeline.dataset.cluster_table import read_clusters
-from pipeline.dataset.near_duplicates import alike, hash_pictures
+from pipeline.dataset.look_alikes import look_alikes, prints_of
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import check_sides, publishes_test
 from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
@@ -120,7 +120,7 @@ def apart(
 
 
 def _like_labelled(
-    reviewed: pd.DataFrame, labelled: pd.DataFrame, compared: Collection[str], max_distance: int
+    reviewed: pd.DataFrame, labelled: pd.DataFrame, compared: Collection[str], params: ClusterParams
 ) -> dict[str, set[str]]:
     """The labelled pictures that a reviewed one looks like, by id, of those that stage cluster has not `compared`.
 
@@ -130,8 +130,8 @@ def _like_labelled(
     if odd.empty:
         return {}
     pictures = {str(row.id): str(row.image) for table in (labelled, odd) for row in table.itertuples()}
-    pairs = alike(hash_pictures(pictures, Store("near_duplicates")), max_distance)
-    near: dict[str, set[str]] = {one: set() for one in odd["id"]}
+    near: dict[str, set[str]] = {str(one): set() for one in odd["id"]}
+    pairs = look_alikes(prints_of(pictures, Store("look_alikes")), params, "reviewed", near)
     for one, other in (*pairs, *((other, one) for one, other in pairs)):
         near.get(one, set()).add(other)
     return near
@@ -263,7 +263,7 @@ def main() -> None:
             reviewed.records,
             labelled,
             read_clusters(CLUSTER / "crawl.csv"),
-            params.cluster.max_hash_distance,
+            params.cluster,
         ),
     )
     rejected += reviewed.rejected

@@ -327,6 +327,7 @@ class ReviewsParams(Section):
 class ClusterParams(Section):
     """Which pictures show the same photograph."""
 
+    min_matches: Annotated[int, Field(ge=8)]
     max_hash_distance: Annotated[int, Field(ge=0, le=256)]  # bits of 256
 
 

@@ -1,8 +1,8 @@
-"""Find pictures that show the same photograph: equal files or pixels, like hashes, mirrored, one parent.
+"""Clusters of pictures that show the same photograph: equal files or pixels, one parent, or pairs that look alike.
 
-The hash is imagehash's pHash with 16x16 = 256 bits, of the picture and of its mirror image. On 3,152 real
-photographs (5 million pairs) pairs at a distance of up to 60 bits were copies, neighbouring shots of one
-scene, or renderings on an empty background; the first two photographs of different people stood at 62.
+And a hash of the whole picture, by which those are compared that have hardly a feature: imagehash's pHash with 16x16 =
+256 bits, of the picture and of its mirror image. On 3,152 real photographs (5 million pairs) the first two photographs
+of different people stood at 62 bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,20 +56,22 @@ def _hash_one(item: tuple[str, str, Store]) -> str:
     return str(stored.meta["hash"])
 
 
-def near_pairs(hashes: Hashes, max_distance: int, chunk: int = 256) -> NDArray[np.int64]:
-    """Pairs (i, j), i < j, at most `max_distance` bits apart, one of them mirrored or not: (P, 2).
+def near_pairs(
+    hashes: Hashes, max_distance: int, plain: NDArray[np.bool_], chunk: int = 64
+) -> NDArray[np.int64]:
+    """Pairs (i, j), i < j, at most `max_distance` bits apart, one of them mirrored or not, sorted: (P, 2).
 
-    Compares all pairs in chunks: 20,000 pictures are 200 million pairs, some seconds and a few megabytes.
+    At least one of the two is `plain`, (N,). Compares each of these with all, in chunks.
     """
-    plain, mirrored = hashes[:, 0], hashes[:, 1]
+    rows = np.flatnonzero(plain)
     found: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
-    for start in range(0, len(hashes), chunk):
-        block, rest, rest_mirrored = plain[start : start + chunk], plain[start:], mirrored[start:]
-        near = (_distances(block, rest) <= max_distance) | (_distances(block, rest_mirrored) <= max_distance)
-        i, j = np.nonzero(near)
-        pairs = np.stack([i, j], axis=1).astype(np.int64) + start
-        found.append(pairs[j > i])
-    return np.concatenate(found)
+    for start in range(0, len(rows), chunk):
+        block = rows[start : start + chunk]
+        sides = ((0, 0), (0, 1), (1, 0))  # plain or mirrored
+        near = [_distances(hashes[block, one], hashes[:, other]) <= max_distance for one, other in sides]
+        i, j = np.nonzero(np.logical_or.reduce(near))
+        found.append(np.sort(np.stack([block[i], j], axis=1)[block[i] != j], axis=1))
+    return np.unique(np.concatenate(found), axis=0)
 
 
 def _distances(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint16]:
@@ -79,20 +81,11 @@ def _distances(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np
     return total
 
 
-def alike(hashes: Mapping[str, Hashes], max_distance: int) -> list[tuple[str, str]]:
-    """Pairs of ids whose pictures are at most `max_distance` bits apart, one of them mirrored or not."""
-    ids = sorted(hashes)
-    if not ids:
-        return []
-    pairs = near_pairs(np.stack([hashes[one] for one in ids]), max_distance)
-    return [(ids[i], ids[j]) for i, j in pairs]
-
-
 def clusters(records: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ()) -> "pd.Series[str]":
     """The cluster id of each record, which is the smallest record id in the cluster; indexed as `records`.
 
     Records share a cluster where they have the same pixels, file or parent, or where their pictures or their
-    parents' pictures are a pair (`alike`); and so on from one to the next.
+    parents' pictures are one of the `pairs`; and so on from one to the next.
     """
     union = _Union()
     for row in records.itertuples():

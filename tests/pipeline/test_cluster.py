@@ -1,6 +1,7 @@
 """Cluster: labelled and crawled pictures apart, and which of them show the same photograph."""
 
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from pipeline.dataset.cluster_table import (
     write_beside,
     write_clusters,
 )
-from pipeline.dataset.near_duplicates import Hashes
 from sinet.images.decode import read_image
 from tests.pipeline import dataset_inputs as inputs
 
@@ -40,17 +40,14 @@ def name(number: int) -> str:
     return f"{number:016x}"
 
 
-def bits(count: int) -> Hashes:
-    """A hash so many bits from zero; the mirrored half is far from everything."""
-    value = sum(1 << bit for bit in range(count)).to_bytes(32, "little")
-    far = np.random.default_rng(count).integers(0, 2**63, 4, np.uint64)
-    return np.stack([np.frombuffer(value, np.uint64), far])
-
-
 def clustered(labelled: list[dict[str, Any]], crawl: list[dict[str, Any]], **at: int) -> Clusters:
-    """`at` puts pictures so many bits from zero: of two, the difference parts them."""
-    hashes = {name(int(one[1:])): bits(count) for one, count in at.items()}
-    return stage.cluster(make_records(labelled), make_records(crawl), hashes, AT_MOST)
+    """`at` says where pictures lie on a line: those at most AT_MOST apart are a pair."""
+    pairs = [
+        (name(int(one[1:])), name(int(other[1:])))
+        for (one, here), (other, there) in combinations(sorted(at.items()), 2)
+        if abs(here - there) <= AT_MOST
+    ]
+    return stage.cluster(make_records(labelled), make_records(crawl), pairs)
 
 
 def test_likeness_goes_from_one_crawled_picture_to_the_next_but_not_through_a_labelled_one() -> None:
@@ -115,7 +112,7 @@ def test_labelled_pictures_look_alike_up_to_the_stated_distance(apart: int, same
 
 def test_an_id_may_stand_twice_and_nothing_makes_no_clusters() -> None:
     table = make_records([row(1)])
-    twice = stage.cluster(pd.concat([table, table], ignore_index=True), make_records([]), {}, AT_MOST)
+    twice = stage.cluster(pd.concat([table, table], ignore_index=True), make_records([]), [])
     assert twice == Clusters({name(1): name(1)}, {}, {})
     assert stage.summarise(twice)["crawl"] == {
         "pictures": 0, "clusters": 0, "shared": 0, "pictures_in_shared": 0, "largest": 0,

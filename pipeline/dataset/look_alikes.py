@@ -1,0 +1,171 @@
+"""The pairs of pictures that show the same photograph: candidates by shared words, each looked at closely.
+
+What is known of a picture, and of a pair, is computed once and then kept in the store.
+"""
+
+import io
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.code import code_of
+from pipeline.core.execute import map_images
+from pipeline.core.params import ClusterParams
+from pipeline.core.store import Result, Store, key_of
+from pipeline.dataset.candidates import candidates
+from pipeline.dataset.local_features import WORDS, Features, local_features, vocabulary_hash, words_of
+from pipeline.dataset.near_duplicates import near_pairs, perceptual_hash
+from pipeline.dataset.same_scene import matches
+from sinet.images.decode import read_image
+
+PLAIN = 60  # features; a picture of fewer is also compared as a whole, by its perceptual hash
+_NAMED = 8  # candidates that a picture names
+_BLOCK = 20_000  # pairs between two writings of what was found
+
+_PRINT = np.dtype([("id", "<u8"), ("words", "<i4", (2, WORDS)), ("hash", "<u8", (2, 4)), ("features", "<u2")])
+_PAIR = np.dtype([("one", "<u8"), ("other", "<u8"), ("matches", "<u2")])
+_Table = NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class Prints:
+    """What pictures are recognised by, in the order of their ids: a row of _PRINT each; the rest lies in the store."""
+
+    table: _Table
+    pictures: Mapping[str, str]  # path by id
+    store: Store
+
+    def among(self, ids: Collection[str]) -> "Prints":
+        """Those of some pictures."""
+        return Prints(self.table[np.isin(self.table["id"], _numbers(ids))], self.pictures, self.store)
+
+
+def prints_of(pictures: Mapping[str, str], store: Store, workers: int | None = None) -> Prints:
+    """The prints of pictures, id -> path."""
+    key = _print_key("all")
+    wanted = _numbers(pictures)
+    known = _kept(store, key, _PRINT)
+    known = known[np.isin(known["id"], wanted)]
+    items = [(one, pictures[one], store) for one in _names(np.setdiff1d(wanted, known["id"]))]
+    made = list(map_images(_print_one, items, desc="look at pictures", workers=workers))
+    table = np.concatenate([known, np.concatenate(made)]) if made else known
+    table = table[np.argsort(table["id"])]
+    _keep(store, key, table)
+    return Prints(table, pictures, store)
+
+
+def look_alikes(
+    prints: Prints,
+    params: ClusterParams,
+    name: str,
+    inside: Collection[str] | None = None,
+    workers: int | None = None,
+) -> list[tuple[str, str]]:
+    """Pairs of ids that show the same photograph; with `inside`, pairs of one of these ids with another one.
+
+    `name` says whose pairs these are, in the store: what another call has found stays there.
+    """
+    table = prints.table
+    if not len(table):
+        return []
+    group = None if inside is None else np.isin(table["id"], _numbers(inside))
+    near = candidates(table["words"], _NAMED, group)
+    found = _matched(table["id"][near], prints, name, workers)
+    same = near[found["matches"] >= params.min_matches]
+    plain = near_pairs(table["hash"], params.max_hash_distance, table["features"] < PLAIN)
+    if group is not None:
+        plain = plain[group[plain[:, 0]] != group[plain[:, 1]]]
+    both = np.unique(np.concatenate([same, plain]), axis=0)
+    return list(zip(_names(table["id"][both[:, 0]]), _names(table["id"][both[:, 1]]), strict=True))
+
+
+def _matched(pairs: NDArray[np.uint64], prints: Prints, name: str, workers: int | None) -> _Table:
+    """How many features agree of each pair of ids, (P, 2) sorted: rows of _PAIR."""
+    store = prints.store
+    key = key_of("matches", code_of("pipeline.dataset.same_scene"), name)
+    table = np.zeros(len(pairs), _PAIR)
+    table["one"], table["other"] = pairs[:, 0], pairs[:, 1]
+    known = {(int(row["one"]), int(row["other"])): row["matches"] for row in _kept(store, key, _PAIR)}
+    todo = [at for at, (one, other) in enumerate(pairs.tolist()) if (one, other) not in known]
+    done = np.ones(len(table), bool)
+    done[todo] = False
+    table["matches"][done] = [known[one, other] for one, other in pairs[done].tolist()]
+    for start in range(0, len(todo), _BLOCK):
+        block = np.array(todo[start : start + _BLOCK])
+        items = [_item(prints, group) for group in _by_first(pairs[block])]
+        results = map_images(_match_one, items, desc="compare look-alikes", workers=workers)
+        table["matches"][block] = np.concatenate(list(results))
+        done[block] = True
+        _keep(store, key, table[done])
+    return table
+
+
+def _by_first(pairs: NDArray[np.uint64]) -> list[NDArray[np.uint64]]:
+    """Sorted pairs, grouped by the first of the two, whose features are then read once."""
+    return np.split(pairs, np.flatnonzero(np.diff(pairs[:, 0])) + 1)
+
+
+def _item(prints: Prints, pairs: NDArray[np.uint64]) -> tuple[list[tuple[str, str]], Store]:
+    """A picture and those that it is compared with, as id and path."""
+    return [(one, prints.pictures[one]) for one in _names(np.append(pairs[0, 0], pairs[:, 1]))], prints.store
+
+
+def _match_one(item: tuple[list[tuple[str, str]], Store]) -> NDArray[np.uint16]:
+    pictures, store = item
+    first, *others = (_features(_looked_at(picture, path, store)) for picture, path in pictures)
+    return np.array([matches(first, other) for other in others], np.uint16)
+
+
+def _print_one(item: tuple[str, str, Store]) -> _Table:
+    return np.frombuffer(_looked_at(*item).blobs["print"], _PRINT)
+
+
+def _looked_at(picture: str, path: str, store: Store) -> Result:
+    """Features and print of a picture, from the store where they are there."""
+    key = _print_key(picture)
+    stored = store.get(key)
+    if stored is None:
+        cv2.setNumThreads(1)
+        image = read_image(Path(path))
+        features = local_features(image)
+        row = np.zeros(1, _PRINT)
+        row[0] = (int(picture, 16), words_of(features), perceptual_hash(image), len(features.points))
+        size = {"width": features.width, "height": features.height}
+        points, descriptors = features.points.tobytes(), features.descriptors.tobytes()
+        stored = Result(size, {"points": points, "descriptors": descriptors, "print": row.tobytes()})
+        store.put(key, stored)
+    return stored
+
+
+def _features(stored: Result) -> Features:
+    points = np.frombuffer(stored.blobs["points"], np.float32).reshape(-1, 2)
+    descriptors = np.frombuffer(stored.blobs["descriptors"], np.uint8).reshape(-1, 128)
+    return Features(points, descriptors, stored.meta["width"], stored.meta["height"])
+
+
+def _print_key(picture: str) -> str:
+    code = [code_of(f"pipeline.dataset.{name}") for name in ("local_features", "near_duplicates")]
+    return key_of("print", code, vocabulary_hash(), picture)
+
+
+def _numbers(ids: Collection[str]) -> NDArray[np.uint64]:
+    return np.array(sorted(int(one, 16) for one in ids), np.uint64)
+
+
+def _names(numbers: NDArray[np.uint64]) -> list[str]:
+    return [f"{one:016x}" for one in numbers.tolist()]
+
+
+def _kept(store: Store, key: str, dtype: np.dtype[np.void]) -> _Table:
+    stored = store.get(key)
+    return np.zeros(0, dtype) if stored is None else np.load(io.BytesIO(stored.blobs["table"]))
+
+
+def _keep(store: Store, key: str, table: _Table) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, table)
+    store.put(key, Result({}, {"table": buffer.getvalue()}))

@@ -1,0 +1,235 @@
+"""Look-alikes: changed copies of drawn people are found, other drawn people are not, and nothing is done twice."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.core.params import ClusterParams
+from pipeline.core.store import Store
+from pipeline.dataset import look_alikes as module
+from pipeline.dataset.candidates import candidates
+from pipeline.dataset.local_features import FEATURES, WORDS, local_features, words_of
+from pipeline.dataset.look_alikes import PLAIN, look_alikes, prints_of
+from pipeline.dataset.same_scene import matches
+from pipeline.drawing.picture import generator, portrait
+from pipeline.experiments.copies import CHANGES, captioned, planted
+from sinet.images.decode import Array, encode_png
+from tests.pipeline.dataset_inputs import portrait as blobs
+
+PARAMS = ClusterParams(min_matches=20, max_hash_distance=56)
+PEOPLE = 24
+
+
+@pytest.fixture(scope="module")
+def people() -> list[Array]:
+    return [portrait(generator(5, "portrait", number)).image for number in range(PEOPLE)]
+
+
+def names(count: int) -> list[str]:
+    return [f"{number:016x}" for number in range(count)]
+
+
+def written(folder: Path, images: list[Array]) -> dict[str, str]:
+    folder.mkdir(exist_ok=True)
+    paths = {name: str(folder / f"{name}.png") for name in names(len(images))}
+    for path, image in zip(paths.values(), images, strict=True):
+        Path(path).write_bytes(encode_png(image))
+    return paths
+
+
+def test_every_kind_of_copy_of_a_drawn_person_is_found_and_no_other_person(
+    people: list[Array], tmp_path: Path
+) -> None:
+    """Two copies of each kind, one of them of a picture changed before."""
+    rng = np.random.default_rng(3)
+    made = [
+        (number % PEOPLE, *planted(people[number % PEOPLE], number, people, rng))
+        for number in range(2 * len(CHANGES) + 2)
+    ]
+    paths = written(tmp_path, [*people, *(copy for _, _, copy in made)])
+    pairs = set(look_alikes(prints_of(paths, Store("c", tmp_path), 1), PARAMS, "all", workers=1))
+    of = dict(zip(names(len(paths)), [*range(PEOPLE), *(at for at, _, _ in made)], strict=True))
+    collages = {
+        name
+        for name, (_, change, _) in zip(names(len(paths))[PEOPLE:], made, strict=True)
+        if "coll" in change
+    }
+    lost = [
+        (at, change)
+        for name, (at, change, _) in zip(names(len(paths))[PEOPLE:], made, strict=True)
+        if (names(PEOPLE)[at], name) not in pairs
+    ]
+    assert not lost
+    wrong = [pair for pair in pairs if of[pair[0]] != of[pair[1]] and not collages & set(pair)]
+    assert not wrong
+
+
+def test_the_same_caption_on_two_people_makes_them_not_alike(people: list[Array]) -> None:
+    rng = np.random.default_rng(0)
+    one, other, *_ = (local_features(captioned(image, rng)) for image in people[:2])
+    assert matches(one, other) < PARAMS.min_matches
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_mirrors_features_are_those_of_the_mirrored_picture(people: list[Array], mirrored: bool) -> None:
+    image = people[0]
+    seen = local_features(np.ascontiguousarray(image[:, ::-1]) if mirrored else image)
+    ours = local_features(image)
+    turned = ours.mirrored() if mirrored else ours
+    near = np.linalg.norm(turned.points[:, None] - seen.points, axis=2).min(1) < 1.5
+    assert near.mean() > 0.7
+    assert np.array_equal(ours.mirrored().mirrored().descriptors, ours.descriptors)
+    assert np.allclose(ours.mirrored().mirrored().points, ours.points, atol=1e-3)
+
+
+def test_features_are_spread_so_that_a_busy_corner_does_not_take_them_all() -> None:
+    rng = np.random.default_rng(1)
+    image = np.full((280, 280, 3), 128, np.uint8)
+    image[:140, :140] = rng.integers(0, 256, (140, 140, 3))
+    dots = rng.integers(160, 270, (40, 2))
+    for x, y in dots.tolist():
+        cv2.circle(image, (x, y), 4, (200, 90, 40), -1)
+    found = local_features(image)
+    first = found.points[:100]
+    assert len(found.points) == FEATURES
+    assert ((first > 145).all(1)).sum() > 20
+
+
+def test_a_plain_picture_has_no_features_and_no_words() -> None:
+    found = local_features(np.full((50, 70, 3), 9, np.uint8))
+    assert len(found.points) == 0 and (words_of(found) == -1).all() and matches(found, found) == 0
+
+
+def test_pictures_with_hardly_a_feature_are_compared_as_a_whole(tmp_path: Path) -> None:
+    images = [blobs(seed)[0] for seed in range(5)]
+    images.append(np.clip(images[2].astype(int) + 9, 0, 255).astype(np.uint8)[:, ::-1])
+    assert len(local_features(images[2]).points) < PLAIN
+    prints = prints_of(written(tmp_path, images), Store("c", tmp_path), 1)
+    assert look_alikes(prints, PARAMS, "all", workers=1) == [(names(6)[2], names(6)[5])]
+    none = ClusterParams(min_matches=20, max_hash_distance=0)
+    assert look_alikes(prints, none, "all", workers=1) == []
+
+
+def test_pairs_across_a_group_and_among_some(people: list[Array], tmp_path: Path) -> None:
+    flat = blobs(0)[0]
+    images = [people[0], people[0][:, ::-1], people[0][5:, 5:], flat, flat[:, ::-1], people[1]]
+    prints = prints_of(written(tmp_path, images), Store("c", tmp_path), 1)
+    a, b, c, d, e, f = names(6)
+    assert look_alikes(prints, PARAMS, "all", workers=1) == [(a, b), (a, c), (b, c), (d, e)]
+    assert look_alikes(prints, PARAMS, "x", {a, d, f}, workers=1) == [(a, b), (a, c), (d, e)]
+    assert look_alikes(prints.among({b, c, e}), PARAMS, "y", workers=1) == [(b, c)]
+    assert look_alikes(prints.among(set()), PARAMS, "z", workers=1) == []
+
+
+def test_what_is_kept_is_not_done_again_and_a_lost_part_of_it_is(
+    people: list[Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+    compared: list[int] = []
+
+    def count(calls: list[int], real: Callable[..., object]) -> Callable[..., object]:
+        def counted(*given: object) -> object:
+            calls.append(1)
+            return real(*given)
+
+        return counted
+
+    monkeypatch.setattr(module, "local_features", count(looked, local_features))
+    monkeypatch.setattr(module, "matches", count(compared, matches))
+    images = [people[0], people[0][:, ::-1], people[1], people[1][9:, 9:]]
+    store = Store("c", tmp_path / "cache")
+
+    def run(images: list[Array]) -> tuple[list[tuple[str, str]], int, int]:
+        looked.clear()
+        compared.clear()
+        pairs = look_alikes(prints_of(written(tmp_path / "p", images), store, 1), PARAMS, "all", workers=1)
+        return pairs, len(looked), len(compared)
+
+    pairs, looks, comparisons = run(images)
+    assert len(pairs) == 2 and looks == 4 and comparisons >= 2
+    assert run(images) == (pairs, 0, 0)
+    more, looks, _ = run([*images, people[2]])
+    assert more == pairs and looks == 1
+    for file in (tmp_path / "cache").rglob("*"):
+        if file.is_file() and file.stat().st_size > 20_000:
+            file.unlink()  # the features, whose tables stay
+    assert run([*images, people[2], people[0][:, ::-1][7:]])[0][:1] == pairs[:1]
+
+
+def random_words(
+    rng: np.random.Generator, count: int, kinds: int
+) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    return rng.integers(0, kinds, (count, 2, WORDS)).astype(np.int32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), count=st.integers(2, 300), kinds=st.sampled_from([500, 100_000]))
+def test_a_picture_names_the_one_that_shares_the_most_rare_words(seed: int, count: int, kinds: int) -> None:
+    rng = np.random.default_rng(seed)
+    words = random_words(rng, count, kinds) * 7
+    one, other = rng.permutation(count)[:2].tolist()
+    shared = np.arange(10**8, 10**8 + 40)  # that nobody else has
+    side = int(rng.integers(2))
+    words[one, 0, :40], words[other, side, :40] = shared, shared
+    if side:
+        words[other, 0, :40] = -1
+    found = candidates(words, 1)
+    assert [min(one, other), max(one, other)] in found.tolist()
+    assert (found[:, 0] < found[:, 1]).all() and len(found) <= 2 * count
+    inside = np.zeros(count, bool)
+    inside[one] = True
+    assert [min(one, other), max(one, other)] in candidates(words, 1, inside).tolist()
+    inside[other] = True
+    assert all(inside[i] != inside[j] for i, j in candidates(words, 8, inside))
+
+
+def test_no_words_and_no_pictures_have_no_candidates() -> None:
+    assert candidates(np.empty((0, 2, WORDS), np.int32), 8).shape == (0, 2)
+    assert candidates(np.full((3, 2, WORDS), -1, np.int32), 8).shape == (0, 2)
+
+
+def scale(count: int) -> tuple[float, int, int]:
+    """CPU seconds of candidates of made words; of 1,000 copies how many are found; parts of a burst of frames."""
+    rng = np.random.default_rng(0)
+    words = np.empty((count, 2, WORDS), np.int32)
+    for start in range(0, count, 10_000):  # some words are common, as those of photographs are
+        part = words[start : start + 10_000]
+        halves = (rng.random((2, *part.shape)) ** 1.35 * 2048).astype(np.int32)
+        part[:] = halves[0] * 2048 + halves[1]
+    burst, frame = rng.permutation(count)[: count // 50], words[0, 0].copy()
+    for one in burst:
+        words[one, 0] = np.where(rng.random(WORDS) < 0.45, frame, words[one, 0])
+    copies = rng.permutation(count)[:2000].reshape(-1, 2)
+    for one, other in copies:
+        words[other, 0] = np.where(rng.random(WORDS) < 0.08, words[one, 0], words[other, 0])
+    start_time = time.process_time()
+    found = candidates(words, 8)
+    seconds = time.process_time() - start_time
+    edges = coo_array((np.ones(len(found)), found.T), shape=(count, count))
+    parts = connected_components(edges, directed=False)[1]
+    named = set(map(tuple, found.tolist()))
+    hits = sum((min(pair), max(pair)) in named for pair in copies.tolist())
+    return seconds, hits, len(np.unique(parts[burst]))
+
+
+@pytest.mark.slow
+def test_a_burst_of_frames_hangs_together_and_copies_beside_it_are_found() -> None:
+    seconds, hits, parts = scale(20_000)
+    assert hits >= 995 and parts == 1
+    assert seconds < 30
+
+
+@pytest.mark.long
+def test_a_million_pictures_have_their_candidates_in_ten_minutes() -> None:
+    seconds, hits, parts = scale(1_000_000)
+    print(f"{seconds:.0f} s of CPU, {hits} of 1000 copies, the burst in {parts} parts")
+    assert hits >= 995 and parts == 1
+    assert seconds < 600
