@@ -372,10 +372,11 @@ def test_one_more_reject_trains_nothing_anew(project: Path) -> None:
 
 def test_an_experiment_with_another_value(project: Path) -> None:
     before = json.loads((project / "metrics/merge.json").read_text())
-    run(project, "dvc", "exp", "run", "--name", "half", "-S", "split.dev_share=0.5", "merge")
+    values = ("-S", "merge.unreviewed=include", "-S", "merge.max_uncertainty=1")
+    run(project, "dvc", "exp", "run", "--name", "more-labels", *values, "merge")
     after = json.loads((project / "metrics/merge.json").read_text())
-    assert after["sides"]["dev"] > before["sides"]["dev"]
-    assert "half" in run(project, "dvc", "exp", "show", "--csv", "--only-changed").stdout
+    assert after["unreviewed"] > before["unreviewed"] == 0
+    assert "more-labels" in run(project, "dvc", "exp", "show", "--csv", "--only-changed").stdout
 
 
 def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
