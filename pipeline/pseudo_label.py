@@ -117,7 +117,7 @@ def label_portrait(
 
     What the record says is the doubt and the flags of that mask.
     """
-    model, card = _teacher(settings.teacher)
+    model, card = _teacher(settings.teacher, settings.teacher_hash)
     straight, mirrored = deeplab.two_opinions(model, card.preprocessing, image)
     probability, mask = joined(straight, mirrored, (image.shape[1], image.shape[0]))
     parts = doubt(straight, mirrored, settings.label.uncertainty)
@@ -166,8 +166,8 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@functools.cache
-def _teacher(path: Path) -> tuple[Any, deeplab.TeacherCard]:
+@functools.lru_cache(maxsize=1)
+def _teacher(path: Path, _hash: str) -> tuple[Any, deeplab.TeacherCard]:
     """The teacher, loaded once a worker, and only where a portrait was not labelled before."""
     return deeplab.load_teacher(path)
 

@@ -23,11 +23,22 @@ ALLOWED_SKIPS = ("real_data", "label_studio")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those of a file go to one process, for its fixtures; those of the recipe, which share a world, to any, first."""
+    """Those of a file go to one process, for its fixtures; those of the recipe, which share a world, to any.
+
+    One process makes the world first, while the other begins with Label Studio, where one waits much; what else needs
+    the world comes last, when it is there.
+    """
+    recipe = [item for item in items if item.path.name == "test_recipe.py"]
     for item in items:
-        if item.path.name != "test_recipe.py":
+        if item not in recipe:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
-    items.sort(key=lambda item: item.path.name != "test_recipe.py")
+
+    def place(item: pytest.Item) -> int:
+        if item in recipe:
+            return 0 if item is recipe[0] else 3
+        return 1 if item.get_closest_marker("label_studio") else 2
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

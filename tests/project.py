@@ -19,18 +19,18 @@ TINY: dict[str, Any] = {
     "ingest": {"max_reject_rate": 0.5},
     "crop": {"max_reject_rate": 0.9, "max_reject_rate_crawl": 0.9},
     "reviews": {"path": "annotations/reviews/tiny"},
-    "teacher": {"epochs": 6, "batch": 4, "average_decay": 0.9},
-    "train": {"phases": {"encoder": {"epochs": 1}, "full": {"epochs": 6, "batch": 4}}},
+    "teacher": {"epochs": 4, "batch": 4, "average_decay": 0.9},
+    "train": {"phases": {"encoder": {"epochs": 1}, "full": {"epochs": 2, "batch": 4}}},
 }
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's environment with its own python and dvc first, two workers, quiet BLAS threads."""
+    """This process's environment with its own python and dvc first, one worker, quiet BLAS threads."""
     binaries = str(Path(sys.executable).parent)
     return {
         **os.environ,
         "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-        "PIPELINE_WORKERS": "2",
+        "PIPELINE_WORKERS": "1",
         "OMP_WAIT_POLICY": "PASSIVE",
         "GIT_AUTHOR_NAME": "tester",
         "GIT_AUTHOR_EMAIL": "tester@example.org",

@@ -1,14 +1,14 @@
 """`make review`: this machine's Label Studio with the queue in it, until Ctrl-C."""
 
-import fcntl
 import logging
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import IO
 from urllib.parse import urlsplit
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from annotations.errors import ReviewError
 from annotations.server.client import on_this_machine
@@ -33,13 +33,16 @@ def run_review(
     address = ready(folder)
     installation = Installation(folder)
     installation.prepare()
-    with (folder / "review.lock").open("w") as lock:
+    lock = FileLock(folder / "review.lock", blocking=False)
+    try:
         if not _locked(lock) or installation.running() is not None:
             _wait_for_start(installation, lock)
             _push_and_show(installation, show, update_config)
             show("It was running already; Ctrl-C there or `make review-stop` stops it.")
             return
         _run(installation, urlsplit(address).port or _PORT, show, update_config)
+    finally:
+        lock.release(force=True)
 
 
 def ready(folder: Path = REVIEW_DATA) -> str:
@@ -124,7 +127,7 @@ def _push_and_show(installation: Installation, show: Callable[[str], None], upda
     )
 
 
-def _wait_for_start(installation: Installation, lock: IO[str]) -> None:
+def _wait_for_start(installation: Installation, lock: BaseFileLock) -> None:
     """Wait for the server that the other `make review` is starting."""
     while installation.answering() is None:
         if _locked(lock):
@@ -134,10 +137,10 @@ def _wait_for_start(installation: Installation, lock: IO[str]) -> None:
         time.sleep(1)
 
 
-def _locked(file: IO[str]) -> bool:
+def _locked(lock: BaseFileLock) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        lock.acquire()
+    except Timeout:
         return False
     return True
 

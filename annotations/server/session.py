@@ -1,11 +1,12 @@
 """One review on one server: which address, which key, which project; sending and fetching for the command line."""
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from annotations.errors import ReviewError
 from annotations.server.bucket import add_storage, open_bucket
@@ -185,6 +186,5 @@ def _shown(session: Session, project: Project, tasks: list[TaskContent], source:
 def alone(folder: Path) -> Iterator[None]:
     """Hold the folder's lock: a second push or pull on this machine waits for the first."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "push.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / "push.lock"):
         yield

@@ -1,4 +1,4 @@
-"""Map a function over pictures in spawned workers: ordered results, a progress bar, bounded memory."""
+"""Map a function over pictures, in spawned workers or here: ordered results, a progress bar, bounded memory."""
 
 import ctypes
 import functools
@@ -14,6 +14,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
+import cv2
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from pipeline.core.errors import PipelineError
@@ -50,6 +52,8 @@ def map_images(
     initargs: tuple[object, ...] = (),
 ) -> Iterator[R]:
     """Yield function(item) in the order of `items`.
+
+    One worker is this process: to start another one takes longer than a few pictures. More are spawned.
 
     `function`, `initializer` and the items must be picklable; results should be small (write pictures to disk or
     to the store inside the function). A function must not raise for a bad picture: that is a result.
@@ -107,6 +111,9 @@ def _results(
 ) -> Iterator[R]:
     if not items:
         return
+    if workers == 1:
+        yield from _results_here(function, items, initializer, initargs)
+        return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(), initializer, initargs)) as pool:
         # A window of a few items a worker keeps everybody busy and the memory the same for 200 or 20,000 pictures.
@@ -128,6 +135,22 @@ def _results(
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _results_here(
+    function: Callable[[_Given], R],
+    items: Sequence[_Given],
+    initializer: Callable[..., None] | None,
+    initargs: tuple[object, ...],
+) -> Iterator[R]:
+    threads = cv2.getNumThreads()
+    try:
+        with threadpool_limits(1):  # what is loaded already no longer reads _ONE_THREAD
+            if initializer is not None:
+                initializer(*initargs)
+            yield from map(function, items)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _start_worker(parent: int, initializer: Callable[..., None] | None, initargs: tuple[object, ...]) -> None:

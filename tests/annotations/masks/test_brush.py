@@ -1,11 +1,13 @@
 """The brush codec: equal to label_studio_sdk's both ways, and clear about damaged regions."""
 
+import functools
+from types import ModuleType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from label_studio_sdk.converter import brush as sdk
 
 from annotations.masks.brush import (
     BrushError,
@@ -25,6 +27,14 @@ RUNS = st.lists(st.tuples(LENGTHS, st.integers(0, 255)), min_size=1, max_size=30
 MASKS = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.integers(0, 1))
 
 
+@functools.cache
+def sdk() -> ModuleType:
+    """Label Studio's own codec, which takes a second and more to import."""
+    from label_studio_sdk.converter import brush
+
+    return brush
+
+
 def values_of(runs: list[tuple[int, int]]) -> np.ndarray:
     return np.repeat(np.array([value for _, value in runs], np.uint8), [length for length, _ in runs])
 
@@ -34,16 +44,16 @@ def values_of(runs: list[tuple[int, int]]) -> np.ndarray:
 def test_encoding_and_decoding_equal_the_sdk(runs):
     values = values_of(runs)
     ours = encode_rle(values)
-    assert ours == sdk.encode_rle(values)
+    assert ours == sdk().encode_rle(values)
     assert all(type(number) is int for number in ours[:3])  # what JSON can write
     assert np.array_equal(decode_rle(ours), values)
-    assert np.array_equal(sdk.decode_rle(ours), values)
+    assert np.array_equal(sdk().decode_rle(ours), values)
 
 
 @pytest.mark.parametrize("length", [65536, 65537, 2 * 65536, 2 * 65536 + 1, 5 * 65536 - 1, 300_000])
 def test_long_runs_are_split_as_the_sdk_splits_them(length: int):
     values = np.repeat(np.array([0, 255], np.uint8), [length, 7])
-    assert encode_rle(values) == sdk.encode_rle(values)
+    assert encode_rle(values) == sdk().encode_rle(values)
     assert np.array_equal(decode_rle(encode_rle(values)), values)
 
 
@@ -51,10 +61,10 @@ def test_long_runs_are_split_as_the_sdk_splits_them(length: int):
 @given(MASKS)
 def test_masks_equal_the_sdk_both_ways(mask):
     height, width = mask.shape
-    theirs = sdk.mask2rle(mask * 255)
+    theirs = sdk().mask2rle(mask * 255)
     assert mask_to_rle(mask) == theirs
     assert np.array_equal(rle_to_mask(theirs, height, width), mask)
-    assert np.array_equal(sdk.decode_rle(mask_to_rle(mask)).reshape(height, width, 4)[..., 3], mask * 255)
+    assert np.array_equal(sdk().decode_rle(mask_to_rle(mask)).reshape(height, width, 4)[..., 3], mask * 255)
     assert mask_to_rle(np.asfortranarray(mask)) == theirs
 
 
@@ -86,7 +96,7 @@ def streams(draw) -> tuple[list[int], np.ndarray]:
 @given(streams())
 def test_any_whole_stream_is_read_as_the_sdk_reads_it(stream):
     rle, values = stream
-    assert np.array_equal(sdk.decode_rle(rle), values)
+    assert np.array_equal(sdk().decode_rle(rle), values)
     assert np.array_equal(decode_rle(rle, length=len(values)), values)
 
 
@@ -99,13 +109,13 @@ def test_a_damaged_byte_is_read_as_the_sdk_reads_it_or_refused(mask, place, numb
         values = decode_rle(rle, length=mask.size * 4)
     except BrushError:
         return
-    assert np.array_equal(values, sdk.decode_rle(rle))
+    assert np.array_equal(values, sdk().decode_rle(rle))
 
 
 def test_a_repeat_past_the_end_is_cut_as_the_sdk_cuts_it():
     rle = encode_rle(np.full(40, 9, np.uint8))
     rle[3] = 30  # the number of values
-    assert np.array_equal(decode_rle(rle), sdk.decode_rle(rle))
+    assert np.array_equal(decode_rle(rle), sdk().decode_rle(rle))
     assert decode_rle(rle).size == 30
 
 
@@ -170,7 +180,7 @@ def region(mask: np.ndarray, alpha: int = 255, **changes: object) -> dict[str, o
     """A region as the editor writes it: colour and alpha."""
     rgba = np.zeros((*mask.shape, 4), np.uint8)
     rgba[mask > 0] = (255, 0, 40, alpha)
-    value = {"format": "rle", "rle": sdk.encode_rle(rgba.ravel()), "brushlabels": ["person"]}
+    value = {"format": "rle", "rle": sdk().encode_rle(rgba.ravel()), "brushlabels": ["person"]}
     size = {"original_height": mask.shape[0], "original_width": mask.shape[1]}
     return {"type": "brushlabels", **size, "value": {**value, **changes}}
 

@@ -8,8 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import psutil
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images, worker_count
@@ -26,8 +29,13 @@ def _slow_for_even(number: int) -> int:
     return number * number
 
 
-def _threads(_: int) -> str | None:
-    return os.environ.get("OMP_NUM_THREADS")
+def _threads(_: int) -> tuple[str | None, frozenset[int]]:
+    np.ones((2, 2)) @ np.ones((2, 2))  # a worker has NumPy's threads too
+    return os.environ.get("OMP_NUM_THREADS"), frozenset(one["num_threads"] for one in threadpool_info())
+
+
+def _process(_: int) -> tuple[int, int]:
+    return os.getpid(), cv2.getNumThreads()
 
 
 def _initialised(_: int) -> list[str]:
@@ -47,14 +55,33 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
     ]
 
 
-def test_each_worker_has_one_thread_and_is_initialised_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_each_worker_has_one_thread_and_is_initialised_once(
+    monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert set(map_images(_threads, range(16), desc="threads", workers=2)) == {"1"}
-    assert os.environ["OMP_NUM_THREADS"] == "7"
+    monkeypatch.setattr("tests.pipeline.core.test_execute._started", [])
+    with threadpool_limits(3):
+        before = _threads(0)
+        assert set(map_images(_threads, range(16), desc="threads", workers=workers)) == {
+            ("1", frozenset({1}))
+        }
+        assert _threads(0) == before != ("1", frozenset({1}))
     words = map_images(
-        _initialised, range(16), desc="start", workers=2, initializer=_remember, initargs=("up",)
+        _initialised, range(16), desc="start", workers=workers, initializer=_remember, initargs=("up",)
     )
     assert all(found == ["up"] for found in words)
+
+
+def test_one_worker_is_this_process_and_leaves_opencv_its_threads() -> None:
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    try:
+        found = map_images(_process, range(9), desc="here", initializer=cv2.setNumThreads, initargs=(1,))
+        assert set(found) == {(os.getpid(), 1)}
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def test_nothing_to_do() -> None:

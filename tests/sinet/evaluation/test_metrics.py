@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, jaccard_score
 
 from sinet.evaluation.metrics import (
     boundary_band,
@@ -95,6 +94,8 @@ def test_an_empty_union_counts_one(value: int, score: float) -> None:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), pictures=st.integers(1, 4), size=st.integers(16, 40))
 def test_equals_scikit_learn(seed: int, pictures: int, size: int) -> None:
+    from sklearn.metrics import f1_score, jaccard_score
+
     rng = np.random.default_rng(seed)
     cut = rng.integers(1, size, pictures)
     targets = [(np.add.outer(np.arange(size), np.zeros(size)) >= c).astype(np.uint8) for c in cut]

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score, jaccard_score
 from typer.testing import CliRunner
 
 import sinet
@@ -27,6 +26,8 @@ AT_64 = EvaluateRecipe(size=64, boundary_kernel=5, gallery=0)
 
 
 def test_the_protocol_step_by_step(tmp_path: Path, predictor: Predictor) -> None:
+    from sklearn.metrics import f1_score, jaccard_score
+
     samples = write_portraits(tmp_path, 4)
     figures = evaluate(predictor, samples, AT_64).figures()
     ious, natives, f1s, all_true, all_found = [], [], [], [], []

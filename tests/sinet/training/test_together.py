@@ -165,7 +165,7 @@ def undisturbed(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.long), 1])
 def test_after_a_process_is_killed_the_run_ends_and_goes_on_to_the_same_result(
     rank: int,
     samples: list[Sample],

@@ -189,7 +189,7 @@ def start(folder: Path, root: Path) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.parametrize("killed_after", [("encoder", 2), ("full", 1)])
+@pytest.mark.parametrize("killed_after", [pytest.param(("encoder", 2), marks=pytest.mark.long), ("full", 1)])
 def test_after_a_kill_the_run_goes_on_to_the_same_result(
     killed_after: tuple[str, int], undisturbed: str, tmp_path: Path, root: Path
 ) -> None:
