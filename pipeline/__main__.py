@@ -25,15 +25,22 @@ Folder = Annotated[Path | None, typer.Option(help="folder in the layout of this 
 
 @app.command()
 def configure(
-    profile: Annotated[str, typer.Argument(help="sample, real, light, tune, paper or official")],
+    profile: Annotated[str, typer.Argument(help="sample, real, light, tune, paper, official or loopback")],
     eg1800: Folder = None,
     pairs: Folder = None,
     baidu: Folder = None,
     crawl: Folder = None,
+    urls: Annotated[Path | None, typer.Option(help="CSV of addresses to fetch", metavar="CSV")] = None,
+    contact: Annotated[str, typer.Option(help="e-mail or web address of yours, told to every site")] = "",
 ) -> None:
     """Write params.yaml for a profile and your own folders, and show what changed. `dvc repro` does the rest."""
     folders = {"eg1800": eg1800, "pairs": pairs, "baidu": baidu, "crawl": crawl}
-    difference = configuring.configure(profile, folders)
+    if urls is not None and not contact:
+        raise PipelineError(
+            "URLS= needs CONTACT=, an e-mail or web address of yours: every site is told whom to write to"
+        )
+    addresses = None if urls is None else configuring.UrlList(urls, contact)
+    difference = configuring.configure(profile, folders, urls=addresses)
     print(difference or f"params.yaml already holds the profile {profile}.")
 
 
@@ -51,6 +58,14 @@ def look() -> None:
     from pipeline.commands import look as looking
 
     looking.main()
+
+
+@app.command("serve-crawl")
+def serve(port: Annotated[int, typer.Option(min=1, max=65535)] = 8765) -> None:
+    """Serve the drawn world's crawl from this machine for the profile loopback, until Ctrl-C."""
+    from pipeline.commands import serve_crawl
+
+    serve_crawl.main(port)
 
 
 @app.command()

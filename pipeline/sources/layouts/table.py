@@ -35,6 +35,7 @@ _TELLS_TERMS = re.compile(
     "|attribution|credit|creator|owner|urheber|byline|courtesy"
 )
 _JOINED = ("author", "licence")  # all columns that tell it count, as a licence and its address do
+_OF_A_CRAWL = frozenset({"finalurl", "sha256", "etag", "lastmodified"})  # what stage crawl writes for itself
 _SEPARATORS = ",;\t|"
 
 
@@ -170,7 +171,7 @@ def _note_unread(
     """Count the filled cells of each column that is not read, and the row where it ends before the header does."""
     table = printable(path.name)
     for at, name in enumerate(header):
-        if at not in columns and at < len(cells) and cells[at].strip():
+        if at not in columns and _bare(name) not in _OF_A_CRAWL and at < len(cells) and cells[at].strip():
             column = f"column {printable(name)!r}" if name.strip() else f"nameless column {at + 1}"
             notes[f"cells in the {column} of {table}, which is not read"] += 1
     if len(cells) < len(header):
