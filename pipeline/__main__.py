@@ -30,11 +30,12 @@ def configure(
     pairs: Folder = None,
     baidu: Folder = None,
     crawl: Folder = None,
+    img2dataset: Folder = None,
     urls: Annotated[Path | None, typer.Option(help="CSV of addresses to fetch", metavar="CSV")] = None,
     contact: Annotated[str, typer.Option(help="e-mail or web address of yours, told to every site")] = "",
 ) -> None:
     """Write params.yaml for a profile and your own folders, and show what changed. `dvc repro` does the rest."""
-    folders = {"eg1800": eg1800, "pairs": pairs, "baidu": baidu, "crawl": crawl}
+    folders = {"eg1800": eg1800, "pairs": pairs, "baidu": baidu, "crawl": crawl, "img2dataset": img2dataset}
     if urls is not None and not contact:
         raise PipelineError(
             "URLS= needs CONTACT=, an e-mail or web address of yours: every site is told whom to write to"
@@ -45,8 +46,8 @@ def configure(
 
 
 @app.command()
-def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> None:
-    """Look at folders of pictures before a run: layout, counts, rejects, duplicates, faces, likely mistakes."""
+def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR|CSV...")]) -> None:
+    """Look at folders or lists before a run: layout, counts, rejects, duplicates, faces, likely mistakes."""
     from pipeline.commands import check as checking
 
     raise typer.Exit(checking.main(folders))
@@ -82,6 +83,17 @@ def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]"
     from pipeline.experiments import crop
 
     crop.main(folder)
+
+
+@benchmarks.command("crawl")
+def benchmark_crawl(
+    pictures: Annotated[int, typer.Option(min=1)] = 2000,
+    kilobytes: Annotated[int, typer.Option(min=2, help="of each")] = 100,
+) -> None:
+    """Pictures a second that stage crawl fetches on one core from this machine, and its memory."""
+    from pipeline.experiments import crawl
+
+    crawl.main(pictures, kilobytes)
 
 
 @benchmarks.command("ingest")

@@ -28,7 +28,13 @@ _DRAWN = (BASE, "loopback")  # profiles that draw their own people
 FETCHED = "web"  # the source of a list of addresses
 _NOTHING = {"layout": ABSENT, "path": "pipeline/commands/profiles/absent"}
 # What each option takes: sources of this role, in the layout that the option and the source are called like.
-FOLDER_OPTIONS = {"eg1800": "labelled", "pairs": "labelled", "baidu": "bodies", "crawl": "crawl"}
+FOLDER_OPTIONS = {
+    "eg1800": "labelled",
+    "pairs": "labelled",
+    "baidu": "bodies",
+    "crawl": "crawl",
+    "img2dataset": "crawl",
+}
 
 
 def profiles() -> list[str]:

@@ -62,7 +62,7 @@ _WITH_MASKS = ("eg1800", "baidu", "pairs", ABSENT)
 _LAYOUTS: dict[Role, tuple[str, ...]] = {
     "labelled": _WITH_MASKS,
     "bodies": _WITH_MASKS,
-    "crawl": ("crawl", ABSENT),
+    "crawl": ("crawl", "img2dataset", ABSENT),
 }
 _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 _NO_SOURCE = "reviews"  # as tables of rejects call the reviews
@@ -72,7 +72,7 @@ class Source(Section):
     """A folder of pictures: what they are for, and how its files are named."""
 
     role: Role
-    layout: Literal["eg1800", "baidu", "pairs", "crawl", "absent"]
+    layout: Literal["eg1800", "baidu", "pairs", "crawl", "img2dataset", "absent"]
     path: Annotated[str, Field(min_length=1)]
 
 

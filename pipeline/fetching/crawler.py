@@ -24,7 +24,6 @@ _MADE = re.compile(
 )
 _MANY_HOSTS = 10  # of which none is reached: this machine is on no network
 _GIVE_UP = 10  # addresses of one host in a row that failed for its own fault: it is left alone
-_LEFT_ALONE = "host_failed"
 _SILENCE = frozenset({"unreachable", "too_slow", "robots_unreachable"})
 _TAKES_AWAY = frozenset({"opted_out", "robots"})  # reasons for which a picture that is kept goes too
 
@@ -44,6 +43,7 @@ class Crawl:
         self._done, self._now = done, now
         self._tries: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()  # in a row, of each host
+        self._given_up: dict[str, RefusedError] = {}
         self._silent: set[str] = set()  # hosts that were not reached
         self._unsure: list[FetchOutcome] = []  # what ended before any host was reached
 
@@ -110,20 +110,20 @@ class Crawl:
         self._tries[url] += 1
         part = self._folder / UNFINISHED / name_of(url)
         try:
-            if self._failures[host] >= _GIVE_UP:
-                raise RefusedError(
-                    _LEFT_ALONE, f"not asked: {_GIVE_UP} addresses of this host failed in a row"
-                )
+            if host in self._given_up:
+                raise self._given_up[host]
             found = await downloader.download(url, kept.validators if kept else None, part)
         except RefusedError as error:
             if error.again and error.wait is not None and error.wait > downloader.rules.max_wait:
-                detail = f"{error.detail} and asks to wait {error.wait:.0f} seconds, more than crawl.fetch.max_wait"
-                error = RefusedError("asks_to_wait", detail, error.status)
+                detail = f"{host} asks to wait {error.wait:.0f} seconds, more than crawl.fetch.max_wait"
+                error = self._given_up[host] = RefusedError("asks_to_wait", detail, error.status)
             if error.again and self._tries[url] < downloader.rules.tries:
                 downloader.pause(URL(url, encoded=True), error.wait, self._tries[url])
                 return True
-            if error.reason != _LEFT_ALONE:
-                self._failures[host] = self._failures[host] + 1 if error.again else 0
+            self._failures[host] = self._failures[host] + 1 if error.again else 0
+            if self._failures[host] == _GIVE_UP:
+                detail = f"not asked: {_GIVE_UP} addresses of this host failed in a row"
+                self._given_up[host] = RefusedError("host_failed", detail)
             if error.reason in _SILENCE:
                 self._silent.add(host)
             self._tell(self._refused(url, error, kept))

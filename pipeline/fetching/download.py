@@ -1,9 +1,10 @@
 """One address: from the first request, over redirects, to a picture's bytes in a file, or to the reason why not."""
 
 import asyncio
+import errno
 import hashlib
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,8 @@ _Answer = TypeVar("_Answer")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # that another try may find gone
 _ROBOTS_REDIRECTS = 5  # as RFC 9309 asks for
-_OF_THE_ADDRESS = frozenset({"private_address", "no_address"})  # whatever is asked for there
+_LASTING = frozenset({"private_address", "no_address", "asks_to_wait"})  # reasons that hold for the whole run
+_OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 _CHUNK = 2**16  # bytes
 _KINDS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 _PLAIN = frozenset({"", "identity"})
@@ -92,6 +94,9 @@ class Downloader:
         self._resolver = resolver
 
     async def __aenter__(self) -> Self:
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(self.rules.concurrency)
+        )  # of names
         resolver = self._resolver or aiohttp.ThreadedResolver()
         trace = aiohttp.TraceConfig()
         trace.on_connection_create_end.append(self._note_connection)
@@ -100,6 +105,7 @@ class Downloader:
             socket_factory=checked_socket(self._permits),
             use_dns_cache=False,  # a name is asked for at each connection, whose addresses are those that were checked
             limit=0,
+            keepalive_timeout=5,  # seconds; an open file for each host that was asked meanwhile
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -165,7 +171,7 @@ class Downloader:
         """Wait for a turn; RefusedError where the site's robots.txt does not allow the address."""
         rules = await self.robots.rules_of(url)
         if rules.unknown:
-            again = rules.reason not in _OF_THE_ADDRESS and self.robots.may_ask_again(url)
+            again = rules.reason not in _LASTING and self.robots.may_ask_again(url)
             raise RefusedError(rules.reason, rules.unknown, again=again)
         if not rules.allows(str(url)):
             raise RefusedError("robots", f"the robots.txt of {url.host} does not allow {url.raw_path}")
@@ -248,14 +254,20 @@ class Downloader:
             return RobotsAnswer(unknown=f"its robots.txt: {error.detail}")
         except (TimeoutError, PrivateAddressError, aiohttp.ClientError, ValueError) as error:
             found = self._refusal_of(error)
-            if found.reason in _OF_THE_ADDRESS:
+            if found.reason in _LASTING:
                 return RobotsAnswer(unknown=found.detail, reason=found.reason)
             return RobotsAnswer(unknown=f"its robots.txt: {found.detail}")
 
     async def _robots_of(self, response: aiohttp.ClientResponse) -> RobotsAnswer:
         status = response.status
         if status == 429 or status >= 500 or status < 200:
-            self.pause(response.url, retry_after(response.headers.get("Retry-After")), 1)
+            wait = retry_after(response.headers.get("Retry-After"))
+            if wait is not None and wait > self.rules.max_wait:
+                detail = (
+                    f"{response.url.host} asks to wait {wait:.0f} seconds, more than crawl.fetch.max_wait"
+                )
+                return RobotsAnswer(unknown=detail, reason="asks_to_wait")
+            self.pause(response.url, wait, 1)
             return RobotsAnswer(unknown=f"the site answers {status} when asked for its robots.txt")
         if status != 200:  # there is none, so that everything is allowed
             return RobotsAnswer()
@@ -277,11 +289,14 @@ class Downloader:
     def _refusal_of(self, error: Exception) -> RefusedError:
         """What an error of a connection means for the address."""
         told = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+            raise error  # no fault of the site's, so that no address is refused for it
         if isinstance(error, TimeoutError):
             return RefusedError("too_slow", f"not done within {self.rules.max_seconds:g} seconds", again=True)
         if isinstance(error, PrivateAddressError):
             return RefusedError("private_address", told)
-        if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.CertificateError):
+        if isinstance(error, aiohttp.ClientSSLError):
+            self.connected = True
             return RefusedError("unreachable", f"its certificate is not valid: {told}")
         if isinstance(error, aiohttp.InvalidURL | ValueError):
             return RefusedError("no_address", f"no address that can be asked: {told}")

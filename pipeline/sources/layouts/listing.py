@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.core.errors import PipelineError
+from sinet.images.decode import MAX_PIXELS, read_bytes, read_part
 
 # Files by these names are opened; what is not a picture inside is then rejected with a reason.
 _READ = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
@@ -49,6 +50,15 @@ class ListedPicture:
     author: str | None = None
     licence: str | None = None
     retrieved_at: str | None = None
+    part: tuple[int, int] | None = (
+        None  # of `image`, a tar: the picture's first byte in it, and how many it has
+    )
+
+    def read(self, max_pixels: int = MAX_PIXELS) -> bytes:
+        """The picture's bytes; ImageError and ReadError as `read_bytes` raises them."""
+        if self.part is None:
+            return read_bytes(Path(self.image), max_pixels)
+        return read_part(Path(self.image), *self.part, max_pixels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,17 @@ def read_table(path: Path, notes: Counter[str]) -> list[TableRow]:
     lines = _lines(path)
     at, separator = _header_line(path, lines)
     header = _cells(lines[at].lstrip("# "), separator)
-    columns = _known(header)
+    columns = known_columns(path, header)
+    rows = []
+    for line, cells in _parsed(path, lines[at + 1 :], at + 1, separator):
+        if _fits(path, line, cells, len(header)):
+            _note_unread(path, header, cells, columns, notes)
+            rows.append(TableRow(line, _values(path, line, cells, columns, notes)))
+    return rows
+
+
+def known_columns(path: Path, header: list[str]) -> dict[int, str]:
+    """Our name of each column we know, by position; PipelineError for an unknown one that seems to tell terms."""
     for name in header:
         if _bare(name) not in _NAMES and _TELLS_TERMS.search(_bare(name)):
             known = ", ".join((*_HEADERS["licence"], *_HEADERS["author"]))
@@ -63,12 +73,7 @@ def read_table(path: Path, notes: Counter[str]) -> list[TableRow]:
                 f"{path}: the column {name!r} seems to tell licences or authors, but is none of {known}; rename or "
                 "remove it"
             )
-    rows = []
-    for line, cells in _parsed(path, lines[at + 1 :], at + 1, separator):
-        if _fits(path, line, cells, len(header)):
-            _note_unread(path, header, cells, columns, notes)
-            rows.append(TableRow(line, _values(path, line, cells, columns, notes)))
-    return rows
+    return _known(header)
 
 
 def is_known(path: Path) -> bool:

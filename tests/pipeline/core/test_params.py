@@ -117,7 +117,7 @@ LINEAR = {"kind": "poly", "power": 0.9}
         (
             "sources.crawl.layout",
             "pairs",
-            "sources: crawl.layout must be crawl or absent with role crawl, found pairs",
+            "sources: crawl.layout must be crawl, img2dataset or absent with role crawl, found pairs",
         ),
         (
             "crawl.lists",

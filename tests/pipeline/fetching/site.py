@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
@@ -40,19 +41,21 @@ def answer(
 class Site:
     """Answers by path; an Answer may be a list, of which each request takes the next, and the last one stays."""
 
-    def __init__(self, host: str = "127.0.0.1", **paths: Answer) -> None:
+    def __init__(self, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Answer | list[Answer]] = {}
         self.asked: Counter[str] = Counter()
         self.requests: list[Request] = []
         self.connections = 0
-        self.host = host
+        self.host, self.tls = host, tls
 
     def __enter__(self) -> Self:
         ready = threading.Event()
         self._loop = asyncio.new_event_loop()
 
         async def serve() -> None:
-            self._server = await asyncio.start_server(self._talk, self.host, 0, family=socket.AF_INET)
+            self._server = await asyncio.start_server(
+                self._talk, self.host, 0, family=socket.AF_INET, ssl=self.tls
+            )
             self.port = self._server.sockets[0].getsockname()[1]
             ready.set()
 

@@ -2,18 +2,24 @@
 
 import asyncio
 import csv
+import errno
 import io
 import json
 import os
 import random
 import shutil
 import signal
+import ssl
 import time
 import zlib
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import FetchParams, load_params
@@ -329,17 +335,66 @@ def test_a_host_that_asks_to_wait_is_left_alone_so_long(site, root, status) -> N
     assert [request.path for request in site.requests] == ["/robots.txt", "/a", "/a", "/b"]
 
 
-def test_a_host_that_asks_for_too_long_or_never_mends_is_a_row(site, root) -> None:
-    site.answers = {
-        "/a": answer(status=429, headers=[("Retry-After", "86400")]),
-        "/b": answer(status=503),
-    }
-    crawled = fetch([site.url("/a"), site.url("/b")], rules(root, max_wait=0.05, tries=3))
-    assert [(one.reason, one.status) for one in crawled.outcomes.values()] == [
-        ("asks_to_wait", 429),
-        ("http_status", 503),
-    ]
-    assert (site.asked["/a"], site.asked["/b"]) == (1, 3)
+def test_a_host_that_asks_for_too_long_is_not_asked_again(site, root) -> None:
+    day = [("Retry-After", "86400")]
+    site.answers["/a"] = answer(status=429, headers=day)
+    urls = [site.url(path) for path in ("/a", "/b", "/c")]
+    crawled = fetch(urls, rules(root, max_wait=0.05, per_host=1))
+    assert [(one.reason, one.status) for one in crawled.outcomes.values()] == [("asks_to_wait", 429)] * 3
+    assert "asks to wait 86400 seconds, more than crawl.fetch.max_wait" in crawled.outcomes[urls[2]].detail
+    assert (site.asked["/a"], site.asked["/b"], site.asked["/c"]) == (1, 0, 0)
+    site.answers["/robots.txt"] = answer(status=503, headers=day)
+    assert reason(fetch([site.url("/d")], rules(root)))[0] == "asks_to_wait"
+    assert site.asked["/robots.txt"] == 2
+
+
+def test_an_address_that_never_mends_is_tried_a_few_times(site, root) -> None:
+    site.answers["/b"] = answer(status=503)
+    crawled = fetch([site.url("/b")], rules(root, max_wait=0.05, tries=3))
+    assert reason(crawled)[:2] == ("http_status", 503) and site.asked["/b"] == 3
+
+
+def test_too_few_open_files_are_no_fault_of_the_sites(site, root) -> None:
+    class Full(Names):
+        async def resolve(self, host, port=0, family=0):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with pytest.raises(OSError, match="Too many open files"):
+        fetch([site.url("/a", "full.example")], rules(root), resolver=Full())
+    assert not (OUT / "sources.csv").exists()
+
+
+def test_a_connection_is_encrypted_for_the_name_and_its_certificate_looked_at(root, tmp_path) -> None:
+    pem = tmp_path / "own.pem"
+    pem.write_bytes(own_certificate("secure.example"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    asked: list[str | None] = []
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    with Site(tls=context) as site:
+        crawled = fetch(
+            [f"https://secure.example:{site.port}/a"],
+            rules(root, tries=1),
+            resolver=Names(secure_example=["127.0.0.1"]),
+        )
+    assert reason(crawled)[0] == "robots_unreachable" and "certificate is not valid" in reason(crawled)[2]
+    assert asked == ["secure.example"] and site.requests == []
+
+
+def own_certificate(name: str) -> bytes:
+    """A certificate that nobody vouches for, and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    return made.public_bytes(serialization.Encoding.PEM) + private
 
 
 def test_a_host_that_fails_again_and_again_is_given_up(site, root) -> None:

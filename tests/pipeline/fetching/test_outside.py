@@ -71,7 +71,8 @@ def test_any_path_of_printable_letters_is_an_address(text: str) -> None:
     [
         "", "a.jpg", "//example.org/a", "ftp://example.org/a", "https://", "https://me:secret@example.org/a",
         "http://[/",
-        "https://example.org:99999/", "file:///etc/passwd", "https://example.org/a b", "https://x/\n", "data:image/png,x",
+        "https://example.org:99999/", "file:///etc/passwd", "https://example.org/a b", "https://x/\n",
+        "data:image/png,x",
         "https://example.org/" + "a" * 9000,
     ],
 )  # fmt: skip
