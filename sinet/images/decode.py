@@ -176,16 +176,6 @@ def read_bytes(path: Path, max_pixels: int = MAX_PIXELS) -> bytes:
         return path.read_bytes()
 
 
-def read_part(path: Path, start: int, size: int, max_pixels: int = MAX_PIXELS) -> bytes:
-    """`size` bytes of a file from byte `start` on, as of a picture in a tar; fails as `read_bytes` does."""
-    if size == 0:
-        raise ImageError("empty_file", "the file has zero bytes")
-    _check_size(size, max_pixels)
-    with _reading(path), path.open("rb") as file:
-        file.seek(start)
-        return file.read(size)
-
-
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Tell what the system says of a file from what the file itself is."""
@@ -211,13 +201,9 @@ def _check_regular(path: Path, max_pixels: int) -> None:
         raise ImageError("unreadable", "a folder, pipe or device stands where a picture was expected")
     if status.st_size == 0:
         raise ImageError("empty_file", "the file has zero bytes")
-    _check_size(status.st_size, max_pixels)
-
-
-def _check_size(size: int, max_pixels: int) -> None:
     # 16-bit RGBA without compression takes 8 bytes a pixel; a larger file is nothing we could use.
-    if size > max_pixels * 8 + 2**24:
-        raise ImageError("too_large", f"{size:,} bytes is too much for {max_pixels:,} pixels")
+    if status.st_size > max_pixels * 8 + 2**24:
+        raise ImageError("too_large", f"{status.st_size:,} bytes is too much for {max_pixels:,} pixels")
 
 
 @contextmanager
