@@ -77,7 +77,7 @@ def crawl(
     check_folder(out)
     for folder in (IMAGES, UNFINISHED):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    settings = [path.read_bytes().hex(), rules.model_dump()]
+    settings = [hashlib.sha256(path.read_bytes()).hexdigest(), rules.model_dump()]
     version = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     with Journal(CACHE / "crawl" / f"{name}.jsonl", version) as journal:
         kept = {**read_pictures(out), **journal.kept}

@@ -88,7 +88,7 @@ def canonical(text: str) -> str:
     if len(text) > _LONGEST or not text.isprintable() or " " in text:
         raise ValueError(f"expected an address of at most {_LONGEST:,} letters without spaces")
     try:
-        url = URL(URL(text).human_repr() if not text.isascii() else text).with_fragment(None)
+        url = URL(text).with_fragment(None)
         host, user, _ = url.host, url.user, url.port
     except (ValueError, UnicodeError) as error:
         raise ValueError(f"expected an address as https://example.org/a.jpg: {error}") from error

@@ -209,15 +209,18 @@ def test_an_opt_out_is_honoured_before_the_body_is_read(site, root) -> None:
     assert time.monotonic() - start < 10
 
 
-def test_too_many_redirects_and_a_few(site, root) -> None:
-    for number in range(4):
-        site.answers[f"/{number}"] = answer(status=301, headers=[("Location", f"{number + 1}")])
-    site.answers["/4"] = answer(PICTURE)
-    assert reason(fetch([site.url("/0")], rules(root, max_redirects=4)))[0] == ""
-    found = reason(fetch([site.url("/0")], rules(root, max_redirects=3), LATER))
-    assert found[:1] == ("",)  # the picture of before stays
-    (outcome,) = fetch([site.url("/0") + "?x"], rules(root, max_redirects=0)).outcomes.values()
-    assert outcome.reason == "http_status"
+def test_a_few_redirects_of_any_kind_are_followed_and_no_more(site, root) -> None:
+    for number, status in enumerate((301, 302, 303, 307, 308)):
+        site.answers[f"/{number}"] = answer(status=status, headers=[("Location", f"{number + 1}")])
+    site.answers["/5"] = answer(PICTURE)
+    found = reason(fetch([site.url("/0")], rules(root, max_redirects=4)))
+    assert found[0] == "redirects" and found[2] == "more than 4 redirects"
+    crawled = fetch([site.url("/0")], rules(root, max_redirects=5))
+    assert reason(crawled)[0] == "" and crawled.outcomes[site.url("/0")].final_url == site.url("/5")
+    again = fetch([site.url("/0")], rules(root, max_redirects=4), LATER)
+    assert reason(again)[0] == "" and reason(again)[2].startswith(
+        "redirects on 2026-03-04"
+    )  # that of before stays
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:{port}/secret", "http://inside.example:{port}/secret"])
@@ -291,6 +294,7 @@ def test_one_private_address_among_others_refuses_the_name(site, root) -> None:
         (answer(b"User-agent: *\nDisallow: /\n\nUser-agent: sinet-portraits\nAllow: /a"), ""),
         (answer(b"x" * 5_000_000), ""),
         (answer(b"User-agent: *\nDisallow: /a\n" + b"# long\n" * 700_000), "robots"),
+        (answer(b"#" * 499 * 1024 + b"\nUser-agent: *\nDisallow: /"), "robots"),
         (answer(b"# long\n" * 700_000 + b"User-agent: *\nDisallow: /"), ""),  # behind the first 500 KiB
         (endless, ""),
         (hang, "robots_unreachable"),
