@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 export DVC_NO_ANALYTICS := 1
 # The shell reads these from its environment, so that no character of a path means anything to it.
-export PROFILE EG1800 PAIRS BAIDU CRAWL FILE
+export PROFILE EG1800 PAIRS BAIDU CRAWL IMG2DATASET URLS CONTACT FILE
 
 .DEFAULT_GOAL := help
 .PHONY: help install repro test test-fast test-long check compiler browser old-runtime label-studio review review-stop pull review-backup review-restore
@@ -26,8 +26,8 @@ install: .venv/.installed  ## make .venv with everything in it, in the versions 
 	@touch $@
 
 repro: install  ## run the recipe; PROFILE=real PAIRS=DIR CRAWL=DIR (or EG1800=, BAIDU=) runs it on your pictures
-	@$(if $(EG1800)$(PAIRS)$(BAIDU)$(CRAWL),$(if $(PROFILE),,echo 'EG1800=, PAIRS=, BAIDU= and CRAWL= need a profile: add PROFILE=real'; exit 1))
-	@$(if $(PROFILE),python -m pipeline configure "$$PROFILE" $(if $(EG1800),--eg1800 "$$EG1800") $(if $(PAIRS),--pairs "$$PAIRS") $(if $(BAIDU),--baidu "$$BAIDU") $(if $(CRAWL),--crawl "$$CRAWL"))
+	@$(if $(EG1800)$(PAIRS)$(BAIDU)$(CRAWL)$(IMG2DATASET)$(URLS),$(if $(PROFILE),,echo 'EG1800=, PAIRS=, BAIDU=, CRAWL=, IMG2DATASET= and URLS= need a profile: add PROFILE=real'; exit 1))
+	@$(if $(PROFILE),python -m pipeline configure "$$PROFILE" $(if $(EG1800),--eg1800 "$$EG1800") $(if $(PAIRS),--pairs "$$PAIRS") $(if $(BAIDU),--baidu "$$BAIDU") $(if $(CRAWL),--crawl "$$CRAWL") $(if $(IMG2DATASET),--img2dataset "$$IMG2DATASET") $(if $(URLS),--urls "$$URLS") $(if $(CONTACT),--contact "$$CONTACT"))
 	@python -m pipeline look
 	dvc repro
 	@python -m pipeline explain

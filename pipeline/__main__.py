@@ -25,21 +25,29 @@ Folder = Annotated[Path | None, typer.Option(help="folder in the layout of this 
 
 @app.command()
 def configure(
-    profile: Annotated[str, typer.Argument(help="sample, real, light, tune, paper or official")],
+    profile: Annotated[str, typer.Argument(help="sample, real, light, tune, paper, official or loopback")],
     eg1800: Folder = None,
     pairs: Folder = None,
     baidu: Folder = None,
     crawl: Folder = None,
+    img2dataset: Folder = None,
+    urls: Annotated[Path | None, typer.Option(help="CSV of addresses to fetch", metavar="CSV")] = None,
+    contact: Annotated[str, typer.Option(help="e-mail or web address of yours, told to every site")] = "",
 ) -> None:
     """Write params.yaml for a profile and your own folders, and show what changed. `dvc repro` does the rest."""
-    folders = {"eg1800": eg1800, "pairs": pairs, "baidu": baidu, "crawl": crawl}
-    difference = configuring.configure(profile, folders)
+    folders = {"eg1800": eg1800, "pairs": pairs, "baidu": baidu, "crawl": crawl, "img2dataset": img2dataset}
+    if urls is not None and not contact:
+        raise PipelineError(
+            "URLS= needs CONTACT=, an e-mail or web address of yours: every site is told whom to write to"
+        )
+    addresses = None if urls is None else configuring.UrlList(urls, contact)
+    difference = configuring.configure(profile, folders, urls=addresses)
     print(difference or f"params.yaml already holds the profile {profile}.")
 
 
 @app.command()
-def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR...")]) -> None:
-    """Look at folders of pictures before a run: layout, counts, rejects, duplicates, faces, likely mistakes."""
+def check(folders: Annotated[list[Path], typer.Argument(metavar="DIR|CSV...")]) -> None:
+    """Look at folders or lists before a run: layout, counts, rejects, duplicates, faces, likely mistakes."""
     from pipeline.commands import check as checking
 
     raise typer.Exit(checking.main(folders))
@@ -51,6 +59,14 @@ def look() -> None:
     from pipeline.commands import look as looking
 
     looking.main()
+
+
+@app.command("serve-crawl")
+def serve(port: Annotated[int, typer.Option(min=1, max=65535)] = 8765) -> None:
+    """Serve the drawn world's crawl from this machine for the profile loopback, until Ctrl-C."""
+    from pipeline.commands import serve_crawl
+
+    serve_crawl.main(port)
 
 
 @app.command()
@@ -81,6 +97,17 @@ def benchmark_copies(
     from pipeline.experiments import copies as planting
 
     planting.main(folders or [SAMPLE], copies, vocabulary)
+
+
+@benchmarks.command("crawl")
+def benchmark_crawl(
+    pictures: Annotated[int, typer.Option(min=1)] = 2000,
+    kilobytes: Annotated[int, typer.Option(min=2, help="of each")] = 100,
+) -> None:
+    """Pictures a second that stage crawl fetches on one core from this machine, and its memory."""
+    from pipeline.experiments import crawl
+
+    crawl.main(pictures, kilobytes)
 
 
 @benchmarks.command("ingest")

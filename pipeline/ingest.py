@@ -146,7 +146,7 @@ def _take(
     """
     number, item = numbered
     try:
-        image = read_bytes(Path(item.image), params.max_pixels)
+        image = item.read(params.max_pixels)
         mask = None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
     except ImageError as error:
         return _Row(error.reason, error.detail)

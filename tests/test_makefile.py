@@ -72,9 +72,12 @@ def test_a_compiler_that_comes_with_the_tests_is_used(checkout: Path) -> None:
     assert "-m venv .venv" in done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("name", ["EG1800", "PAIRS", "BAIDU", "CRAWL"])
+@pytest.mark.parametrize("name", ["EG1800", "PAIRS", "BAIDU", "CRAWL", "IMG2DATASET", "URLS"])
 def test_folders_without_a_profile_are_refused(checkout: Path, name: str) -> None:
     done = make(checkout, "repro", f"{name}=x")
     assert done.returncode != 0
-    assert done.stdout == "EG1800=, PAIRS=, BAIDU= and CRAWL= need a profile: add PROFILE=real\n"
+    assert (
+        done.stdout
+        == "EG1800=, PAIRS=, BAIDU=, CRAWL=, IMG2DATASET= and URLS= need a profile: add PROFILE=real\n"
+    )
     assert not (checkout / "told").exists()

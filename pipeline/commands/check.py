@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
+from yarl import URL
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import not_read
@@ -23,10 +24,13 @@ from pipeline.core.params import Params, load_params
 from pipeline.core.paths import PARAMS, PROFILES
 from pipeline.faces.masked_person import on_mask
 from pipeline.faces.portrait import is_confident
+from pipeline.fetching.addresses import read_addresses
+from pipeline.fetching.download import host_of
 from pipeline.sources.inspection import FEW_LEVELS, InspectedPicture, inspect
 from pipeline.sources.layouts import EXPECTED, LABELLED, READERS, recognise, recognise_labelled
 from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing, folders_below, printable
-from sinet.images.decode import Array, ImageError, ReadError, probe, read_bytes, read_image
+from pipeline.sources.layouts.table import TABLES
+from sinet.images.decode import Array, ImageError, ReadError, decode_image, probe, read_bytes
 from sinet.images.mask_file import NO_MASK, decode_mask
 
 if TYPE_CHECKING:
@@ -40,8 +44,12 @@ WORDS = {
     "eg1800": "portraits with masks and lists",
     "pairs": "pictures and masks of the same names",
     "baidu": "full-body photographs with masks",
+    "img2dataset": "photographs without masks, as img2dataset keeps them",
     "crawl": "photographs without masks",
+    "urls": "addresses of photographs",
 }
+
+_ADDRESSES = "urls"  # what a list of addresses is called where a folder has its layout
 
 FindFaces = Callable[[Array], Sequence["Face"]]
 
@@ -90,6 +98,9 @@ class Report:
             for name in READERS
             if name in chosen
         ]
+        if _ADDRESSES in chosen:
+            listed = shlex.quote(str(chosen[_ADDRESSES].resolve()).replace("$", "$$"))
+            settings += [f"URLS={listed}", "CONTACT=YOUR_E_MAIL"]
         return " ".join(["make repro PROFILE=real", *settings]) if set(chosen) & set(LABELLED) else ""
 
 
@@ -108,6 +119,9 @@ def check(folders: Iterable[Path], params: Params, find_faces: FindFaces | None 
     """
     reports = []
     for folder in folders:
+        if folder.is_file() and folder.suffix.lower() in TABLES:
+            reports.append(_check_list(folder))
+            continue
         for source in _sources_in(folder):
             reports.append(_check_one(source, params, find_faces))
             if source != folder and not reports[-1].problem:
@@ -192,6 +206,31 @@ def _check_one(folder: Path, params: Params, find_faces: FindFaces | None) -> Fo
     return report
 
 
+def _check_list(path: Path) -> FolderReport:
+    """What a list of addresses holds; nothing is fetched."""
+    report = FolderReport(path, _ADDRESSES)
+    try:
+        listed = read_addresses(_ADDRESSES, path)
+    except PipelineError as error:
+        report.problem = str(error)
+        return report
+    report.pictures = len(listed.addresses) + len(listed.unusable)
+    for one in listed.unusable:
+        report.rejected.setdefault(one.reason, []).append(f"{one.source_key}: {one.detail}")
+    hosts = Counter(host_of(URL(one.url, encoded=True)) for one in listed.addresses)
+    if hosts:
+        most, count = hosts.most_common(1)[0]
+        report.notes.append(
+            f"{len(listed.addresses)} addresses on {len(hosts)} hosts, {count} of them on {most}."
+        )
+    report.hopeless = not listed.addresses
+    unlicensed = sum(not one.licence for one in listed.addresses)
+    if unlicensed:
+        report.notes.append(f"{unlicensed} addresses state no licence.")
+    report.notes += [f"{count} {what}." for what, count in sorted(listed.notes.items())]
+    return report
+
+
 def _look_inside(
     listing: Listing, params: Params, report: FolderReport, find_faces: FindFaces | None
 ) -> None:
@@ -249,7 +288,7 @@ def _open(
 
 
 def _inspect(item: ListedPicture, params: Params, layout: str | None) -> InspectedPicture:
-    image = read_bytes(Path(item.image), params.ingest.max_pixels)
+    image = item.read(params.ingest.max_pixels)
     mask = None if item.mask is None else read_bytes(Path(item.mask), params.ingest.max_pixels)
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
     classes = params.ingest.mask_levels.classes(str(layout))
@@ -262,6 +301,9 @@ def _mask(item: ListedPicture, params: Params, layout: str | None) -> Array:
 
 
 def _probe(item: ListedPicture, max_pixels: int) -> None:
+    if item.part is not None:  # in a tar, of which no header can be read alone
+        decode_image(item.read(max_pixels), max_pixels)
+        return
     size = probe(Path(item.image), max_pixels)
     if item.mask is not None and not item.mask.lower().endswith(MATLAB):
         mask = probe(Path(item.mask), max_pixels)
@@ -272,16 +314,16 @@ def _probe(item: ListedPicture, max_pixels: int) -> None:
 
 def _twins(items: Sequence[ListedPicture]) -> int:
     """Files that have the bytes of another one; only files of one size are read."""
-    sizes = defaultdict(list)
+    sizes: dict[int, list[ListedPicture]] = defaultdict(list)
     for item in items:
         path = Path(item.image)
         with suppress(OSError):  # it was read a moment ago; the next look will tell
             if path.is_file():
-                sizes[path.stat().st_size].append(path)
+                sizes[item.part[1] if item.part else path.stat().st_size].append(item)
     contents: Counter[bytes] = Counter()
-    for path in (path for paths in sizes.values() if len(paths) > 1 for path in paths):
-        with suppress(OSError):
-            contents[hashlib.sha256(path.read_bytes()).digest()] += 1
+    for item in (item for alike in sizes.values() if len(alike) > 1 for item in alike):
+        with suppress(OSError, ImageError):
+            contents[hashlib.sha256(item.read()).digest()] += 1
     return contents.total() - len(contents)
 
 
@@ -349,7 +391,7 @@ def _masks(report: FolderReport, usable: Sequence[ListedPicture], params: Params
 
 
 def _masks_in_a_crawl(report: FolderReport, looked: Sequence[ListedPicture]) -> None:
-    few = sum(len(np.unique(read_image(Path(item.image)))) <= FEW_LEVELS for item in looked)
+    few = sum(len(np.unique(decode_image(item.read()))) <= FEW_LEVELS for item in looked)
     if few:
         report.mistakes.append(
             f"{few} of {len(looked)} pictures have a few levels only, as masks do, but a crawl has no masks: bring "
@@ -369,7 +411,7 @@ def _faces(
     report: FolderReport, usable: Sequence[ListedPicture], find_faces: FindFaces, params: Params
 ) -> None:
     looked = usable[:FACES]
-    faces = [find_faces(read_image(Path(item.image))) for item in looked]
+    faces = [find_faces(decode_image(item.read())) for item in looked]
     found = sum(map(bool, faces))
     report.faces = found, len(looked)
     if report.layout in LABELLED and found:
@@ -436,6 +478,29 @@ def _show_one(one: FolderReport, console: Console) -> None:
         line("cannot be used:", one.problem + "\n", "red")
         return
     line("layout", f"{one.layout}, {WORDS[str(one.layout)]}")
+    if one.layout == _ADDRESSES:
+        line("addresses", f"{one.pictures}; nothing was fetched")
+    else:
+        _show_files(one, line)
+    _show_rejects(one, line)
+    if one.levels:
+        kinds = ", ".join(f"{count} with {levels}" for levels, count in one.levels.most_common())
+        line("masks", f"of those decoded, {kinds}")
+    if one.layout != _ADDRESSES:
+        line(
+            "twins",
+            f"{one.twins} files have the bytes of another one" if one.twins else "none by their bytes",
+        )
+    if one.faces[1]:
+        line("faces", f"in {one.faces[0]} of {one.faces[1]} pictures of a sample")
+    for note in one.notes:
+        line("note", note)
+    for mistake in one.mistakes:
+        line("mistake?", mistake, "yellow")
+    console.print()
+
+
+def _show_files(one: FolderReport, line: Callable[[str, str], None]) -> None:
     sides = ", ".join(f"{count} {side}" for side, count in sorted(one.sides.items(), reverse=True))
     others = f"; {one.ignored} other files left aside" if one.ignored else ""
     line("pictures", f"{one.pictures}{f' ({sides})' if sides else ''}{others}")
@@ -445,18 +510,10 @@ def _show_one(one: FolderReport, console: Console) -> None:
             f"{one.decoded} were decoded, chosen by a hash of their names; of the rest the header was read"
         )
     line("opened", opened)
+
+
+def _show_rejects(one: FolderReport, line: Callable[[str, str], None]) -> None:
     total = sum(map(len, one.rejected.values()))
     line("rejected", f"{total}" if total else "none")
     for reason, lines in one.rejected.items():
         line("", f"{len(lines):>5} {reason}, as {lines[0]}")
-    if one.levels:
-        kinds = ", ".join(f"{count} with {levels}" for levels, count in one.levels.most_common())
-        line("masks", f"of those decoded, {kinds}")
-    line("twins", f"{one.twins} files have the bytes of another one" if one.twins else "none by their bytes")
-    if one.faces[1]:
-        line("faces", f"in {one.faces[0]} of {one.faces[1]} pictures of a sample")
-    for note in one.notes:
-        line("note", note)
-    for mistake in one.mistakes:
-        line("mistake?", mistake, "yellow")
-    console.print()

@@ -18,7 +18,7 @@ from pipeline.commands.explain import LOCK, parse_dvc_lock
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import SOURCE_LIST
 from pipeline.core.params import ROLES
-from pipeline.core.paths import DATA, INGEST, MODELS
+from pipeline.core.paths import CRAWL, DATA, INGEST, MODELS
 
 
 def main() -> None:
@@ -47,6 +47,9 @@ def strangers(lock: dict[str, Any], changed: Collection[str], deleted: Collectio
         if any(_inside(path.rstrip("/"), outs) for path in deleted):
             continue  # stopped in the middle, or not run yet
         made = [out for out in outs if Path(out).parts[0] in (DATA.name, MODELS.name)]
+        made = [
+            out for out in made if not Path(out).is_relative_to(CRAWL)
+        ]  # which goes on there, and looks itself
         yield from (path for path in changed if not path.endswith("/") and _inside(path, made))
 
 

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.paths import PARAMS, SINET
+from pipeline.core.paths import CRAWL, PARAMS, SINET
 from sinet.core.recipe import (
     NONE,
     AugmentRecipe,
@@ -62,7 +62,7 @@ _WITH_MASKS = ("eg1800", "baidu", "pairs", ABSENT)
 _LAYOUTS: dict[Role, tuple[str, ...]] = {
     "labelled": _WITH_MASKS,
     "bodies": _WITH_MASKS,
-    "crawl": ("crawl", ABSENT),
+    "crawl": ("crawl", "img2dataset", ABSENT),
 }
 _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 _NO_SOURCE = "reviews"  # as tables of rejects call the reviews
@@ -72,7 +72,7 @@ class Source(Section):
     """A folder of pictures: what they are for, and how its files are named."""
 
     role: Role
-    layout: Literal["eg1800", "baidu", "pairs", "crawl", "absent"]
+    layout: Literal["eg1800", "baidu", "pairs", "crawl", "img2dataset", "absent"]
     path: Annotated[str, Field(min_length=1)]
 
 
@@ -138,6 +138,50 @@ class SampleParams(Section):
     portraits_test: Count  # EG1800 layout, test list
     bodies: Count  # Baidu layout
     crawl: Count  # crawl layout, no masks
+
+
+class FetchParams(Section):
+    """How pictures are fetched from their addresses."""
+
+    # Its first word is the name by which robots.txt and X-Robots-Tag know it.
+    user_agent: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z_-]{2,40}$")]
+    contact: Annotated[str, Field(pattern=r"^([\x21-\x7e]*(@|://)[\x21-\x7e]+)?$")]  # "" only without lists
+    rate: Annotated[float, Field(gt=0, le=10_000)]  # requests a second to one host
+    per_host: Positive  # requests at a time to one host
+    concurrency: Annotated[int, Field(ge=1, le=1000, strict=True)]  # requests at a time
+    tries: Annotated[int, Field(ge=1, le=10, strict=True)]  # of an address that may work later
+    max_wait: Annotated[float, Field(ge=0)]  # seconds; a host that asks for more is left for another day
+    max_seconds: Annotated[float, Field(gt=0)]  # of an address, with its redirects and its body
+    max_bytes: Positive  # of a body
+    max_redirects: Count
+    min_side: Positive  # pixels
+    max_side: Positive
+    allow_private: Annotated[bool, Field(strict=True)]  # addresses that are not on the public internet
+
+    @model_validator(mode="after")
+    def _order(self) -> Self:
+        must_be(
+            self.min_side <= self.max_side, "min_side", self.min_side, f"at most max_side ({self.max_side})"
+        )
+        return self
+
+
+class CrawlParams(Section):
+    """Lists of addresses by the name of the folder below data/crawl that they are fetched to, and how."""
+
+    lists: dict[str, Annotated[str, Field(min_length=1)]]
+    fetch: FetchParams
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        for name in self.lists:
+            _check_name(name)
+        if self.lists and not self.fetch.contact:
+            raise ValueError(
+                "with lists of addresses fetch.contact must be an e-mail or web address of yours, which every site is "
+                "told, found none"
+            )
+        return self
 
 
 TwoOrClasses = Annotated[
@@ -382,6 +426,7 @@ class Params(Section):
 
     sources: Sources
     sample: SampleParams
+    crawl: CrawlParams
     ingest: IngestParams
     crop: CropParams
     cluster: ClusterParams
@@ -397,6 +442,24 @@ class Params(Section):
     export: ExportParams
     second_look: SecondLookParams
     report: ReportParams
+
+    @model_validator(mode="after")
+    def _lists_are_read(self) -> Self:
+        paths = {os.path.normpath(source.path): name for name, source in self.sources.root.items()}
+        fetched = {str(CRAWL / name): name for name in self.crawl.lists}
+        for folder, name in fetched.items():
+            if folder not in paths:
+                line = f"{name}: {{role: crawl, layout: crawl, path: {folder}}}"
+                raise ValueError(
+                    f"crawl.lists.{name} is fetched, but no source reads it; add to sources: `{line}`"
+                )
+        for path, name in paths.items():
+            if Path(path).is_relative_to(CRAWL) and path not in fetched:
+                raise ValueError(
+                    f"sources.{name}.path is {path}, where only lists of addresses are fetched to; add to crawl.lists: "
+                    f"`{Path(path).name}: LIST.csv`, or keep your own pictures elsewhere"
+                )
+        return self
 
 
 def load_params(path: Path = PARAMS) -> Params:

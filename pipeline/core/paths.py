@@ -5,6 +5,7 @@ from pathlib import Path
 DATA = Path("data")
 SAMPLE = DATA / "sample"
 SAMPLE_SOURCES = ("eg1800", "baidu", "crawl")  # the folders in it, each in the layout of its name
+CRAWL = DATA / "crawl"  # NAME, a folder a list of addresses: sources.csv, images/
 # ROLE/NAME, a folder a source: records.parquet, images/, masks/; ROLE/sources.csv lists them.
 INGEST = DATA / "ingest"
 CROP = DATA / "crop"  # bodies/ and crawl/, each with records.parquet and images/, bodies/ with masks/ too

@@ -4,19 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
-from pipeline.sources.layouts import baidu, crawl, eg1800, pairs
+from pipeline.sources.layouts import baidu, crawl, eg1800, img2dataset, pairs
 from pipeline.sources.layouts.listing import Listing, printable, unreadable
 
 READERS: dict[str, Callable[[Path], Listing]] = {
     "eg1800": eg1800.read,
     "pairs": pairs.read,
     "baidu": baidu.read,
+    "img2dataset": img2dataset.read,
     "crawl": crawl.read,
 }
 EXPECTED = {
     "eg1800": eg1800.EXPECTED,
     "pairs": pairs.EXPECTED,
     "baidu": baidu.EXPECTED,
+    "img2dataset": img2dataset.EXPECTED,
     "crawl": crawl.EXPECTED,
 }
 LABELLED = ("eg1800", "pairs", "baidu")  # their masks were drawn by people
@@ -27,7 +29,10 @@ def recognise(folder: Path) -> str | None:
 
     PipelineError where it could have two layouts with masks.
     """
-    return recognise_labelled(folder) or ("crawl" if crawl.matches(folder) else None)
+    labelled = recognise_labelled(folder)
+    if labelled is None and img2dataset.matches(folder):
+        return "img2dataset"
+    return labelled or ("crawl" if crawl.matches(folder) else None)
 
 
 def recognise_labelled(folder: Path) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.core.errors import PipelineError
+from sinet.images.decode import MAX_PIXELS, ImageError, ReadError, read_bytes
 
 # Files by these names are opened; what is not a picture inside is then rejected with a reason.
 _READ = ("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif")
@@ -49,6 +50,28 @@ class ListedPicture:
     author: str | None = None
     licence: str | None = None
     retrieved_at: str | None = None
+    part: tuple[int, int] | None = (
+        None  # of `image`, a tar: the picture's first byte in it, and how many it has
+    )
+
+    def read(self, max_pixels: int = MAX_PIXELS) -> bytes:
+        """The picture's bytes; ImageError and ReadError as `read_bytes` raises them."""
+        if self.part is None:
+            return read_bytes(Path(self.image), max_pixels)
+        return _read_part(Path(self.image), *self.part, max_pixels)
+
+
+def _read_part(path: Path, start: int, size: int, max_pixels: int) -> bytes:
+    if size == 0:
+        raise ImageError("empty_file", "the file has zero bytes")
+    if size > max_pixels * 8 + 2**24:  # what `read_bytes` refuses as a file of its own
+        raise ImageError("too_large", f"{size:,} bytes is too much for {max_pixels:,} pixels")
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(size)
+    except OSError as error:
+        raise ReadError(error.errno, os.strerror(error.errno or 0), str(path)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ _TELLS_TERMS = re.compile(
     "|attribution|credit|creator|owner|urheber|byline|courtesy"
 )
 _JOINED = ("author", "licence")  # all columns that tell it count, as a licence and its address do
+_OF_A_CRAWL = frozenset({"finalurl", "sha256", "etag", "lastmodified"})  # what stage crawl writes for itself
 _SEPARATORS = ",;\t|"
 
 
@@ -54,7 +55,17 @@ def read_table(path: Path, notes: Counter[str]) -> list[TableRow]:
     lines = _lines(path)
     at, separator = _header_line(path, lines)
     header = _cells(lines[at].lstrip("# "), separator)
-    columns = _known(header)
+    columns = known_columns(path, header)
+    rows = []
+    for line, cells in _parsed(path, lines[at + 1 :], at + 1, separator):
+        if _fits(path, line, cells, len(header)):
+            _note_unread(path, header, cells, columns, notes)
+            rows.append(TableRow(line, _values(path, line, cells, columns, notes)))
+    return rows
+
+
+def known_columns(path: Path, header: list[str]) -> dict[int, str]:
+    """Our name of each column we know, by position; PipelineError for an unknown one that seems to tell terms."""
     for name in header:
         if _bare(name) not in _NAMES and _TELLS_TERMS.search(_bare(name)):
             known = ", ".join((*_HEADERS["licence"], *_HEADERS["author"]))
@@ -62,12 +73,7 @@ def read_table(path: Path, notes: Counter[str]) -> list[TableRow]:
                 f"{path}: the column {name!r} seems to tell licences or authors, but is none of {known}; rename or "
                 "remove it"
             )
-    rows = []
-    for line, cells in _parsed(path, lines[at + 1 :], at + 1, separator):
-        if _fits(path, line, cells, len(header)):
-            _note_unread(path, header, cells, columns, notes)
-            rows.append(TableRow(line, _values(path, line, cells, columns, notes)))
-    return rows
+    return _known(header)
 
 
 def is_known(path: Path) -> bool:
@@ -170,7 +176,7 @@ def _note_unread(
     """Count the filled cells of each column that is not read, and the row where it ends before the header does."""
     table = printable(path.name)
     for at, name in enumerate(header):
-        if at not in columns and at < len(cells) and cells[at].strip():
+        if at not in columns and _bare(name) not in _OF_A_CRAWL and at < len(cells) and cells[at].strip():
             column = f"column {printable(name)!r}" if name.strip() else f"nameless column {at + 1}"
             notes[f"cells in the {column} of {table}, which is not read"] += 1
     if len(cells) < len(header):

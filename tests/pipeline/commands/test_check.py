@@ -408,3 +408,26 @@ def test_the_real_folders(real_data, params):
     assert report.usable and all(not one.mistakes for one in report.folders)
     assert f"EG1800={Path(real_data).resolve()}/eg1800" in report.command()
     assert f"PAIRS={Path(real_data).resolve()}/faces" in report.command()
+
+
+def test_a_list_of_addresses_is_looked_at_and_nothing_is_fetched(tmp_path, params):
+    listed = tmp_path / "list.csv"
+    put(
+        listed,
+        b"url,licence\nhttps://a.example/1.jpg,CC0\nhttps://a.example/2.jpg,\nftp://a.example/3.jpg,CC0\n",
+    )
+    report = check([portraits(tmp_path / "eg"), listed], params)
+    text = shown(report)
+    for part in (
+        "urls, addresses of photographs",
+        "3; nothing was fetched",
+        "1 no_address, as list.csv:4 ftp://a.example/3.jpg",
+        "2 addresses on 1 hosts, 2 of them on a.example:443.",
+        "1 addresses state no licence.",
+    ):
+        assert part in text
+    assert report.command().endswith(f"URLS={listed} CONTACT=YOUR_E_MAIL")
+    put(listed, b"url\nhello\n")
+    assert not check([listed], params).usable
+    put(listed, b"hello\n")
+    assert "no column that is known" in one(listed, params).problem

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.commands.configure import configure, profiles, render
+from pipeline.commands.configure import UrlList, configure, profiles, render
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_profiles() -> None:
-    assert profiles() == ["sample", "light", "official", "paper", "real", "tune"]
+    assert profiles() == ["sample", "light", "loopback", "official", "paper", "real", "tune"]
 
 
 @pytest.mark.parametrize("profile", ["real", "light", "tune", "paper", "official"])
@@ -85,6 +85,28 @@ def test_pairs_take_the_place_of_the_labelled_source_or_stand_beside_it(folder: 
     assert "kept" not in configure("sample", NOTHING, params_file)
 
 
+def test_a_list_of_addresses_is_fetched_to_a_source_of_its_own(folder: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.csv"
+    listed.write_text("url\nhttps://example.org/a.jpg\n")
+    params_file, urls = tmp_path / "params.yaml", UrlList(listed, "me@example.org")
+    configure("real", {**NOTHING, "pairs": folder}, params_file, urls)
+    params = load_params(params_file)
+    assert params.crawl.lists == {"web": str(listed)} and params.crawl.fetch.contact == "me@example.org"
+    assert params.sources.of_role("crawl")["web"].path == "data/crawl/web"
+    assert params.sources.names() == ["baidu", "pairs", "web"]
+    assert "kept" not in configure(
+        "light", {**NOTHING, "pairs": folder, "crawl": tmp_path}, params_file, urls
+    )
+    assert "kept" not in configure("loopback", NOTHING, params_file)
+    params = load_params(params_file)
+    assert params.crawl.lists == {"crawl": "drawn_urls.csv"} and params.crawl.fetch.allow_private
+    assert params.sources["crawl"].path == "data/crawl/crawl" and params.sources["baidu"].layout == "baidu"
+    with pytest.raises(PipelineError, match=r"URLS=.*: expected a CSV of addresses, found a folder"):
+        configure("real", {**NOTHING, "pairs": folder}, params_file, UrlList(folder, "me@example.org"))
+    with pytest.raises(PipelineError, match="the profile loopback draws its own people and takes no URLS"):
+        configure("loopback", NOTHING, params_file, urls)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -126,7 +148,11 @@ def test_what_was_edited_by_hand_is_kept(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "folders", "words"),
     [
-        ("fast", NOTHING, ["expected a profile of sample, light, official, paper, real, tune", "'fast'"]),
+        (
+            "fast",
+            NOTHING,
+            ["expected a profile of sample, light, loopback, official, paper, real, tune", "'fast'"],
+        ),
         ("real", NOTHING, ["needs pictures with masks", "EG1800=DIR", "python -m pipeline check"]),
         (
             "real",
@@ -136,9 +162,9 @@ def test_what_was_edited_by_hand_is_kept(folder: Path, tmp_path: Path) -> None:
         (
             "real",
             {**NOTHING, "eg1800": Path("data/sample/eg1800")},
-            ["found one in data/", "move it elsewhere"],
+            ["EG1800=data/sample/eg1800: expected one of your own, found one in data/", "move it elsewhere"],
         ),
-        ("real", {**NOTHING, "eg1800": Path("odd\udcff")}, ["EG1800=odd\\xff", "rename the folder"]),
+        ("real", {**NOTHING, "eg1800": Path("odd\udcff")}, ["EG1800=odd\\xff", "rename it"]),
         ("sample", {**NOTHING, "baidu": Path("x")}, ["takes no BAIDU", "PROFILE=real"]),
         ("real", {**NOTHING, "baidu": Path("no/such")}, ["BAIDU=no/such", "found nothing"]),
         ("real", {**NOTHING, "pairs": Path("no/such")}, ["PAIRS=no/such", "found nothing"]),

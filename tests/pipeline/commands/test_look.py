@@ -47,3 +47,8 @@ def test_a_file_beside_the_sources_of_a_role_is_somebodys(
     (role / "IMG_1.jpg").write_bytes(b"mine")
     with pytest.raises(PipelineError, match=r"found 1 .*data/ingest/labelled/IMG_1.jpg"):
         look.main()
+
+
+def test_what_a_stopped_crawl_has_fetched_is_nobodys_file() -> None:
+    lock = {"stages": {"crawl@web": {"outs": [{"path": "data/crawl/web"}]}}}
+    assert list(strangers(lock, ["data/crawl/web/images/a.jpg"], [])) == []

@@ -72,6 +72,21 @@ def changed(content: dict[str, Any], key: str, value: object) -> dict[str, Any]:
     return content
 
 
+def test_a_list_that_no_source_reads_is_named(content: dict[str, Any]) -> None:
+    content["crawl"] = {
+        "lists": {"web": "list.csv"},
+        "fetch": {**content["crawl"]["fetch"], "contact": "https://example.org/us"},
+    }
+    line = "`web: {role: crawl, layout: crawl, path: data/crawl/web}`"
+    with pytest.raises(
+        PipelineError, match=r"crawl\.lists\.web is fetched, but no source reads it"
+    ) as caught:
+        parse_params(content)
+    assert line in str(caught.value)
+    content["sources"] |= yaml.safe_load(line.strip("`"))
+    assert parse_params(content).crawl.lists == {"web": "list.csv"}
+
+
 LINEAR = {"kind": "poly", "power": 0.9}
 
 
@@ -102,7 +117,22 @@ LINEAR = {"kind": "poly", "power": 0.9}
         (
             "sources.crawl.layout",
             "pairs",
-            "sources: crawl.layout must be crawl or absent with role crawl, found pairs",
+            "sources: crawl.layout must be crawl, img2dataset or absent with role crawl, found pairs",
+        ),
+        (
+            "crawl.lists",
+            {"web": "list.csv"},
+            "crawl: with lists of addresses fetch.contact must be an e-mail or web address of yours",
+        ),
+        ("crawl.fetch.contact", "me", "crawl.fetch.contact: found 'me'; string should match pattern"),
+        ("crawl.fetch.user_agent", "a b", "crawl.fetch.user_agent: found 'a b'; string should match"),
+        ("crawl.fetch.rate", 0, "crawl.fetch.rate: found 0; input should be greater than 0"),
+        ("crawl.fetch.min_side", 20_000, "crawl.fetch: min_side must be at most max_side (12000)"),
+        (
+            "sources.crawl.path",
+            "data/crawl/web",
+            "sources.crawl.path is data/crawl/web, where only lists of addresses are fetched to; add to crawl.lists: "
+            "`web: LIST.csv`",
         ),
         ("sources.crawl.role", "photos", "sources.crawl.role: found 'photos'; input should be 'labelled', "),
         ("sources.crawl.layout", "coco", "sources.crawl.layout: found 'coco'; input should be 'eg1800', "),

@@ -793,6 +793,10 @@ def test_the_order_of_the_files_makes_no_difference(tmp_path, layout, monkeypatc
         *(f"images/{name}.jpg" for name in "cab"),
         *(f"masks/{name}.png" for name in "bcd"),
     )
+    touch(
+        tmp_path / "img2dataset", *(f"{shard}/{name}.jpg" for shard in ("00000", "00001") for name in "cab")
+    )
+    touch(tmp_path / "img2dataset", *(f"00001/{name}.json" for name in "dbc"), content="{}")
     before = read_layout(layout, tmp_path / layout)
     forwards = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda self: reversed(list(forwards(self))))

@@ -1,0 +1,162 @@
+"""Fetch the pictures of a list of addresses, politely: robots.txt and X-Robots-Tag count, and no host is asked often.
+
+Writes images/ and sources.csv with the provenance of each, and a row with status, reason and date for each address that
+gave none. A stopped crawl goes on; a later one asks only for what has changed.
+
+`python -m pipeline.crawl NAME`, a name in `crawl.lists` of params.yaml.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+import sys
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from aiohttp.abc import AbstractResolver
+from tqdm import tqdm
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import FetchParams, load_params
+from pipeline.core.paths import CACHE, CRAWL, REJECTED
+from pipeline.core.records import account
+from pipeline.core.stage import run, write_metrics
+from pipeline.fetching.addresses import AddressList, read_addresses
+from pipeline.fetching.crawler import IMAGES, UNFINISHED, Crawl, check_folder, sweep
+from pipeline.fetching.download import Downloader
+from pipeline.fetching.journal import (
+    FetchOutcome,
+    Journal,
+    read_pictures,
+    refused,
+    write_pictures,
+    write_refused,
+)
+from pipeline.fetching.reachable import Permits
+from sinet.core.progress import bar_interval
+
+log = logging.getLogger("pipeline")
+
+
+@dataclass(frozen=True)
+class Crawled:
+    """A list, how each of its addresses ended, and how many of these ended in this run."""
+
+    listed: AddressList
+    outcomes: dict[str, FetchOutcome]
+    asked: int
+
+
+def today() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def crawl(
+    name: str,
+    path: Path,
+    rules: FetchParams,
+    out: Path,
+    *,
+    now: Callable[[], str] = today,
+    resolver: AbstractResolver | None = None,
+    permits: Permits | None = None,
+) -> Crawled:
+    """Fetch the list at `path` into `out`, and write `out`/sources.csv and the table of refused addresses.
+
+    What a pass that was stopped has done is not done again; what an earlier pass has fetched is asked for again only
+    where its site says that it changed. `resolver` and `permits` take the place of the machine's DNS and of the rule
+    which addresses may be connected to.
+    """
+    listed = read_addresses(name, path)
+    check_folder(out)
+    for folder in (IMAGES, UNFINISHED):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    settings = [hashlib.sha256(path.read_bytes()).hexdigest(), rules.model_dump()]
+    version = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
+    with Journal(CACHE / "crawl" / f"{name}.jsonl", version) as journal:
+        kept = {**read_pictures(out), **journal.kept}
+        left = [one.url for one in listed.addresses if one.url not in journal.outcomes]
+        with tqdm(
+            total=len(listed.addresses),
+            initial=len(listed.addresses) - len(left),
+            desc=f"crawl {name}",
+            unit="address",
+            file=sys.stderr,
+            mininterval=bar_interval(),
+        ) as bar:
+
+            def done(outcome: FetchOutcome) -> None:
+                journal.add(outcome)
+                bar.update()
+
+            asyncio.run(_fetch(left, Downloader(rules, resolver, permits), out, kept, done, now))
+        outcomes = {one.url: journal.outcomes[one.url] for one in listed.addresses}
+        write_pictures(out, listed.addresses, outcomes)
+        write_refused(
+            REJECTED / "crawl" / f"{name}.csv", name, list(outcomes.values()), listed.unusable, now()
+        )
+        sweep(out, {one.file for one in outcomes.values() if not one.reason})
+        journal.remove()
+    return Crawled(listed, outcomes, len(left))
+
+
+async def _fetch(
+    urls: Sequence[str],
+    downloader: Downloader,
+    out: Path,
+    kept: Mapping[str, FetchOutcome],
+    done: Callable[[FetchOutcome], None],
+    now: Callable[[], str],
+) -> None:
+    async with downloader:
+        await Crawl(downloader, out, kept, done, now).run(urls)
+
+
+def summarise(crawled: Crawled) -> dict[str, Any]:
+    """What the pictures are under, and which of them a site would not give today, for the metrics."""
+    outcomes = crawled.outcomes
+    pictures = [one for one in crawled.listed.addresses if not outcomes[one.url].reason]
+    later = Counter(outcomes[one.url].detail.split(" ")[0] for one in pictures if outcomes[one.url].detail)
+    return {
+        "licences": dict(sorted(Counter(one.licence or "unknown" for one in pictures).items())),
+        "kept_of_before": dict(sorted(later.items())),
+        "notes": dict(crawled.listed.notes),
+    }
+
+
+def _list_name(arguments: Sequence[str], lists: Mapping[str, str]) -> str:
+    if len(arguments) != 1 or arguments[0] not in lists:
+        found = " ".join(arguments) or "nothing"
+        raise PipelineError(
+            f"expected one list of crawl.lists in params.yaml, {', '.join(sorted(lists)) or 'which has none'}; found "
+            f"{found}"
+        )
+    return arguments[0]
+
+
+def main() -> None:
+    """Fetch the list that the command line names."""
+    params = load_params()
+    name = _list_name(sys.argv[1:], params.crawl.lists)
+    crawled = crawl(name, Path(params.crawl.lists[name]), params.crawl.fetch, CRAWL / name)
+    for what, count in sorted(crawled.listed.notes.items()):
+        log.info("crawl@%s: %d %s", name, count, what)
+    rejected = [*refused(name, list(crawled.outcomes.values())), *crawled.listed.unusable]
+    items = len(crawled.listed.addresses) + len(crawled.listed.unusable)
+    counts = account(f"crawl@{name}", items, items - len(rejected), rejected, 1.0)
+    if items == len(rejected):
+        raise PipelineError(
+            f"no address of {params.crawl.lists[name]} gave a picture; {REJECTED / 'crawl' / f'{name}.csv'} has the "
+            "reason of each"
+        )
+    write_metrics(f"crawl/{name}", {**counts, **summarise(crawled)})
+
+
+if __name__ == "__main__":
+    run("crawl", main)
