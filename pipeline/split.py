@@ -1,13 +1,15 @@
 """Decide which side every picture is on: the only stage that does. Teacher, queue and merge read what it wrote.
 
-Reads the labelled pictures, the portraits cut out of bodies, the crawl's photographs, and the clusters. Writes
-data/split/labelled, which depends on the labelled pictures alone, and data/split/crawl, both as records with cluster
-and side; what may not be used, or looks like pictures of two sides, leaves with its reason.
+Reads the labelled pictures, the portraits cut out of bodies, the crawl's photographs, the clusters, and the sides that
+were given before (annotations/sides). Writes data/split/labelled, which no new photograph of the crawl changes, and
+data/split/crawl, both as records with cluster and side; what may not be used, or looks like pictures of two sides,
+leaves with its reason. Completes annotations/sides, which is in git: a picture never moves to another side.
 """
 
 import logging
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -15,7 +17,7 @@ import pandas as pd
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import read_ingested
 from pipeline.core.params import SplitParams, load_params
-from pipeline.core.paths import CLUSTER, CROP, INGEST, SPLIT
+from pipeline.core.paths import CLUSTER, CROP, INGEST, KEPT_SIDES, SPLIT
 from pipeline.core.records import (
     SIDES,
     Rejected,
@@ -26,28 +28,45 @@ from pipeline.core.records import (
     write_rejected,
 )
 from pipeline.core.stage import run, write_metrics
+from pipeline.core.store import Store
 from pipeline.dataset.cluster_table import Clusters, read_beside, read_clusters
+from pipeline.dataset.kept_sides import (
+    NOTHING_KEPT,
+    Kept,
+    moved,
+    photographs_of,
+    read_sides,
+    sides_of,
+    write_sides,
+)
 from pipeline.dataset.licences import licence_fault
+from pipeline.dataset.near_duplicates import alike, clusters, hash_pictures
 from pipeline.dataset.same_pixels import one_of_each
-from pipeline.dataset.sides import publishes_test, split_crawl, split_labelled
+from pipeline.dataset.sides import kept_beside, publishes_test, split_crawl, split_labelled
 
 log = logging.getLogger("pipeline")
 
 
 @dataclass(frozen=True)
 class Split:
-    """Records with cluster and side, and what is left out."""
+    """Records with cluster and side, what is left out, and the sides of the records' photographs, to be kept."""
 
     records: pd.DataFrame
     rejected: list[Rejected]
+    sides: dict[str, str] = field(default_factory=dict)
 
 
 def split(
-    labelled: pd.DataFrame, crawl: pd.DataFrame, found: Clusters, params: SplitParams
+    labelled: pd.DataFrame,
+    crawl: pd.DataFrame,
+    found: Clusters,
+    params: SplitParams,
+    kept: Kept = NOTHING_KEPT,
 ) -> tuple[Split, Split]:
     """The labelled pictures that may be used, on their sides, and the crawl's.
 
-    Of equal pixels among the labelled ones one record stays. Every row of both tables is kept or rejected.
+    Of equal pixels among the labelled ones one record stays. Every row of both tables is kept or rejected. A photograph
+    of the crawl that is a labelled one too has no kept side of its own.
     """
     missing = len(set(labelled["id"]) - found.labelled.keys()) + len(set(crawl["id"]) - found.crawl.keys())
     if missing:
@@ -57,14 +76,21 @@ def split(
     licensed, unlicensed = reject_rows(labelled, lambda row: licence_fault(row, params.licences_excluded))
     once, repeated = one_of_each(licensed)
     once["cluster"] = once["id"].map(found.labelled).astype("str")
-    placed, leaks = split_labelled(once, params.dev_share, params.test_share)
     crawled, excluded = reject_rows(crawl, lambda row: licence_fault(row, params.licences_excluded))
-    crawled, alike = split_crawl(crawled, placed, found, params.dev_share, params.test_share)
-    return Split(placed, [*unlicensed, *repeated, *leaks]), Split(crawled, [*excluded, *alike])
+    shares = params.dev_share, params.test_share
+    both = set(photographs_of(once))
+    of_crawl = kept.but_for(both)
+    placed, leaks = split_labelled(once, *shares, kept, kept_beside(crawled, found, of_crawl))
+    crawled, between = split_crawl(crawled, placed, found, *shares, of_crawl)
+    own = crawled[~crawled["id"].isin(both)]
+    return (
+        Split(placed, [*unlicensed, *repeated, *leaks], sides_of(placed)),
+        Split(crawled, [*excluded, *between], sides_of(own)),
+    )
 
 
-def summarise(one: Split) -> dict[str, Any]:
-    """Pictures by side, and what was left out to keep the sides apart."""
+def summarise(one: Split, sides: Mapping[str, str]) -> dict[str, Any]:
+    """Pictures by side, those on another one than the kept `sides`, and what was left out to keep the sides apart."""
     records = one.records
     test = records[records["side"] == "test"]
     return {
@@ -72,11 +98,31 @@ def summarise(one: Split) -> dict[str, Any]:
         "published_test": publishes_test(records),
         "leaks": sum(row.reason.startswith("leak_with_") for row in one.rejected),
         "test_duplicates": int(len(test) - test["cluster"].nunique()),
+        "moved": moved(sides, records),
     }
 
 
+def clusters_alone(
+    bodies: pd.DataFrame, crops: pd.DataFrame, max_distance: int
+) -> Callable[[pd.DataFrame], "pd.Series[str]"]:
+    """A way to cluster some records again with no other between them, as stage cluster does: `Kept.alone`.
+
+    `bodies` are the parents of labelled crops, `crops` the portraits of the crawl's photographs.
+    """
+
+    def alone(records: pd.DataFrame) -> "pd.Series[str]":
+        rows = pd.concat([records, crops[crops["parent_id"].isin(records["id"])]], ignore_index=True)
+        shown = pd.concat([bodies[bodies["id"].isin(rows["parent_id"])], rows])
+        pictures = dict(zip(shown["id"], shown["image"], strict=True))
+        pairs = alike(hash_pictures(pictures, Store("near_duplicates")), max_distance)
+        found = clusters(rows, pairs)[: len(records)].set_axis(records.index)
+        return records["id"].groupby(found).transform("min")
+
+    return alone
+
+
 def main() -> None:
-    params = load_params().split
+    params, max_distance = load_params().split, load_params().cluster.max_hash_distance
     portraits, crops = read_ingested(INGEST / "labelled"), read_records(CROP / "bodies")
     labelled, crawl = pd.concat([portraits, crops], ignore_index=True), read_ingested(INGEST / "crawl")
     found = Clusters(
@@ -84,7 +130,10 @@ def main() -> None:
         read_clusters(CLUSTER / "crawl.csv"),
         read_beside(CLUSTER / "beside.csv"),
     )
-    of_labelled, of_crawl = split(labelled, crawl, found, params)
+    alone = clusters_alone(read_ingested(INGEST / "bodies"), read_records(CROP / "crawl"), max_distance)
+    kept = Kept(read_sides(KEPT_SIDES), alone)
+    of_labelled, of_crawl = split(labelled, crawl, found, params, kept)
+    sides = {**of_labelled.sides, **of_crawl.sides, **kept.sides}
     write_rejected(
         "split", [*of_labelled.rejected, *of_crawl.rejected]
     )  # before the gate, whose message sends there
@@ -93,12 +142,13 @@ def main() -> None:
         ("labelled", len(labelled), of_labelled, params.max_reject_rate),
         ("crawl", len(crawl), of_crawl, 1.0),
     ):
-        kept = account(f"split@{role}", items, len(one.records), one.rejected, limit)
-        counted[role] = {**kept, **summarise(one)}
+        counts = account(f"split@{role}", items, len(one.records), one.rejected, limit)
+        counted[role] = {**counts, **summarise(one, sides)}
     for folder in (SPLIT / "labelled", SPLIT / "crawl"):
         shutil.rmtree(folder, ignore_errors=True)  # with what a kill has left
     write_records(SPLIT / "labelled", of_labelled.records)
     write_records(SPLIT / "crawl", of_crawl.records)
+    write_sides(KEPT_SIDES, sides)
     write_metrics("split", counted)
 
 

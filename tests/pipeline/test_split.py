@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from pipeline import split as stage
 from pipeline.cluster import cluster, pictures_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import SplitParams, load_params, parse_params
-from pipeline.core.paths import CLUSTER, CROP, INGEST, SPLIT
-from pipeline.core.records import Rejected, make_records, read_records, read_rejected
+from pipeline.core.paths import CLUSTER, CROP, INGEST, KEPT_SIDES, SPLIT
+from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
 from pipeline.dataset.cluster_table import Clusters, write_beside, write_clusters
+from pipeline.dataset.kept_sides import read_sides, write_sides
 from pipeline.dataset.licences import licence_fault
 from pipeline.dataset.near_duplicates import perceptual_hash
 from sinet.images.decode import read_image, read_mask
@@ -229,12 +231,16 @@ def test_the_summary_counts_sides_and_leaks_by_hand() -> None:
          for n, (side, one) in enumerate(zip(sides, clusters, strict=True))]
     )  # fmt: skip
     rejected = [Rejected("crawl", key, f"leak_with_{key}", "why") for key in ("dev", "test", "test")]
-    found = stage.summarise(stage.Split(records, [*rejected, Rejected("crawl", "x", "licence", "why")]))
+    kept = {
+        name(n): side for n, side in enumerate(("train", *sides[1:]))
+    }  # the first is published as test since
+    found = stage.summarise(stage.Split(records, [*rejected, Rejected("crawl", "x", "licence", "why")]), kept)
     assert found == {
         "sides": {"train": 2, "dev": 1, "test": 3},
         "published_test": True,
         "leaks": 3,
         "test_duplicates": 2,
+        "moved": 1,
     }
 
 
@@ -255,6 +261,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     portraits = make_records(inputs.eg1800(PORTRAITS, 30, test=6))
     inputs.write_source(PORTRAITS, portraits)
     body = inputs.record(tmp_path, *inputs.portrait(2000), source="baidu", source_key="b.jpg")
+    inputs.write_source(INGEST / "bodies" / "baidu", make_records([body]))
+    inputs.write(CROP / "crawl", [])
     crops = inputs.write(CROP / "bodies", [inputs.cut_from(CROP / "bodies", body, 2000, BOX, label="crop")])
     crawl = make_records(inputs.crawl(PHOTOGRAPHS, 8))
     inputs.write_source(PHOTOGRAPHS, crawl)
@@ -280,6 +288,59 @@ def test_the_stage_writes_both_tables_and_counts_what_left(world: Path) -> None:
     assert found["labelled"]["sides"]["test"] == 6 and found["labelled"]["published_test"]
 
 
+def test_the_stage_keeps_the_sides_and_a_run_again_changes_nothing(world: Path) -> None:
+    stage.main()
+    outputs = [
+        *Path("annotations/sides").iterdir(),
+        *Path("data/split").rglob("*.*"),
+        Path("metrics/split.json"),
+    ]
+    before = {path: path.read_bytes() for path in outputs}
+    stage.main()
+    assert {path: path.read_bytes() for path in outputs} == before
+    kept, crop = read_sides(KEPT_SIDES), read_records(CROP / "bodies").iloc[0]
+    given = pd.concat([read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")])
+    assert len(kept) == len(given) == 38 and crop["parent_id"] in kept and crop["id"] not in kept
+    one = next(one for one, side in kept.items() if side == "train")
+    shard = Path(f"annotations/sides/{one[:2]}.txt")
+    shard.write_text(
+        shard.read_text().replace(f"{one} train", f"{one} dev")
+    )  # as if it had been drawn otherwise
+    stage.main()
+    again = pd.concat([read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")])
+    placed = again.assign(photograph=again["parent_id"].fillna(again["id"])).set_index("photograph")["side"]
+    assert placed.to_dict() == {**kept, one: "dev"}
+
+
+def test_old_pictures_that_only_a_new_one_joins_stay_and_real_look_alikes_do_not(world: Path) -> None:
+    """The stage looks at the pictures themselves, at those that a crop was cut from too."""
+    image, mask = inputs.portrait(2000)
+    body = inputs.record(world, image // 2 + 90, mask, source="baidu", source_key="again.jpg")
+    inputs.write_source(
+        INGEST / "bodies/baidu",
+        pd.concat([read_records(INGEST / "bodies/baidu"), make_records([body])], ignore_index=True),
+    )
+    crops = read_records(CROP / "bodies")
+    other = inputs.cut_from(
+        CROP / "bodies", body, 2001, "0,0,50,60", label="crop"
+    )  # of a picture unlike the crop
+    write_records(CROP / "bodies", pd.concat([crops, make_records([other])], ignore_index=True))
+    portraits = read_records(PORTRAITS)
+    one, two, new = portraits.query("published_side == 'train'")["id"].iloc[:3]
+    first, second = crops.at[0, "parent_id"], body["id"]
+    write_sides(KEPT_SIDES, {one: "train", two: "dev", first: "train", second: "dev"})
+    labelled = {name: name for name in portraits["id"]} | dict.fromkeys([one, two, new], min(one, two, new))
+    write_clusters(
+        CLUSTER / "labelled.csv", labelled | dict.fromkeys([crops.at[0, "id"], other["id"]], "c" * 16)
+    )
+    stage.main()
+    left = read_rejected("split").query("source != 'crawl'")
+    assert dict(zip(left["source_key"], left["reason"], strict=True)) == {
+        portraits.set_index("id").at[new, "source_key"]: "leak_with_dev",
+        "b.jpg": "kept_sides_meet",
+    }
+
+
 def test_too_many_rejected_labelled_pictures_stop_the_stage_and_crawled_ones_do_not(world: Path) -> None:
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(text.replace("licences_excluded: []", "licences_excluded: [research]"))
@@ -290,7 +351,7 @@ def test_too_many_rejected_labelled_pictures_stop_the_stage_and_crawled_ones_do_
     assert "split@labelled: 30 of 31 items were rejected (licence 30); at most 20% may be" in said
     assert said.endswith("raise split.max_reject_rate")
     assert (read_rejected("split")["reason"] == "licence").all()
-    assert not (SPLIT / "labelled/records.parquet").exists()
+    assert not (SPLIT / "labelled/records.parquet").exists() and not KEPT_SIDES.exists()
     Path("params.yaml").write_text(text.replace("licences_excluded: []", "licences_excluded: [nothing]"))
     stage.main()  # a crawl that states no licence is out as a whole
     assert read_records(SPLIT / "crawl").empty and len(read_records(SPLIT / "labelled")) == 31
@@ -304,7 +365,7 @@ def test_a_record_that_vanishes_stops_the_stage(
 
     def one_too_few(*inputs: Any) -> list[stage.Split]:
         both = list(whole(*inputs))
-        both[lost] = stage.Split(both[lost].records.iloc[1:], both[lost].rejected)
+        both[lost] = replace(both[lost], records=both[lost].records.iloc[1:])
         return both
 
     monkeypatch.setattr(stage, "split", one_too_few)
