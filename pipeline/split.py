@@ -8,7 +8,7 @@ leaves with its reason. Completes annotations/sides, which is in git: a picture 
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,6 @@ from pipeline.core.records import (
     Rejected,
     account,
     read_records,
-    reject_rows,
     write_records,
     write_rejected,
 )
@@ -39,7 +38,7 @@ from pipeline.dataset.kept_sides import (
     sides_of,
     write_sides,
 )
-from pipeline.dataset.licences import licence_fault
+from pipeline.dataset.licences import licence_table, of_allowed_licences
 from pipeline.dataset.near_duplicates import alike, clusters, hash_pictures
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import kept_beside, publishes_test, split_crawl, split_labelled
@@ -49,11 +48,12 @@ log = logging.getLogger("pipeline")
 
 @dataclass(frozen=True)
 class Split:
-    """Records with cluster and side, what is left out, and the sides of the records' photographs, to be kept."""
+    """Records with cluster and side, what is left out, the sides of their photographs, to be kept, and licences."""
 
     records: pd.DataFrame
     rejected: list[Rejected]
     sides: dict[str, str] = field(default_factory=dict)
+    licences: dict[str, dict[str, int]] = field(default_factory=dict)  # `licence_table`
 
 
 def split(
@@ -61,9 +61,10 @@ def split(
     crawl: pd.DataFrame,
     found: Clusters,
     params: SplitParams,
+    allow: str | Sequence[str] = "any",
     kept: Kept = NOTHING_KEPT,
 ) -> tuple[Split, Split]:
-    """The labelled pictures that may be used, on their sides, and the crawl's.
+    """The labelled pictures that may be used (`licences.allow`), on their sides, and the crawl's.
 
     Of equal pixels among the labelled ones one record stays. Every row of both tables is kept or rejected. A photograph
     of the crawl that is a labelled one too has no kept side of its own.
@@ -73,19 +74,24 @@ def split(
         raise PipelineError(
             f"split: expected each picture in data/cluster, found {missing} that are not there; run `dvc repro cluster`"
         )
-    licensed, unlicensed = reject_rows(labelled, lambda row: licence_fault(row, params.licences_excluded))
+    licensed, unlicensed = of_allowed_licences(labelled, allow)
     once, repeated = one_of_each(licensed)
     once["cluster"] = once["id"].map(found.labelled).astype("str")
-    crawled, excluded = reject_rows(crawl, lambda row: licence_fault(row, params.licences_excluded))
+    usable, excluded = of_allowed_licences(crawl, allow)
     shares = params.dev_share, params.test_share
     both = set(photographs_of(once))
     of_crawl = kept.but_for(both)
-    placed, leaks = split_labelled(once, *shares, kept, kept_beside(crawled, found, of_crawl))
-    crawled, between = split_crawl(crawled, placed, found, *shares, of_crawl)
+    placed, leaks = split_labelled(once, *shares, kept, kept_beside(usable, found, of_crawl))
+    crawled, between = split_crawl(usable, placed, found, *shares, of_crawl)
     own = crawled[~crawled["id"].isin(both)]
     return (
-        Split(placed, [*unlicensed, *repeated, *leaks], sides_of(placed)),
-        Split(crawled, [*excluded, *between], sides_of(own)),
+        Split(
+            placed,
+            [*unlicensed, *repeated, *leaks],
+            sides_of(placed),
+            licence_table(labelled, licensed, placed),
+        ),
+        Split(crawled, [*excluded, *between], sides_of(own), licence_table(crawl, usable, crawled)),
     )
 
 
@@ -99,6 +105,7 @@ def summarise(one: Split, sides: Mapping[str, str]) -> dict[str, Any]:
         "leaks": sum(row.reason.startswith("leak_with_") for row in one.rejected),
         "test_duplicates": int(len(test) - test["cluster"].nunique()),
         "moved": moved(sides, records),
+        "licences": one.licences,
     }
 
 
@@ -122,7 +129,8 @@ def clusters_alone(
 
 
 def main() -> None:
-    params, max_distance = load_params().split, load_params().cluster.max_hash_distance
+    params, allow = load_params().split, load_params().licences.allow
+    max_distance = load_params().cluster.max_hash_distance
     portraits, crops = read_ingested(INGEST / "labelled"), read_records(CROP / "bodies")
     labelled, crawl = pd.concat([portraits, crops], ignore_index=True), read_ingested(INGEST / "crawl")
     found = Clusters(
@@ -132,11 +140,16 @@ def main() -> None:
     )
     alone = clusters_alone(read_ingested(INGEST / "bodies"), read_records(CROP / "crawl"), max_distance)
     kept = Kept(read_sides(KEPT_SIDES), alone)
-    of_labelled, of_crawl = split(labelled, crawl, found, params, kept)
+    of_labelled, of_crawl = split(labelled, crawl, found, params, allow, kept)
     sides = {**of_labelled.sides, **of_crawl.sides, **kept.sides}
     write_rejected(
         "split", [*of_labelled.rejected, *of_crawl.rejected]
     )  # before the gate, whose message sends there
+    for role, one in (("labelled", of_labelled), ("crawl", of_crawl)):
+        for licence, counts in one.licences.items():
+            log.info(
+                "split@%s: licence %s: %d in, %d left out for it, %d out", role, licence, *counts.values()
+            )
     counted = {}
     for role, items, one, limit in (
         ("labelled", len(labelled), of_labelled, params.max_reject_rate),

@@ -19,7 +19,7 @@ from pipeline.dataset.kept_sides import Kept, read_sides, write_sides
 from pipeline.dataset.near_duplicates import clusters
 from pipeline.split import split, summarise
 
-PARAMS = {"dev_share": 0.3, "test_share": 0.2, "licences_excluded": [], "max_reject_rate": 1.0}
+PARAMS = {"dev_share": 0.3, "test_share": 0.2, "max_reject_rate": 1.0}
 Pairs = Collection[tuple[str, str]]
 
 
@@ -57,7 +57,7 @@ class Found:
     ) -> None:
         kept = Kept(sides, lambda records: clusters(records, _among(records, pairs)))
         params = SplitParams.model_validate(PARAMS)
-        roles = split(*inputs, _found(*inputs, pairs), params, kept)
+        roles = split(*inputs, _found(*inputs, pairs), params, kept=kept)
         self.records = pd.concat([one.records for one in roles], ignore_index=True)
         self.rejected = {(one.source, one.source_key): one.reason for role in roles for one in role.rejected}
         self.sides = {**roles[0].sides, **roles[1].sides, **sides}
@@ -113,9 +113,9 @@ def worlds(draw: st.DrawFn) -> tuple[list[dict[str, Any]], Pairs, list[int]]:
     for number in range(draw(st.integers(4, 14))):
         kind = draw(st.sampled_from(["human", "published", "crop", "crawl"]))
         if kind == "crop":
-            rows.append(cut_from(100 + number, draw(st.integers(200, 203))))
+            rows.append(cut_from(100 + number, 200 + number))
         elif kind == "crawl":
-            rows.append(shot(draw(st.sampled_from([number, *range(200, 204)]))))
+            rows.append(shot(draw(st.sampled_from([number, *range(200, 214)]))))
         else:
             rows.append(row(number, published_side="test" if kind == "published" else None))
     rows = list({(one["source"], one["source_key"]): one for one in draw(st.permutations(rows))}.values())
@@ -134,6 +134,7 @@ def check_growing(rows: list[dict[str, Any]], pairs: Pairs, runs: list[int], kil
     sides: dict[str, str] = {}
     before: dict[tuple[str, str], str] = {}
     everything = tables(rows)
+    photographs = set(everything[0]["parent_id"].dropna())
     for count in runs:
         here = {(one["source"], one["source_key"]) for one in rows[:count]}
         labelled, crawl = (table[_are_in(table, here)] for table in everything)
@@ -145,10 +146,9 @@ def check_growing(rows: list[dict[str, Any]], pairs: Pairs, runs: list[int], kil
         assert (found.records.loc[published, "side"] == "test").all()
         before = {**found.given, **before}
         assert {one: before[one] for one in found.given} == found.given and found.moved == 0
-        left = {one: reason for one, reason in found.rejected.items() if one in before}
-        assert set(left.values()) <= {
-            "leak_with_test"
-        }  # for a picture that is published as test, and for no other
+        left = {reason for one, reason in found.rejected.items() if one in before}
+        # For a picture that is published as test. (Another picture of an old photograph may show what it looks like.)
+        assert left <= {"leak_with_test"} or not photographs.isdisjoint(everything[1]["id"])
         new = sorted(set(found.sides) - set(sides))
         written = kill.sample(new, kill.randrange(len(new) + 1))
         again = Found(inputs, pairs, {**sides, **{one: found.sides[one] for one in written}})
