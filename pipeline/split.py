@@ -41,7 +41,7 @@ from pipeline.dataset.kept_sides import (
 from pipeline.dataset.licences import licence_table, of_allowed_licences
 from pipeline.dataset.near_duplicates import alike, clusters, hash_pictures
 from pipeline.dataset.same_pixels import one_of_each
-from pipeline.dataset.sides import kept_beside, publishes_test, split_crawl, split_labelled
+from pipeline.dataset.sides import kept_beside, publishes_test, split_crawl, split_labelled, with_labelled
 
 log = logging.getLogger("pipeline")
 
@@ -67,7 +67,7 @@ def split(
     """The labelled pictures that may be used (`licences.allow`), on their sides, and the crawl's.
 
     Of equal pixels among the labelled ones one record stays. Every row of both tables is kept or rejected. A photograph
-    of the crawl that is a labelled one too has no kept side of its own.
+    of the crawl that is a labelled one too goes with that.
     """
     missing = len(set(labelled["id"]) - found.labelled.keys()) + len(set(crawl["id"]) - found.crawl.keys())
     if missing:
@@ -79,11 +79,12 @@ def split(
     once["cluster"] = once["id"].map(found.labelled).astype("str")
     usable, excluded = of_allowed_licences(crawl, allow)
     shares = params.dev_share, params.test_share
-    both = set(photographs_of(once))
-    of_crawl = kept.but_for(both)
-    placed, leaks = split_labelled(once, *shares, kept, kept_beside(usable, found, of_crawl))
-    crawled, between = split_crawl(usable, placed, found, *shares, of_crawl)
-    own = crawled[~crawled["id"].isin(both)]
+    labelled_too = usable["id"].isin(photographs_of(once))
+    alone = usable[~labelled_too]
+    placed, leaks = split_labelled(once, *shares, kept, kept_beside(alone, found, kept))
+    same, gone = with_labelled(usable[labelled_too], placed)
+    own, between = split_crawl(alone, placed, found, *shares, kept)
+    crawled = pd.concat([same, own]).sort_values("id", ignore_index=True)
     return (
         Split(
             placed,
@@ -91,7 +92,7 @@ def split(
             sides_of(placed),
             licence_table(labelled, licensed, placed),
         ),
-        Split(crawled, [*excluded, *between], sides_of(own), licence_table(crawl, usable, crawled)),
+        Split(crawled, [*excluded, *gone, *between], sides_of(own), licence_table(crawl, usable, crawled)),
     )
 
 

@@ -30,6 +30,7 @@ REASONS = {
     "leak_with_test": "the same photograph as one of the test side",
     "leak_with_dev": "looks like pictures of the dev and of the train side",
     "kept_sides_meet": "has a kept side, and is now found alike a picture kept on another one, which stays",
+    "labelled_left": "a photograph of the crawl whose labelled copy has left",
     # faces
     "face_not_on_mask": "the face found is not the person of the mask",
     "face_probability": "the detector is not sure of the face (crop.faces.min_probability)",

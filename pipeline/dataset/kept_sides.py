@@ -7,7 +7,7 @@ the photograph that it was cut from, and so has the next crop of it.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,11 +44,6 @@ class Kept:
         """The kept side of each record, missing where there is none; a published test side is always one."""
         kept = photographs_of(records).map(dict(self.sides)).astype("str")
         return kept.mask(is_published_test(records), "test")
-
-    def but_for(self, photographs: Iterable[str]) -> "Kept":
-        """The same without the sides of these photographs."""
-        others = set(photographs)
-        return Kept({one: side for one, side in self.sides.items() if one not in others}, self.alone)
 
 
 NOTHING_KEPT = Kept()

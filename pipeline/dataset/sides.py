@@ -14,7 +14,7 @@ from annotations.quality.random_slice import share_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import SIDES, Rejected, reject_rows
 from pipeline.dataset.cluster_table import Clusters
-from pipeline.dataset.kept_sides import NOTHING_KEPT, Kept, is_published_test
+from pipeline.dataset.kept_sides import NOTHING_KEPT, Kept, is_published_test, photographs_of
 
 _PUBLISHED = "published"  # where a picture of a published test side stands, and no other may
 _FIRST = (_PUBLISHED, *reversed(SIDES))  # who stays where two meet
@@ -92,6 +92,26 @@ def split_crawl(
         ]
     )
     return records.sort_values("id", ignore_index=True), [*met, *leaks]
+
+
+def with_labelled(crawl: pd.DataFrame, labelled: pd.DataFrame) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The crawl's photographs that are labelled ones too: on the side of these, or gone with them.
+
+    As in `split_crawl`, `labelled` is what has a side, and none goes to a published test side.
+    """
+    published = publishes_test(labelled)
+    rows = zip(photographs_of(labelled), labelled["id"], labelled["side"], labelled["cluster"], strict=True)
+    same = {photograph: (one, side, cluster) for photograph, one, side, cluster in rows}
+
+    def fault(row: pd.Series) -> tuple[str, str] | None:
+        if row["id"] not in same:
+            return "labelled_left", "a labelled picture of the same photograph has left"
+        one, side, _ = same[row["id"]]
+        return _leak_with_test(one) if published and side == "test" else None
+
+    kept, rejected = reject_rows(crawl, fault)
+    sides, clusters = (kept["id"].map({one: told[at] for one, told in same.items()}) for at in (1, 2))
+    return kept.assign(side=sides.astype("str"), cluster=clusters.astype("str")), rejected
 
 
 def kept_beside(crawl: pd.DataFrame, found: Clusters, kept: Kept) -> dict[str, dict[str, str]]:

@@ -218,6 +218,14 @@ def test_an_old_photograph_of_the_crawl_leaves_only_where_it_looks_like_another_
     }
 
 
+def test_a_photograph_of_the_crawl_that_is_a_labelled_one_too_goes_with_it() -> None:
+    rows = [row(1), {**shot(1), "source_key": "copy"}, row(2), row(3)]
+    assert run(rows, {1: "dev"}).given[("web", "copy")] == "dev"
+    gone = run(rows, {2: "dev", 3: "train"}, (1, 2), (1, 3))
+    assert gone.rejected == {("mine", "1"): "leak_with_dev", ("web", "copy"): "labelled_left"}
+    assert name(1) not in gone.sides
+
+
 def test_another_crop_of_a_photograph_stays_on_its_side() -> None:
     first = run([cut_from(1, 9)], {9: "dev"})
     assert first.given == {("cut", "1"): "dev"} and first.sides == {name(9): "dev"}
