@@ -26,6 +26,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.params import IngestParams, Source, Sources, load_params
 from pipeline.core.paths import INGEST
+from pipeline.core.provenance import with_terms_of
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, key_of
@@ -289,7 +290,7 @@ def main() -> None:
     source = params.sources[name]
     out = INGEST / source.role / name
     ingested = ingest(name, source, params.ingest, out)
-    write_records(out, ingested.records)
+    write_records(out, with_terms_of(source, ingested.records))
     write_rejected(f"ingest/{name}", ingested.rejected)
     for what, count in sorted(ingested.listing.notes.items()):
         log.info("ingest@%s: %d %s", name, count, what)

@@ -1,7 +1,8 @@
 """Merge labelled pictures, portrait crops, reviewed and (where asked) pseudo labels into one dataset.
 
 Reads the records with their sides (data/split), data/pseudo and the lock of reviews with the judgements beside it.
-Writes data/dataset with its own copy of every picture and mask, and a reason for everything left out.
+Writes data/dataset with its own copy of every picture and mask, whose they are (ATTRIBUTION.md), and a reason for
+everything left out.
 """
 
 import shutil
@@ -14,6 +15,7 @@ from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import read_ingested
+from pipeline.core.licences import licence_name
 from pipeline.core.params import ClusterParams, MergeParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
@@ -28,8 +30,9 @@ from pipeline.core.records import (
     write_records,
     write_rejected,
 )
-from pipeline.core.stage import run, write_metrics
+from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.core.store import Store
+from pipeline.dataset.attribution import attribution
 from pipeline.dataset.cluster_table import read_clusters
 from pipeline.dataset.look_alikes import look_alikes, prints_of
 from pipeline.dataset.same_pixels import one_of_each
@@ -200,7 +203,7 @@ def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, 
         "sides": _counts(records["side"]),
         "sides_by_label": {str(side): _counts(group["label"]) for side, group in records.groupby("side")},
         "sources": _counts(records["source"]),
-        "licences": _counts(records["licence"].fillna("unknown")),
+        "licences": _counts(records["licence"].map(licence_name)),
         "unreviewed": int((records["label"] == "pseudo").sum()),
         "published_test": publishes_test(records),
         "clusters": {
@@ -217,7 +220,7 @@ def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, 
 
 
 def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """Copy every picture and mask into the folder, named by id, and write the records of the copies."""
+    """Copy every picture and mask into the folder, named by id, and write ATTRIBUTION.md and the copies' records."""
     records = records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
         (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -230,6 +233,7 @@ def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
     # The teacher's probabilities stay with the pseudo labels: a dataset does not point out of its own folder.
     records["probability"] = pd.Series([None] * len(records), index=records.index, dtype="str")
     write_records(folder, records)
+    write_text(folder / "ATTRIBUTION.md", attribution(records))
     return records
 
 

@@ -179,6 +179,7 @@ def _shown(params: Params) -> dict[str, Any]:
         "sources": params.sources,
         "ingest": params.ingest,
         "crop": params.crop,
+        "licences": params.licences,
         "cluster": params.cluster,
         "split": params.split,
         "teacher": params.teacher,

@@ -16,7 +16,9 @@ PLUMBING = frozenset(
 
 
 # What carries rows and files of results, and decides nothing of one picture's: a new column labels no crawl anew.
-_CARRIERS = frozenset({"pipeline.core.records", "pipeline.core.ingested", "pipeline.core.store"})
+_CARRIERS = frozenset(
+    f"pipeline.core.{name}" for name in ("records", "ingested", "store", "licences", "provenance")
+)
 
 
 @functools.cache

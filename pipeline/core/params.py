@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from re import Pattern
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
@@ -25,6 +24,7 @@ from pydantic import (
 )
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.licences import UNKNOWN, is_family, spdx_id
 from pipeline.core.paths import CRAWL, PARAMS, SINET
 from sinet.core.recipe import (
     NONE,
@@ -68,12 +68,20 @@ _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
 _NO_SOURCE = "reviews"  # as tables of rejects call the reviews
 
 
+SourceTerm = Annotated[str, Field(min_length=1)] | None
+
+
 class Source(Section):
     """A folder of pictures: what they are for, and how its files are named."""
 
     role: Role
     layout: Literal["eg1800", "baidu", "pairs", "crawl", "img2dataset", "absent"]
     path: Annotated[str, Field(min_length=1)]
+    # Of each of its pictures that states none itself; the only keys that may be missing.
+    licence: SourceTerm = None
+    author: SourceTerm = None
+    url: SourceTerm = None
+    retrieved_at: SourceTerm = None
 
 
 class Sources(RootModel[dict[str, Source]]):
@@ -368,6 +376,26 @@ class ReviewsParams(Section):
     path: Annotated[str, Field(min_length=1)]
 
 
+class LicencesParams(Section):
+    """Which licences the pictures of the dataset may have."""
+
+    allow: Literal["any"] | tuple[str, ...]  # SPDX ids, families of them as CC-BY, and `unknown`
+
+    @field_validator("allow")
+    @classmethod
+    def _known(cls, allow: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        words = "SPDX ids as CC-BY-4.0, families of them as CC-BY, and unknown"
+        if not allow:
+            raise ValueError(f"must be any, or a list of {words}; a list of none leaves no picture")
+        strange = [one for one in allow if one != UNKNOWN and not is_family(one)] if allow != "any" else []
+        if strange:
+            meant = spdx_id(strange[0])
+            raise ValueError(
+                f"must hold {words}, found {strange[0]!r}" + (f"; write {meant}" if meant else "")
+            )
+        return allow
+
+
 class ClusterParams(Section):
     """Which pictures show the same photograph."""
 
@@ -380,7 +408,6 @@ class SplitParams(Section):
 
     dev_share: _Share  # of the clusters outside test
     test_share: _Share  # of the clusters, only where no source publishes a test side
-    licences_excluded: tuple[Pattern[str], ...]  # regular expressions, searched for without regard to case
     max_reject_rate: _Share  # of the labelled pictures
 
     @model_validator(mode="after")
@@ -429,6 +456,7 @@ class Params(Section):
     crawl: CrawlParams
     ingest: IngestParams
     crop: CropParams
+    licences: LicencesParams
     cluster: ClusterParams
     split: SplitParams
     teacher: TeacherParams

@@ -11,6 +11,7 @@ INGEST = DATA / "ingest"
 CROP = DATA / "crop"  # bodies/ and crawl/, each with records.parquet and images/, bodies/ with masks/ too
 CLUSTER = DATA / "cluster"  # which pictures show the same photograph
 SPLIT = DATA / "split"  # labelled/ and crawl/: records with their sides
+KEPT_SIDES = Path("annotations/sides")  # in git: the side that each photograph was given first
 PSEUDO = DATA / "pseudo"
 QUEUE = DATA / "queue"
 PUSH = DATA / "push"

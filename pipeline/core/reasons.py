@@ -45,6 +45,8 @@ REASONS = {
     "duplicate_pixels": "the same pixels as another picture, which stays",
     "leak_with_test": "the same photograph as one of the test side",
     "leak_with_dev": "looks like pictures of the dev and of the train side",
+    "kept_sides_meet": "has a kept side, and is now found alike a picture kept on another one, which stays",
+    "labelled_left": "a photograph of the crawl whose labelled copy has left",
     # faces
     "face_not_on_mask": "the face found is not the person of the mask",
     "face_probability": "the detector is not sure of the face (crop.faces.min_probability)",
@@ -54,7 +56,7 @@ REASONS = {
     "several_people": "another person's face is in the crop",
     # reviews
     "flagged": "an unreviewed mask with a quality flag",
-    "licence": "excluded by its licence (split.licences_excluded)",
+    "licence": "its licence, or that it is unknown, is not among those allowed (licences.allow)",
     "not_on_train": "an unreviewed mask of a photograph on the dev or test side",
     "not_reviewed": "a pseudo label that nobody has judged yet",
     "orphaned": "a review whose picture is gone",

@@ -1,29 +1,50 @@
-"""Which licences keep a picture out of the dataset."""
+"""Which licences keep a picture out of the dataset, and how many pictures of each remain."""
 
-import re
+from collections import Counter
 from collections.abc import Sequence
-from re import Pattern
 
 import pandas as pd
 
-_UNSTATED = frozenset({"", "unknown", "none", "null", "nan", "na", "n/a", "-", "?"})
+from pipeline.core.licences import allowed, licence_name, spdx_id, states_licence
+from pipeline.core.records import Rejected, reject_rows
 
 
-def licence_fault(row: pd.Series, excluded: Sequence[Pattern[str]]) -> tuple[str, str] | None:
-    """Why the licence of a record keeps it out, as reason and detail, or None.
+def of_allowed_licences(
+    records: pd.DataFrame, allow: str | Sequence[str]
+) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The records whose licence `allow` (`any`, or ids, families and `unknown`) holds; the others leave.
 
-    Where licences are excluded at all, a picture of a crawl (label `none`) has to state one: an unknown licence may be
-    one of these. The labelled sources have no place for licences and pass, unless `^$` excludes them.
+    What states no licence, or one that is not understood, is unknown, and passes only where `unknown` is allowed: the
+    labelled pictures too.
     """
-    licence = row["licence"] if isinstance(row["licence"], str) else ""
-    for pattern in excluded:
-        if re.search(pattern.pattern, licence, pattern.flags | re.IGNORECASE):
-            named = f"the licence {licence!r}" if licence else "an unknown licence"
-            return "licence", f"{named} is excluded by {pattern.pattern!r} in split.licences_excluded"
-    if excluded and row["label"] == "none" and licence.strip().casefold() in _UNSTATED:
-        found = repr(licence) if licence else "nothing"
-        detail = (
-            f"states {found} as its licence, which may be one of those that split.licences_excluded excludes"
-        )
-        return "licence", detail
-    return None
+    return reject_rows(records, lambda row: licence_fault(row["licence"], allow))
+
+
+def licence_fault(licence: object, allow: str | Sequence[str]) -> tuple[str, str] | None:
+    """Why a stated licence keeps a picture out, as reason and detail, or None."""
+    if allowed(licence, allow):
+        return None
+    if not states_licence(licence):
+        found = "states no licence"
+    elif spdx_id(licence) is None:
+        found = f"its licence {licence!r} is not understood, and so unknown"
+    else:
+        found = f"its licence is {licence_name(licence)}"
+    return "licence", f"{found}; licences.allow has {', '.join(allow)}"
+
+
+def licence_table(
+    records: pd.DataFrame, allowed_ones: pd.DataFrame, placed: pd.DataFrame
+) -> dict[str, dict[str, int]]:
+    """By licence how many of the `records` there are, how many left for it, and how many are `placed` in the end.
+
+    A licence is its SPDX id where it is understood, else the text as stated, or `unknown`.
+    """
+    counts = [
+        Counter(licence_name(licence) for licence in table["licence"])
+        for table in (records, allowed_ones, placed)
+    ]
+    return {
+        name: {"in": counts[0][name], "left_out": counts[0][name] - counts[1][name], "out": counts[2][name]}
+        for name in sorted(counts[0])
+    }

@@ -694,7 +694,7 @@ def test_main_reads_a_source_of_any_name_and_role(project, root, monkeypatch, ro
     put(project / "mine/test.txt", b"0\n")
     put(project / "mine/train.txt", b"1\n2\n3\n")
     content = yaml.safe_load((project / "params.yaml").read_text())
-    content["sources"]["mine_2"] = {"role": role, "layout": "pairs", "path": "mine"}
+    content["sources"]["mine_2"] = {"role": role, "layout": "pairs", "path": "mine", "licence": "CC0"}
     content["ingest"]["mask_levels"]["pairs"] = CLASSES
     (project / "params.yaml").write_text(yaml.safe_dump(content))
     monkeypatch.setattr(sys, "argv", ["ingest", "mine_2"])
@@ -702,6 +702,7 @@ def test_main_reads_a_source_of_any_name_and_role(project, root, monkeypatch, ro
     stage.main()
     records = read_records(Path(f"data/ingest/{role}/mine_2"))
     assert set(records["source"]) == {"mine_2"} and set(records["label"]) == {label}
+    assert set(records["licence"]) == {"CC0"} and records["author"].isna().all()
     assert records["published_side"].value_counts().to_dict() == {"train": 3, "test": 1}
     for row in records.itertuples():
         assert row.image.startswith(f"data/ingest/{role}/mine_2/images/")

@@ -345,6 +345,8 @@ def test_the_stage_writes_a_dataset_that_stands_alone(world: Path) -> None:
     records, rejected = read_records(DATASET), read_rejected("merge")
     for kind in ("ingest", "crop", "cluster", "split", "pseudo"):
         shutil.rmtree(Path("data") / kind)
+    named = (DATASET / "ATTRIBUTION.md").read_text()
+    assert all(f"| {one} |" in named for one in records["id"])
     for row in records.itertuples():
         image, mask = read_image(Path(row.image)), read_mask(Path(row.mask))
         assert image.shape[:2] == mask.shape == (row.height, row.width)
@@ -352,6 +354,7 @@ def test_the_stage_writes_a_dataset_that_stands_alone(world: Path) -> None:
         assert Path(row.mask) == DATASET / "masks" / f"{row.id}.png"
     assert {path.stem for path in (DATASET / "images").iterdir()} == set(records["id"])
     assert sorted(path.name for path in DATASET.iterdir()) == [
+        "ATTRIBUTION.md",
         "images",
         "masks",
         "records.parquet",

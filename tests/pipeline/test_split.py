@@ -1,8 +1,8 @@
 """Split: every gate by breaking it, nothing vanishes, and nothing but look-alikes decides where a picture stands."""
 
 import json
-import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from pipeline import split as stage
 from pipeline.cluster import cluster, pictures_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import SplitParams, load_params, parse_params
-from pipeline.core.paths import CLUSTER, CROP, INGEST, SPLIT
-from pipeline.core.records import Rejected, make_records, read_records, read_rejected
+from pipeline.core.paths import CLUSTER, CROP, INGEST, KEPT_SIDES, SPLIT
+from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
 from pipeline.dataset.cluster_table import Clusters, write_beside, write_clusters
-from pipeline.dataset.licences import licence_fault
+from pipeline.dataset.kept_sides import read_sides, write_sides
 from pipeline.dataset.near_duplicates import perceptual_hash
 from sinet.images.decode import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
@@ -28,12 +28,15 @@ BOX = "10,5,70,85"
 
 
 def params(**more: Any) -> SplitParams:
-    plain = {"dev_share": 0.3, "test_share": 0.1, "licences_excluded": [], "max_reject_rate": 0.2}
+    plain = {"dev_share": 0.3, "test_share": 0.1, "max_reject_rate": 0.2}
     return SplitParams.model_validate({**plain, **more})
 
 
 def split(
-    labelled: list[dict[str, Any]], crawl: list[dict[str, Any]] | None = None, **more: Any
+    labelled: list[dict[str, Any]],
+    crawl: list[dict[str, Any]] | None = None,
+    allow: str | list[str] = "any",
+    **more: Any,
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[Rejected]]:
     """split() on rows whose files exist; clusters are made here. `labelled` may hold an id twice."""
     tables = [
@@ -42,7 +45,7 @@ def split(
     ]
     pictures = {**pictures_of(tables[0], make_records([])), **pictures_of(tables[1], make_records([]))}
     hashes = {one: perceptual_hash(read_image(Path(path))) for one, path in pictures.items()}
-    labelled_ones, crawled = stage.split(*tables, cluster(*tables, hashes, 56), params(**more))
+    labelled_ones, crawled = stage.split(*tables, cluster(*tables, hashes, 56), params(**more), allow)
     return labelled_ones.records, crawled.records, [*labelled_ones.rejected, *crawled.rejected]
 
 
@@ -120,9 +123,7 @@ def test_photographs_that_look_like_what_has_left_stand_alone() -> None:
     rows[3]["licence"] = "CC BY-NC"
     found = Clusters({one["id"]: one["id"] for one in rows}, {name(90): name(90)}, {name(90): [name(3)]})
     shot = row(90, label="none", mask=None, source="crawl", source_key="x.jpg", licence="CC0")
-    labelled, crawl = stage.split(
-        make_records(rows), make_records([shot]), found, params(licences_excluded=["NC"])
-    )
+    labelled, crawl = stage.split(make_records(rows), make_records([shot]), found, params(), ["CC0-1.0"])
     assert reasons(labelled.rejected) == {"3": "licence"} and not crawl.rejected
     assert crawl.records["cluster"].tolist() == [name(90)]
 
@@ -148,67 +149,52 @@ def test_the_shares_of_dev_and_test_are_not_mixed_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("excluded", "out"),
+    ("allow", "out"),
     [
-        ([], set()),
-        (["research"], {f"{one:05d}" for one in range(30)}),
-        (["ONLY|only"], {f"{one:05d}" for one in range(30)}),  # found anywhere in it
-        (["(?i)^CC-BY-NC", "^all rights"], {"nc", "arr"}),
-        (["^$"], {"unknown"}),
+        ("any", set()),
+        (["CC-BY", "CC0-1.0"], {"nc", "research", "none", "page"}),
+        (["CC-BY-4.0", "unknown"], {"nc", "free", "old"}),
+        (["unknown"], {"nc", "free", "by", "old"}),
     ],
 )
-def test_licences_are_excluded_by_regular_expressions(
-    tmp_path: Path, excluded: list[str], out: set[str]
+def test_only_pictures_of_allowed_licences_stay_and_an_unknown_one_never_silently(
+    allow: str | list[str], out: set[str]
 ) -> None:
-    rows = inputs.eg1800(tmp_path, 30, test=5)
-    odd = {"nc": "cc-by-nc-4.0", "arr": "all rights reserved", "unknown": None, "free": "CC0"}
-    for number, (key, licence) in enumerate(odd.items()):
-        image, mask = inputs.portrait(800 + number)
-        common = {"source": "eg1800", "source_key": key, "label": "human", "licence": licence}
-        rows.append(
-            inputs.record(tmp_path, image, mask, published_side="test" if key == "free" else None, **common)
-        )
-    rows += inputs.eg1800(tmp_path, 12, test=0, start=900)
-    for one in rows[-12:]:
-        one.update(source="other", licence="CC0")
-    records, _, rejected = split(rows, licences_excluded=excluded)
-    assert reasons(rejected) == dict.fromkeys(out, "licence")
-    assert len(records) + len(out) == len(rows)
-    if out:
-        assert all("split.licences_excluded" in one.detail for one in rejected)
+    licences = {
+        "by": "https://creativecommons.org/licenses/by/4.0/", "old": "CC BY 2.0", "nc": "CC BY-NC 4.0", "free": "CC0",
+        "research": "research only", "none": None, "page": "unknown",
+    }  # fmt: skip
+    for label, more in (("human", {}), ("none", {"mask": None})):
+        rows = [
+            row(n, source_key=key, licence=text, label=label, **more)
+            for n, (key, text) in enumerate(licences.items())
+        ]
+        table, other = make_records(rows), make_records([])
+        labelled, crawl = (other, table) if label == "none" else (table, other)
+        alone = {one: one for one in table["id"]}
+        both = stage.split(labelled, crawl, Clusters(alone, alone, {}), params(), allow)
+        rejected = [one for role in both for one in role.rejected]
+        assert reasons(rejected) == dict.fromkeys(out, "licence")
+        assert all("licences.allow has " in one.detail for one in rejected)
+        counted = both[label == "none"].licences
+        assert sum(one["in"] for one in counted.values()) == len(licences)
+        assert sum(one["left_out"] for one in counted.values()) == len(out)
+        assert counted["CC-BY-4.0"] == {"in": 1, "left_out": int("by" in out), "out": int("by" not in out)}
+        assert counted["unknown"]["in"] == 2 and counted["research only"]["in"] == 1
 
 
-def test_a_licence_keeps_photographs_out_too(tmp_path: Path) -> None:
-    shots = inputs.crawl(tmp_path / "crawl", 3)
-    for shot, licence in zip(shots, ("CC BY-NC 4.0", "CC0", None), strict=True):
-        shot["licence"] = licence
-    _, crawl, rejected = split(inputs.eg1800(tmp_path, 30, test=5), shots, licences_excluded=["-NC"])
-    assert reasons(rejected) == {"0.jpg": "licence", "2.jpg": "licence"}
-    assert crawl["source_key"].tolist() == ["1.jpg"]
-
-
-@pytest.mark.parametrize("licence", [None, "", "unknown", " N/A ", "none"])
-@pytest.mark.parametrize("excluded", [[], ["NC"]])
-def test_a_crawled_picture_that_states_no_licence_is_out_where_licences_are_excluded(
-    licence: str | None, excluded: list[str]
-) -> None:
-    patterns = [re.compile(text) for text in excluded]
-    fault = licence_fault(pd.Series({"licence": licence, "label": "none"}), patterns)
-    assert (fault is not None) == bool(excluded)
-    if fault is not None:
-        assert fault[0] == "licence" and "split.licences_excluded" in fault[1]
-    for one in ({"licence": licence, "label": "human"}, {"licence": "CC0", "label": "none"}):
-        assert licence_fault(pd.Series(one), patterns) is None
-    url = "CC; https://creativecommons.org/licenses/by-nc/4.0/"
-    assert (licence_fault(pd.Series({"licence": url, "label": "none"}), patterns) is not None) == bool(
-        excluded
-    )
-
-
-def test_a_licence_pattern_that_is_no_regular_expression_is_refused_by_name() -> None:
+@pytest.mark.parametrize(
+    ("allow", "said"),
+    [
+        ([], "a list of none leaves no picture"),
+        (["CC BY 4.0"], r"licences\.allow.*found 'CC BY 4.0'; write CC-BY-4.0"),
+        (["commercial"], "SPDX ids as CC-BY-4.0, families of them as CC-BY, and unknown, found 'commercial'"),
+    ],
+)
+def test_an_allowed_licence_that_is_no_id_is_refused_by_name(allow: list[str], said: str) -> None:
     content = load_params(ROOT / "params.yaml").model_dump(mode="json")
-    content["split"]["licences_excluded"] = ["(unclosed"]
-    with pytest.raises(PipelineError, match=r"split\.licences_excluded\.0: found '\(unclosed'"):
+    content["licences"]["allow"] = allow
+    with pytest.raises(PipelineError, match=said):
         parse_params(content)
 
 
@@ -229,12 +215,17 @@ def test_the_summary_counts_sides_and_leaks_by_hand() -> None:
          for n, (side, one) in enumerate(zip(sides, clusters, strict=True))]
     )  # fmt: skip
     rejected = [Rejected("crawl", key, f"leak_with_{key}", "why") for key in ("dev", "test", "test")]
-    found = stage.summarise(stage.Split(records, [*rejected, Rejected("crawl", "x", "licence", "why")]))
+    kept = {
+        name(n): side for n, side in enumerate(("train", *sides[1:]))
+    }  # the first is published as test since
+    found = stage.summarise(stage.Split(records, [*rejected, Rejected("crawl", "x", "licence", "why")]), kept)
     assert found == {
         "sides": {"train": 2, "dev": 1, "test": 3},
         "published_test": True,
         "leaks": 3,
         "test_duplicates": 2,
+        "moved": 1,
+        "licences": {},
     }
 
 
@@ -255,6 +246,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     portraits = make_records(inputs.eg1800(PORTRAITS, 30, test=6))
     inputs.write_source(PORTRAITS, portraits)
     body = inputs.record(tmp_path, *inputs.portrait(2000), source="baidu", source_key="b.jpg")
+    inputs.write_source(INGEST / "bodies" / "baidu", make_records([body]))
+    inputs.write(CROP / "crawl", [])
     crops = inputs.write(CROP / "bodies", [inputs.cut_from(CROP / "bodies", body, 2000, BOX, label="crop")])
     crawl = make_records(inputs.crawl(PHOTOGRAPHS, 8))
     inputs.write_source(PHOTOGRAPHS, crawl)
@@ -280,18 +273,72 @@ def test_the_stage_writes_both_tables_and_counts_what_left(world: Path) -> None:
     assert found["labelled"]["sides"]["test"] == 6 and found["labelled"]["published_test"]
 
 
+def test_the_stage_keeps_the_sides_and_a_run_again_changes_nothing(world: Path) -> None:
+    stage.main()
+    outputs = [
+        *Path("annotations/sides").iterdir(),
+        *Path("data/split").rglob("*.*"),
+        Path("metrics/split.json"),
+    ]
+    before = {path: path.read_bytes() for path in outputs}
+    stage.main()
+    assert {path: path.read_bytes() for path in outputs} == before
+    kept, crop = read_sides(KEPT_SIDES), read_records(CROP / "bodies").iloc[0]
+    given = pd.concat([read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")])
+    assert len(kept) == len(given) == 38 and crop["parent_id"] in kept and crop["id"] not in kept
+    one = next(one for one, side in kept.items() if side == "train")
+    shard = Path(f"annotations/sides/{one[:2]}.txt")
+    shard.write_text(
+        shard.read_text().replace(f"{one} train", f"{one} dev")
+    )  # as if it had been drawn otherwise
+    stage.main()
+    again = pd.concat([read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")])
+    placed = again.assign(photograph=again["parent_id"].fillna(again["id"])).set_index("photograph")["side"]
+    assert placed.to_dict() == {**kept, one: "dev"}
+
+
+def test_old_pictures_that_only_a_new_one_joins_stay_and_real_look_alikes_do_not(world: Path) -> None:
+    """The stage looks at the pictures themselves, at those that a crop was cut from too."""
+    image, mask = inputs.portrait(2000)
+    body = inputs.record(world, image // 2 + 90, mask, source="baidu", source_key="again.jpg")
+    inputs.write_source(
+        INGEST / "bodies/baidu",
+        pd.concat([read_records(INGEST / "bodies/baidu"), make_records([body])], ignore_index=True),
+    )
+    crops = read_records(CROP / "bodies")
+    other = inputs.cut_from(
+        CROP / "bodies", body, 2001, "0,0,50,60", label="crop"
+    )  # of a picture unlike the crop
+    write_records(CROP / "bodies", pd.concat([crops, make_records([other])], ignore_index=True))
+    portraits = read_records(PORTRAITS)
+    one, two, new = portraits.query("published_side == 'train'")["id"].iloc[:3]
+    first, second = crops.at[0, "parent_id"], body["id"]
+    write_sides(KEPT_SIDES, {one: "train", two: "dev", first: "train", second: "dev"})
+    labelled = {name: name for name in portraits["id"]} | dict.fromkeys([one, two, new], min(one, two, new))
+    write_clusters(
+        CLUSTER / "labelled.csv", labelled | dict.fromkeys([crops.at[0, "id"], other["id"]], "c" * 16)
+    )
+    stage.main()
+    left = read_rejected("split").query("source != 'crawl'")
+    assert dict(zip(left["source_key"], left["reason"], strict=True)) == {
+        portraits.set_index("id").at[new, "source_key"]: "leak_with_dev",
+        "b.jpg": "kept_sides_meet",
+    }
+
+
 def test_too_many_rejected_labelled_pictures_stop_the_stage_and_crawled_ones_do_not(world: Path) -> None:
     text = Path("params.yaml").read_text()
-    Path("params.yaml").write_text(text.replace("licences_excluded: []", "licences_excluded: [research]"))
+    Path("params.yaml").write_text(text.replace("allow: any", "allow: [CC0-1.0]"))
     with pytest.raises(PipelineError) as error:
         stage.main()
     said = str(error.value)
     assert "split@labelled: 31 items" not in said
-    assert "split@labelled: 30 of 31 items were rejected (licence 30); at most 20% may be" in said
+    assert "split@labelled: 31 of 31 items were rejected (licence 31); at most 20% may be" in said
     assert said.endswith("raise split.max_reject_rate")
     assert (read_rejected("split")["reason"] == "licence").all()
-    assert not (SPLIT / "labelled/records.parquet").exists()
-    Path("params.yaml").write_text(text.replace("licences_excluded: []", "licences_excluded: [nothing]"))
+    assert not (SPLIT / "labelled/records.parquet").exists() and not KEPT_SIDES.exists()
+    for folder in (PORTRAITS, CROP / "bodies"):
+        write_records(folder, read_records(folder).assign(licence="CC0"))
     stage.main()  # a crawl that states no licence is out as a whole
     assert read_records(SPLIT / "crawl").empty and len(read_records(SPLIT / "labelled")) == 31
 
@@ -304,7 +351,7 @@ def test_a_record_that_vanishes_stops_the_stage(
 
     def one_too_few(*inputs: Any) -> list[stage.Split]:
         both = list(whole(*inputs))
-        both[lost] = stage.Split(both[lost].records.iloc[1:], both[lost].rejected)
+        both[lost] = replace(both[lost], records=both[lost].records.iloc[1:])
         return both
 
     monkeypatch.setattr(stage, "split", one_too_few)

@@ -59,7 +59,7 @@ def test_the_picture_is_cut_by_the_locked_box_and_gets_the_locked_mask(
     assert (row["label"], row["review"], row["crop_box"]) == ("reviewed", "accept", box)
     assert (row["source"], row["source_key"], row["author"]) == ("crawl", "1.jpg", "someone")
     known = {"url": "https://example.org/1", "licence": "CC BY-NC 4.0", "retrieved_at": "2025-01-30"}
-    assert dict(row[list(known)]) == known  # without its licence, split.licences_excluded would let it pass
+    assert dict(row[list(known)]) == known  # without its licence, nobody could attribute it
     assert row["teacher"] == entry.teacher
     assert result.rejected == []
 
