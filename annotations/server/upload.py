@@ -7,7 +7,7 @@ their own, which has no tasks.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,9 @@ class Place(Protocol):
     def put(self, name: str, content: bytes) -> None:
         """Add a file."""
 
+    def remove(self, names: Collection[str]) -> None:
+        """Remove the files of these names that are there."""
+
 
 @dataclass(frozen=True)
 class Shelf:
@@ -54,6 +57,10 @@ class Shelf:
     def put(self, name: str, content: bytes) -> None:
         """Upload a file."""
         self.client.upload(self.project, name, content)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Delete uploaded files."""
+        self.client.delete_uploads(self.project, names)
 
 
 def upload_pictures(place: Place, tasks: Iterable[TaskContent], source: Path) -> dict[str, dict[str, str]]:
