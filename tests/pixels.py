@@ -14,7 +14,7 @@ import numpy as np
 from sinet.images.decode import Array
 
 _URI = re.compile(rb"data:image/[a-z+]+;base64,([A-Za-z0-9+/=]+)")
-_REDUCED = 24  # pixels of the part that is looked for, high
+_REDUCED = 18  # pixels of the part that is looked for, high
 _SHOWN = (400, 220)  # pixels that galleries and pages make a picture high
 _ALIKE = 0.9  # correlation: JPEG, a reduction and another frame keep more; another picture has less
 
@@ -24,9 +24,7 @@ def rasters(folders: Iterable[Path]) -> Iterator[tuple[Path, Array]]:
     for folder in folders:
         for path in sorted(one for one in folder.rglob("*") if one.is_file()):
             for content in _contents(path.read_bytes()):
-                image = (
-                    cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE) if content else None
-                )
+                image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
                 if image is not None:
                     yield path, np.asarray(image, np.uint8)
 
@@ -51,11 +49,11 @@ def _middle(picture: Array) -> tuple[float, list[Array]]:
     """By how much a picture is reduced to be searched, and the parts to look for there, as files show them."""
     height, width = picture.shape[:2]
     part = cv2.cvtColor(
-        picture[height // 4 : 6 * height // 10, width // 3 : 2 * width // 3], cv2.COLOR_RGB2GRAY
+        picture[height // 4 : 6 * height // 10, width // 3 : 2 * width // 3], cv2.COLOR_RGB2BGR
     )
     scale = _REDUCED / part.shape[0]
-    factors = (1, *(shown / height for shown in _SHOWN))
-    return scale, [_scaled(side, scale * factor) for factor in factors for side in (part, part[:, ::-1])]
+    sizes = [_scaled(part, scale * factor) for factor in (1, *(shown / height for shown in _SHOWN))]
+    return scale, [*sizes, np.ascontiguousarray(sizes[0][:, ::-1])]
 
 
 def _contents(data: bytes) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from annotations.server.installation import Installation
 from annotations.server.session import alone, open_session, withdraw
 from annotations.settings import REVIEW_DATA
 from pipeline.commands.relatives import Made, named_by, read_export_file, read_made, request_for
-from pipeline.commands.traces import described, find_traces, purge
+from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.store import Store
@@ -58,7 +58,7 @@ def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
     if remove:
         print(f"{purge(traces, holding)} files were removed from DVC's cache and from the exports here")
         traces.objects, holding = [], []
-    print("\n".join(["What is left:", *(f"- {line}" for line in described(traces, holding))]))
+    print("\n".join(["What is left:", *(f"- {line}" for line in what_is_left(traces, holding))]))
 
 
 def with_requests(
@@ -130,6 +130,8 @@ def _tell(request: TakenDown, made: Made, params: Params) -> None:
         f"request {request.key}: {len(request.pixels)} pictures and crops, {len(request.files)} files, "
         f"{len(request.urls)} addresses, {len(request.reviews)} tasks and reviews"
     )
+    if rows.empty:
+        print("  no picture here has these hashes; ingest rejects what comes with them")
     for row in rows.itertuples():
         original = Path(params.sources[str(row.source)].path) / str(row.source_key)
         print(

@@ -47,7 +47,7 @@ def find_traces(names: Collection[str], reviews: Collection[str], lock: Path) ->
         traces.in_workspace = bool(here)
     found = set(here)
     locks: dict[str, _Listed | None] = {}
-    for commit, blob in _locks(_run("git", "rev-list", "--all", "--", str(LOCK)).split()):
+    for commit, blob in _locks(_run("git", "rev-list", "--all", "--full-history", "--", str(LOCK)).split()):
         if blob not in locks:
             locks[blob] = _read_lock(blob, cache)
         earlier = locks[blob]
@@ -56,9 +56,9 @@ def find_traces(names: Collection[str], reviews: Collection[str], lock: Path) ->
         held = earlier.holding(names)
         found |= held
         if held:
-            traces.commits.append(commit)
+            traces.commits.append(commit[:10])
         elif earlier.incomplete:
-            traces.unknown.append(commit)
+            traces.unknown.append(commit[:10])
     holding = {blob for blob, earlier in locks.items() if earlier is not None and earlier.holding(names)}
     refs = _run(
         "git", "for-each-ref", "--format=%(refname)", "refs/heads", "refs/tags", "refs/remotes"
@@ -70,12 +70,20 @@ def find_traces(names: Collection[str], reviews: Collection[str], lock: Path) ->
     if reviews:
         pattern = "|".join(sorted(reviews))
         traces.reviews = _run(
-            "git", "log", "--all", "--format=%h", "--extended-regexp", f"-G{pattern}", "--", str(lock)
+            "git",
+            "log",
+            "--all",
+            "--full-history",
+            "--format=%h",
+            "--extended-regexp",
+            f"-G{pattern}",
+            "--",
+            str(lock),
         ).split()
     return traces
 
 
-def described(traces: Traces, exports: Collection[Path]) -> list[str]:
+def what_is_left(traces: Traces, exports: Collection[Path]) -> list[str]:
     """What is left, and the commands that remove it there, a line each."""
     lines = []
     if traces.in_workspace:
@@ -112,7 +120,8 @@ def described(traces: Traces, exports: Collection[Path]) -> list[str]:
             "history (`git filter-repo`) and new clones lack them"
         )
     lines.append(
-        "not known here: other clones and their caches, backups (`make review-backup`), models trained with it"
+        "not known here: other clones and their caches, temporary experiments (.dvc/tmp), backups of the review "
+        "(`make review-backup`), models trained with it"
     )
     return lines
 
@@ -178,11 +187,12 @@ def _read_lock(blob: str, cache: Path) -> _Listed | None:
 
 
 def _locks(revisions: Collection[str]) -> Iterator[tuple[str, str]]:
-    """The first digits of each revision (a reference's name as it is) and the blob of its dvc.lock, if it has one."""
-    for revision in revisions:
-        blob = _run("git", "rev-parse", "--verify", "--quiet", f"{revision}:./{LOCK}").strip()
-        if blob:
-            yield revision if revision.startswith("refs/") else revision[:10], blob
+    """Each revision whose tree has a dvc.lock, and the blob of it."""
+    asked = "".join(f"{revision}:./{LOCK}\n" for revision in revisions)
+    told = _run("git", "cat-file", "--batch-check", stdin=asked).splitlines()
+    for revision, line in zip(revisions, told, strict=False):  # nothing is told outside a git checkout
+        if " blob " in line:
+            yield revision, line.split()[0]
 
 
 def _object(cache: Path, md5: str) -> Path:
@@ -194,7 +204,7 @@ def _few(names: Collection[str], shown: int = 5) -> str:
     return ", ".join(listed[:shown]) + (", ..." if len(listed) > shown else "")
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, stdin: str | None = None) -> str:
     """What a command prints; "" where it fails, as outside a git checkout."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
     return done.stdout if done.returncode == 0 else ""

@@ -14,7 +14,7 @@ from annotations.ledger.takedowns import Takedowns, url_hash
 from annotations.server.client import TaskHead
 from pipeline.commands.relatives import Made, named_by, read_made
 from pipeline.commands.takedown import clear_lock, clear_stores, with_requests, with_tasks
-from pipeline.commands.traces import described, find_traces, purge
+from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CLUSTER, CROP, INGEST
 from pipeline.core.records import make_records
@@ -187,7 +187,7 @@ def test_earlier_versions_that_hold_it_are_named_and_purged(
         "3",
         "4",
     ]  # not what others use too
-    text = "\n".join(described(traces, []))
+    text = "\n".join(what_is_left(traces, []))
     assert "1 commits' versions of the data hold it" in text and "branches and tags: v1" in text
     assert "3 files of it: `python -m pipeline takedown --purge`" in text and "git filter-repo" in text
     (export := tmp_path / "export.json.gz").touch()
