@@ -262,12 +262,16 @@ class Client:
         """The files that this key's user uploaded into the project: address by the name that they were given."""
         return {_given_name(path): f"/data/{path}" for _, path in self._uploaded(project)}
 
-    def delete_uploads(self, project: Project, names: Collection[str]) -> None:
-        """Delete the files that were uploaded under these names; one that is not there is no error."""
-        for number, path in self._uploaded(project):
-            if _given_name(path) in names:
-                with self._asking(f"delete the uploaded file {number}"):
-                    self._sdk.files.delete(id=number)
+    def delete_uploads(self, project: Project, names: Collection[str]) -> list[str]:
+        """Delete the files that were uploaded under these names; the paths that the server leaves on its disk.
+
+        It forgets them and shows them to nobody any more, but removes no file.
+        """
+        there = [(number, path) for number, path in self._uploaded(project) if _given_name(path) in names]
+        for number, _ in there:
+            with self._asking(f"delete the uploaded file {number}"):
+                self._sdk.files.delete(id=number)
+        return [path for _, path in there]
 
     def _uploaded(self, project: Project) -> list[tuple[int, str]]:
         with self._asking("list the uploaded files"):

@@ -7,6 +7,7 @@ their own, which has no tasks.
 """
 
 import hashlib
+import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from tqdm import tqdm
 from annotations.errors import ReviewError
 from annotations.server.client import Client, Project
 from annotations.server.import_files import TaskContent, files_of, picture_name
+
+log = logging.getLogger("annotations")
 
 SHELF_CONFIG = '<View><Image name="picture" value="$picture"/></View>'  # of the project that holds the files
 
@@ -59,8 +62,15 @@ class Shelf:
         self.client.upload(self.project, name, content)
 
     def remove(self, names: Collection[str]) -> None:
-        """Delete uploaded files."""
-        self.client.delete_uploads(self.project, names)
+        """Delete uploaded files, and say which ones the server leaves on its disk."""
+        left = self.client.delete_uploads(self.project, names)
+        if left:
+            log.warning(
+                "%s shows the uploaded pictures to nobody any more, but leaves their files on its disk; delete them "
+                "there, in the folder `media` of its data: %s",
+                self.where,
+                ", ".join(left),
+            )
 
 
 def upload_pictures(place: Place, tasks: Iterable[TaskContent], source: Path) -> dict[str, dict[str, str]]:
