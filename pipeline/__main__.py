@@ -77,6 +77,22 @@ def explain() -> None:
     lock_difference.main()
 
 
+@app.command()
+def takedown(
+    names: Annotated[list[str] | None, typer.Argument(metavar="ID|FILE|URL...")] = None,
+    reason: Annotated[
+        str, typer.Option(help="a word for the list, which is as public as the repository")
+    ] = "",
+    purge: Annotated[
+        bool, typer.Option("--purge", help="also remove it from DVC's cache and the server's exports here")
+    ] = False,
+) -> None:
+    """Take pictures out that a person does not want to be in; without names carry out the list again."""
+    from pipeline.commands import takedown as taking_down
+
+    taking_down.main(names or (), reason, purge)
+
+
 @benchmarks.command("crop")
 def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None) -> None:
     """CPU time and faces found of our face search against MTCNN's default settings, in the same run."""

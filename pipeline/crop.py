@@ -171,7 +171,7 @@ def _crop_one(task: _Task) -> str:
     key = crop_key(task.id, mask_file, task.params)
     store = Store("crop", task.cache)
     if store.get(key) is None:
-        store.put(key, _result(task))
+        store.put(key, _result(task), task.id)
     return key
 
 
@@ -215,7 +215,7 @@ def _faces_of(image: Array, task: _Task) -> list["Face"]:
     if known is not None:
         return [Face(Box.parse(box), probability) for box, probability in known.meta["faces"]]
     found = _finder(task.params).find(image)
-    store.put(key, Result({"faces": [[str(face.box), face.probability] for face in found]}))
+    store.put(key, Result({"faces": [[str(face.box), face.probability] for face in found]}), task.id)
     return found
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.core.code import code_of
+from annotations.ledger.takedowns import Takedowns
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.params import IngestParams, Source, Sources, load_params
@@ -29,8 +29,8 @@ from pipeline.core.paths import INGEST
 from pipeline.core.provenance import with_terms_of
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
-from pipeline.core.store import Result, Store, key_of
-from pipeline.sources.inspection import LIBRARIES, inspect
+from pipeline.dataset.taken_down import look_alikes, read_requests
+from pipeline.sources.inspection import INSPECTED, inspect_once
 from pipeline.sources.layouts import read_layout
 from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing
 from pipeline.sources.pixel_duplicates import SameFile, SettledFiles, settle_duplicates
@@ -57,6 +57,7 @@ class _Row:
     converted: bool = False
     foreground: float | None = None
     levels: str = ""  # of the mask's file, in words
+    stored: str = ""  # under which key the store has it
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,18 @@ class Ingested:
 
 
 def ingest(
-    name: str, source: Source, params: IngestParams, out: Path, workers: int | None = None
+    name: str,
+    source: Source,
+    params: IngestParams,
+    out: Path,
+    workers: int | None = None,
+    takedowns: Takedowns | None = None,
+    max_hash_distance: int = 0,
 ) -> Ingested:
     """Read the source `name` into `out`/images and `out`/masks; nothing else of `out` survives.
 
-    Each file is read once. Workers write under the item's number; what stays gets its id as a name
+    What `takedowns` name is rejected, and so is what looks like it by at most `max_hash_distance` bits. Each file is
+    read once. Workers write under the item's number; what stays gets its id as a name
     afterwards, so that twins cannot overwrite each other.
     """
     listing = read_layout(source.layout, Path(source.path))
@@ -84,6 +92,7 @@ def ingest(
     classes = params.mask_levels.classes(source.layout)
     task = functools.partial(_take, params=params, classes=classes, staging=staging)
     rows = list(map_images(task, list(enumerate(listing.items)), desc=f"ingest {name}", workers=workers))
+    rows = _take_down(rows, listing.items, staging, takedowns or Takedowns(), max_hash_distance, workers)
     usable = [
         SameFile(number, row.id, item)
         for number, (item, row) in enumerate(zip(listing.items, rows, strict=True))
@@ -168,13 +177,40 @@ def _looked_at(
 ) -> _Row:
     sha256 = hashlib.sha256(image).hexdigest()
     matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
-    result = _inspected(image, sha256, mask, matlab, params, classes)
+    result, stored = inspect_once(image, sha256, mask, params, classes, matlab=matlab)
     if "reason" in result.meta:
         return _Row(**result.meta)
     atomic.write_atomic(_image_file(staging, number, result.meta["suffix"]), result.blobs.get("image", image))
     if "mask" in result.blobs:
         atomic.write_atomic(_mask_file(staging, number), result.blobs["mask"])
-    return _Row(**result.meta, sha256=sha256, converted="image" in result.blobs)
+    return _Row(**result.meta, sha256=sha256, converted="image" in result.blobs, stored=stored)
+
+
+def _take_down(
+    rows: list[_Row],
+    items: Sequence[ListedPicture],
+    staging: Path,
+    takedowns: Takedowns,
+    max_hash_distance: int,
+    workers: int | None,
+) -> list[_Row]:
+    """The rows, where a usable picture that a request names is a reject, and the store keeps nothing of it."""
+    if not takedowns.requests:
+        return rows
+    paths = {row.id: str(_image_file(staging, n, row.suffix)) for n, row in enumerate(rows) if not row.reason}
+    alike = look_alikes(paths, takedowns, max_hash_distance, workers)
+    checked = []
+    for row, item in zip(rows, items, strict=True):
+        named = takedowns.files.get(row.sha256) or takedowns.pixels.get(row.id)
+        named = named or (takedowns.of_url(item.url) if item.url else None)
+        key = named or alike.get(row.id)
+        if row.reason or key is None:
+            checked.append(row)
+            continue
+        INSPECTED.remove(row.stored)
+        what = "a person asked to have this picture taken out" if named else "looks like a picture taken out"
+        checked.append(_Row("taken_down", f"{what} (request {key})"))
+    return checked
 
 
 def _read_mask_bytes(path: Path, max_pixels: int) -> bytes:
@@ -182,38 +218,6 @@ def _read_mask_bytes(path: Path, max_pixels: int) -> bytes:
         return read_bytes(path, max_pixels)
     except ImageError as error:
         raise ImageError(f"mask_{error.reason}", f"the mask: {error.detail}") from error
-
-
-def _inspected(
-    image: bytes,
-    sha256: str,
-    mask: bytes | None,
-    matlab: bool,
-    params: IngestParams,
-    classes: MaskClasses | None,
-) -> Result:
-    """inspect(), remembered by what the files hold. A plain picture's own bytes are not stored again."""
-    settings = params.model_dump(exclude={"duplicate_masks", "max_reject_rate", "mask_levels"})
-    settings["classes"] = classes and classes.model_dump()
-    mask_hash = None if mask is None else hashlib.sha256(mask).hexdigest()
-    store, key = (
-        Store("ingest"),
-        key_of(code_of("pipeline.ingest"), LIBRARIES, sha256, mask_hash, matlab, settings),
-    )
-    known = store.get(key)
-    if known is not None:
-        return known
-    try:
-        picture = inspect(image, mask, params, classes, matlab=matlab)
-    except ImageError as error:
-        result = Result({"reason": error.reason, "detail": error.detail})
-    else:
-        kept = ("id", "width", "height", "suffix", "foreground", "levels")
-        meta = {name: getattr(picture, name) for name in kept}
-        blobs = {"image": picture.image, "mask": picture.mask}
-        result = Result(meta, {name: data for name, data in blobs.items() if data is not None})
-    store.put(key, result)
-    return result
 
 
 def _fresh(out: Path) -> Path:
@@ -289,7 +293,14 @@ def main() -> None:
     name = _source_name(sys.argv[1:], params.sources)
     source = params.sources[name]
     out = INGEST / source.role / name
-    ingested = ingest(name, source, params.ingest, out)
+    ingested = ingest(
+        name,
+        source,
+        params.ingest,
+        out,
+        takedowns=read_requests(),
+        max_hash_distance=params.cluster.max_hash_distance,
+    )
     write_records(out, with_terms_of(source, ingested.records))
     write_rejected(f"ingest/{name}", ingested.rejected)
     for what, count in sorted(ingested.listing.notes.items()):

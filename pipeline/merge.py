@@ -37,6 +37,7 @@ from pipeline.dataset.cluster_table import read_clusters
 from pipeline.dataset.look_alikes import look_alikes, prints_of
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import check_sides, publishes_test
+from pipeline.dataset.taken_down import read_requests
 from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
 from pipeline.review.reviewed import check_orphans, cut_reviewed
 
@@ -252,7 +253,8 @@ def main() -> None:
     entries = read_locked_reviews(lock)
 
     scratch = DATASET / "reviewed"
-    reviewed = cut_reviewed(entries, crawl, scratch, params.crop.fill, store)
+    taken_down = read_requests().files
+    reviewed = cut_reviewed(entries, crawl, scratch, params.crop.fill, store, taken_down=taken_down)
     check_orphans(reviewed.rejected, params.merge.max_orphaned_reviews)
     records, rejected = merge(
         labelled,

@@ -144,7 +144,7 @@ def _label_one(task: _Task) -> str:
     store, key = Store("pseudo_label", task.settings.cache), task.settings.label_key(task.id, task.face)
     if store.get(key) is None:
         image = read_image(Path(task.image))
-        store.put(key, Result(*label_portrait(image, Box.parse(task.face), task.settings)))
+        store.put(key, Result(*label_portrait(image, Box.parse(task.face), task.settings)), task.id)
     return key
 
 

@@ -7,7 +7,7 @@ to who is logged in: curators' browsers need not reach the storage, and the buck
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,12 @@ class Bucket:
             self._client.put_object(
                 Bucket=self.access.bucket, Key=self._key(name), Body=content, ContentType=kind
             )
+
+    def remove(self, names: Collection[str]) -> None:
+        """Delete files of the folder; a bucket that keeps versions keeps the earlier one."""
+        with self._asking("delete from"):
+            for name in names:
+                self._client.delete_object(Bucket=self.access.bucket, Key=self._key(name))
 
     def _key(self, name: str) -> str:
         return f"{self.access.prefix}/{name}" if self.access.prefix else name

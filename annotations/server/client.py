@@ -7,7 +7,7 @@ Errors carry the status code and the server's `detail`: an ApiError's text can h
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,6 +93,7 @@ class TaskHead:
     touched: bool  # it has an annotation, a skip or a draft
     predictions: int  # of any version, shown or not
     shows: tuple[str, ...] = ()  # the addresses of its pictures and of the guidelines
+    parent_sha256: str = ""  # of the photograph's file
 
 
 @dataclass(frozen=True)
@@ -259,10 +260,22 @@ class Client:
 
     def uploads(self, project: Project) -> dict[str, str]:
         """The files that this key's user uploaded into the project: address by the name that they were given."""
+        return {_given_name(path): f"/data/{path}" for _, path in self._uploaded(project)}
+
+    def delete_uploads(self, project: Project, names: Collection[str]) -> list[str]:
+        """Delete the files that were uploaded under these names; the paths that the server leaves on its disk.
+
+        It forgets them and shows them to nobody any more, but removes no file.
+        """
+        there = [(number, path) for number, path in self._uploaded(project) if _given_name(path) in names]
+        for number, _ in there:
+            with self._asking(f"delete the uploaded file {number}"):
+                self._sdk.files.delete(id=number)
+        return [path for _, path in there]
+
+    def _uploaded(self, project: Project) -> list[tuple[int, str]]:
         with self._asking("list the uploaded files"):
-            found = self._sdk.files.list(id=project.id, all_=True)
-            paths = [str(one.file) for one in found]  # upload/PROJECT/8 hex digits-NAME
-        return {path.rpartition("/")[2].partition("-")[2]: f"/data/{path}" for path in paths}
+            return [(int(one.id), str(one.file)) for one in self._sdk.files.list(id=project.id, all_=True)]
 
     def upload(self, project: Project, name: str, content: bytes) -> None:
         """Upload a file into the project without making a task of it. The SDK has no call for it."""
@@ -478,6 +491,11 @@ def healthy(url: str) -> bool:
         return False
 
 
+def _given_name(path: str) -> str:
+    """The name that a file was uploaded under: the server has it as upload/PROJECT/8 hex digits-NAME."""
+    return path.rpartition("/")[2].partition("-")[2]
+
+
 def _head(task: Any) -> TaskHead:
     data = task.data if isinstance(task.data, dict) else {}
     touched = (task.total_annotations or 0) + (task.cancelled_annotations or 0) > 0 or bool(task.drafts)
@@ -488,6 +506,7 @@ def _head(task: Any) -> TaskHead:
         touched=touched,
         predictions=int(task.total_predictions or 0),
         shows=tuple(str(data[name]) for name in ("image", "outline", "cutout", "guidelines") if name in data),
+        parent_sha256=str(data.get("parent_sha256", "")),
     )
 
 

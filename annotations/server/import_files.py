@@ -19,7 +19,7 @@ TaskContent = dict[str, Any]  # as Label Studio imports it: data and predictions
 
 SERVED_ROOT = "/data/local-files/?d=pictures"  # of the server that `make review` starts
 RECEIPT = "receipt.json"  # beside the files, with their hashes
-_PICTURES = (IMAGE, OUTLINE, CUTOUT)
+SHOWN_PICTURES = (IMAGE, OUTLINE, CUTOUT)
 
 
 def written(folder: Path) -> bool:
@@ -67,7 +67,7 @@ def parse_task(content: bytes) -> TaskContent:
 
 def files_of(task: Mapping[str, Any]) -> dict[str, str]:
     """The names of the files in data/push/images that a task shows, by what they are: pictures and guidelines."""
-    return {kind: _name(task["data"][kind]) for kind in (*_PICTURES, "guidelines")}
+    return {kind: _name(task["data"][kind]) for kind in (*SHOWN_PICTURES, "guidelines")}
 
 
 def picture_name(version: str, kind: str) -> str:
@@ -100,7 +100,7 @@ def unserved(addresses: Iterable[str], folder: Path) -> list[str]:
 
 
 def _served_names(task: Mapping[str, Any]) -> dict[str, str]:
-    names = {kind: picture_name(task["data"]["version"], kind) for kind in _PICTURES}
+    names = {kind: picture_name(task["data"]["version"], kind) for kind in SHOWN_PICTURES}
     return {**names, "guidelines": files_of(task)["guidelines"]}
 
 

@@ -26,7 +26,8 @@ from annotations.masks.brush import BrushError, regions_to_mask
 from annotations.server.client import Client
 from annotations.server.import_files import TaskContent, parse_task
 from annotations.server.installation import Installation
-from annotations.server.session import Session, alone, the_project
+from annotations.server.session import Session, alone, the_project, withdraw
+from annotations.server.withdraw import read_requested
 from annotations.tasks.task import MODEL_VERSION
 from sinet.core.atomic import write_atomic
 from sinet.images.decode import Array
@@ -38,8 +39,10 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
     """Fetch, save, settle, write; ReviewError before anything is written if a review would be lost.
 
     Alone from the export on: a pull that wrote meanwhile would have its reviews deleted by this one's older reading.
+    Pictures that people asked to have taken out leave the server first.
     """
     with alone(session.installation.folder):
+        withdraw(session, read_requested())
         return _pull(session, keep, forget)
 
 

@@ -14,8 +14,9 @@ from annotations.errors import ReviewError
 from annotations.server.client import on_this_machine
 from annotations.server.import_files import written
 from annotations.server.installation import Installation
-from annotations.server.session import open_session, send_tasks, show_pictures, the_project
+from annotations.server.session import alone, open_session, send_tasks, show_pictures, the_project, withdraw
 from annotations.server.status import lost_pictures
+from annotations.server.withdraw import read_requested
 from annotations.settings import IMPORT_FILES, REVIEW_DATA, read_settings, server_python
 
 log = logging.getLogger("annotations")
@@ -111,6 +112,8 @@ def _push_and_show(installation: Installation, show: Callable[[str], None], upda
         )
     else:  # restored on a machine where the recipe has not run
         project = the_project(session)
+        with alone(installation.folder):
+            withdraw(session, read_requested())
         show_pictures(session, project)
         show(f"Nothing new is sent, as {IMPORT_FILES} holds no import files.")
     heads = session.client.heads(project)

@@ -1,16 +1,18 @@
 """One review on one server: which address, which key, which project; sending and fetching for the command line."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
 
 from annotations.errors import ReviewError
+from annotations.ledger.takedowns import Takedowns
 from annotations.server.bucket import add_storage, open_bucket
-from annotations.server.client import KEY_NAME, Client, Project, on_this_machine
+from annotations.server.client import KEY_NAME, Client, Project, TaskHead, on_this_machine
 from annotations.server.import_files import (
     TaskContent,
     parse_task,
@@ -21,7 +23,14 @@ from annotations.server.import_files import (
 )
 from annotations.server.installation import Installation
 from annotations.server.send import Sent, find_project, missing, push, without_masks
-from annotations.server.upload import SHELF_CONFIG, Shelf, upload_pictures
+from annotations.server.upload import SHELF_CONFIG, Place, Shelf, upload_pictures
+from annotations.server.withdraw import (
+    clear_pictures,
+    clear_second_round,
+    read_requested,
+    wanted_tasks,
+    withdraw_tasks,
+)
 from annotations.settings import (
     BUCKET,
     IMPORT_FILES,
@@ -31,9 +40,12 @@ from annotations.settings import (
     SHELF,
     UPLOAD,
     ReviewSettings,
+    brings_pictures,
     read_settings,
 )
 from annotations.tasks.task import LABEL_CONFIG
+
+log = logging.getLogger("annotations")
 
 PICTURES_FOLDER = "pictures"  # title of the storage with the pictures of this machine's server
 
@@ -57,12 +69,13 @@ class Outgoing:
 
     folders: Mapping[Path, Addresses]
     second_round: Sequence[TaskContent]
+    takedowns: Takedowns = field(default_factory=Takedowns)
 
     def __iter__(self) -> Iterator[TaskContent]:
         for folder, addresses in self.folders.items():
-            for task in read_tasks(folder):
+            for task in wanted_tasks(read_tasks(folder), self.takedowns):
                 yield with_addresses(task, addresses(task))
-        yield from self.second_round
+        yield from wanted_tasks(self.second_round, self.takedowns)
 
 
 def open_session(folder: Path = REVIEW_DATA) -> Session:
@@ -94,17 +107,57 @@ def open_session(folder: Path = REVIEW_DATA) -> Session:
 def send_tasks(
     session: Session, update_config: bool = False, source: Path = IMPORT_FILES
 ) -> tuple[Project, Sent]:
-    """Send what stage push wrote, second looks and the second round to the project; make it if there is none."""
+    """Send what stage push wrote, second looks and the second round to the project; make it if there is none.
+
+    Tasks of pictures that people asked to have taken out are not sent, and those on the server go.
+    """
     with alone(session.installation.folder):
-        written = {folder: without_masks(read_tasks(folder)) for folder in sources(source)}
+        takedowns = read_requested()
+        withdraw(session, takedowns)
+        written = {
+            folder: without_masks(wanted_tasks(read_tasks(folder), takedowns)) for folder in sources(source)
+        }
         client = session.client
         project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
         folders = {
             folder: _shown(session, project, tasks, folder / "images") for folder, tasks in written.items()
         }
-        outgoing = Outgoing(folders, second_round(session.installation))
+        outgoing = Outgoing(folders, second_round(session.installation), takedowns)
         show_pictures(session, project)
         return project, push(client, project, outgoing)
+
+
+def withdraw(session: Session, takedowns: Takedowns) -> list[TaskHead]:
+    """Take the pictures that `takedowns` name off the server, and return the tasks that went.
+
+    Hold the installation's lock (`alone`). Tasks go with their annotations, and no copy is kept; pictures go where push
+    brought them.
+    """
+    if not takedowns.requests:
+        return []
+    clear_second_round(session.installation, takedowns)
+    gone: list[TaskHead] = []
+    stay: list[TaskHead] = []
+    for project in session.client.projects(PROJECT):
+        went, others = withdraw_tasks(session.client, project, takedowns, _place(session))
+        gone += went
+        stay += others
+    if session.own_server:
+        clear_pictures(session.installation.pictures, stay)
+    if gone:
+        log.info("%d tasks of pictures taken out are deleted at %s", len(gone), session.client.url)
+    return gone
+
+
+def _place(session: Session) -> Place | None:
+    """Where push puts pictures that others than this machine's server show; None where there are none."""
+    root = session.settings.picture_root
+    if session.own_server or not brings_pictures(root):
+        return None
+    if root.startswith(BUCKET):
+        return open_bucket(root)
+    shelves = session.client.projects(SHELF)
+    return Shelf(session.client, shelves[0]) if shelves else None
 
 
 def show_pictures(session: Session, project: Project) -> None:

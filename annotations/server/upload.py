@@ -7,7 +7,8 @@ their own, which has no tasks.
 """
 
 import hashlib
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,8 @@ from tqdm import tqdm
 from annotations.errors import ReviewError
 from annotations.server.client import Client, Project
 from annotations.server.import_files import TaskContent, files_of, picture_name
+
+log = logging.getLogger("annotations")
 
 SHELF_CONFIG = '<View><Image name="picture" value="$picture"/></View>'  # of the project that holds the files
 
@@ -33,6 +36,9 @@ class Place(Protocol):
 
     def put(self, name: str, content: bytes) -> None:
         """Add a file."""
+
+    def remove(self, names: Collection[str]) -> None:
+        """Remove the files of these names that are there."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,17 @@ class Shelf:
     def put(self, name: str, content: bytes) -> None:
         """Upload a file."""
         self.client.upload(self.project, name, content)
+
+    def remove(self, names: Collection[str]) -> None:
+        """Delete uploaded files, and say which ones the server leaves on its disk."""
+        left = self.client.delete_uploads(self.project, names)
+        if left:
+            log.warning(
+                "%s shows the uploaded pictures to nobody any more, but leaves their files on its disk; delete them "
+                "there, in the folder `media` of its data: %s",
+                self.where,
+                ", ".join(left),
+            )
 
 
 def upload_pictures(place: Place, tasks: Iterable[TaskContent], source: Path) -> dict[str, dict[str, str]]:

@@ -41,6 +41,8 @@ REASONS = {
     "full_mask": "almost all of the mask is person (ingest.max_foreground)",
     "mask_size": "picture and mask differ in size",
     "not_a_mask": "the mask has more than person and background",
+    # what people asked for
+    "taken_down": "a person asked to have it taken out (annotations/takedowns)",
     # the same picture again
     "duplicate_pixels": "the same pixels as another picture, which stays",
     "leak_with_test": "the same photograph as one of the test side",

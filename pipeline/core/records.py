@@ -185,7 +185,8 @@ def account(
         len(rejected),
         f" ({listed})" if listed else "",
     )
-    if items and len(rejected) / items > max_reject_rate:
+    faulty = len(rejected) - reasons.get("taken_down", 0)  # what people asked for is no fault of the source
+    if items and faulty / items > max_reject_rate:
         raise PipelineError(
             f"{stage}: {len(rejected)} of {items} items were rejected ({listed}); at most "
             f"{max_reject_rate:.0%} may be. Look at {REJECTED}, mend the source, or raise "

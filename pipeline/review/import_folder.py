@@ -142,7 +142,7 @@ def _draw(item: Candidate, mask: Array, read: Array, store: Store) -> dict[str, 
     image = image if item.size is None else fitted(image, *item.size)
     pictures = {"image": image, "outline": outline_view(image, mask), "cutout": cutout(image, mask)}
     blobs = {name: encode_jpeg(pixels) for name, pixels in pictures.items()}
-    store.put(key, Result({}, blobs))
+    store.put(key, Result({}, blobs), item.candidate.id)
     return blobs
 
 

@@ -4,7 +4,7 @@ Every review becomes a record of label "reviewed" with its files, or a rejected 
 picture.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,16 +38,20 @@ def cut_reviewed(
     fill: int,
     store: Store,
     workers: int | None = None,
+    taken_down: Collection[str] = (),
 ) -> Reviewed:
     """Cut the accepted reviews out of the `crawl` records into FOLDER/KEY.png and FOLDER/KEY-mask.png.
 
-    A review whose picture is gone is rejected as `orphaned`, one that keeps nobody as `empty_mask`, the
+    A review of a file in `taken_down` (sha256) is rejected as such: another branch's lock may still hold it. One whose
+    picture is gone otherwise is rejected as `orphaned`, one that keeps nobody as `empty_mask`, the
     verdicts reject and unsure as `review_reject` and `review_unsure`. `fill` (0..255) is the grey outside the
     picture.
     """
     parents = pictures_by_file(crawl)
     rejected = [
-        rejection for entry in entries if (rejection := _rejection(entry, entry.parent_sha256 in parents))
+        rejection
+        for entry in entries
+        if (rejection := _rejection(entry, entry.parent_sha256 in parents, entry.parent_sha256 in taken_down))
     ]
     lost = {one.source_key for one in rejected}
     kept = [entry for entry in entries if entry.key not in lost]
@@ -91,11 +95,17 @@ def check_orphans(rejected: Sequence[Rejected], at_most: int) -> None:
         raise PipelineError(
             f"merge: expected at most {at_most} reviews without their picture (merge.max_orphaned_reviews), "
             f"found {len(orphans)}: {named}. Bring the pictures back into the crawl, set reviews.path to the "
-            "lock that belongs to this crawl, or raise the parameter"
+            "lock that belongs to this crawl, raise the parameter, or, where a picture was taken out for its looks, "
+            "name its file's sha256 to `python -m pipeline takedown`"
         )
 
 
-def _rejection(entry: LockEntry, parent_is_there: bool) -> Rejected | None:
+def _rejection(entry: LockEntry, parent_is_there: bool, taken_down: bool) -> Rejected | None:
+    if taken_down:
+        detail = (
+            "a person asked to have its picture taken out; `python -m pipeline takedown` removes the review"
+        )
+        return Rejected("reviews", entry.key, "taken_down", detail)
     if entry.verdict not in KEEPS:
         why = f" ({', '.join(entry.reasons)})" if entry.reasons else ""
         return Rejected(
@@ -147,7 +157,7 @@ def _cut_one(task: _Cut) -> str:
         picture = cut(read_image(Path(task.image)), Box.parse(entry.crop_box), task.fill)
         blobs = {"image": encode_png(picture), "mask": encode_mask(entry.mask_array())}
         result = Result({"id": pixel_id(picture)}, blobs)
-        task.store.put(key, result)
+        task.store.put(key, result, entry.parent_sha256)
     atomic.write_atomic(task.folder / f"{entry.key}.png", result.blobs["image"])
     atomic.write_atomic(task.folder / f"{entry.key}-mask.png", result.blobs["mask"])
     return str(result.meta["id"])

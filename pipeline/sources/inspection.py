@@ -1,11 +1,14 @@
 """One picture with its mask, looked at: an id, clean bytes to store, or the reason why it cannot be used."""
 
+import hashlib
 from dataclasses import dataclass
 
 import cv2
 import PIL
 
+from pipeline.core.code import code_of
 from pipeline.core.params import IngestParams
+from pipeline.core.store import Result, Store, key_of
 from sinet.core.recipe import MaskClasses
 from sinet.images.decode import (
     Array,
@@ -21,6 +24,8 @@ from sinet.images.mask_file import NO_MASK, MaskRules, ReadMask, decode_mask
 
 # The libraries that decode and encode: a result is of theirs as much as of our own code.
 LIBRARIES = f"pillow {PIL.__version__} opencv {cv2.__version__}"
+
+INSPECTED = Store("ingest")  # what `inspect_once` remembers
 
 FEW_LEVELS = 8  # of grey: no photograph has so few
 
@@ -65,6 +70,39 @@ def inspect(
         foreground=share,
         levels="" if found is None else found.levels,
     )
+
+
+def inspect_once(
+    image: bytes,
+    sha256: str,
+    mask: bytes | None,
+    params: IngestParams,
+    classes: MaskClasses | None,
+    *,
+    matlab: bool,
+) -> tuple[Result, str]:
+    """inspect(), remembered by what the files hold, and the key in the store; a refusal has `reason` and `detail`.
+
+    A plain picture's own bytes are not stored again.
+    """
+    settings = params.model_dump(exclude={"duplicate_masks", "max_reject_rate", "mask_levels"})
+    settings["classes"] = classes and classes.model_dump()
+    mask_hash = None if mask is None else hashlib.sha256(mask).hexdigest()
+    key = key_of(code_of(__name__), LIBRARIES, sha256, mask_hash, matlab, settings)
+    known = INSPECTED.get(key)
+    if known is not None:
+        return known, key
+    try:
+        picture = inspect(image, mask, params, classes, matlab=matlab)
+    except ImageError as error:
+        result = Result({"reason": error.reason, "detail": error.detail})
+    else:
+        kept = ("id", "width", "height", "suffix", "foreground", "levels")
+        meta = {name: getattr(picture, name) for name in kept}
+        blobs = {"image": picture.image, "mask": picture.mask}
+        result = Result(meta, {name: data for name, data in blobs.items() if data is not None})
+    INSPECTED.put(key, result, sha256)
+    return result, key
 
 
 def _decode_mask(data: bytes, params: IngestParams, classes: MaskClasses | None, *, matlab: bool) -> ReadMask:

@@ -21,12 +21,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from annotations.ledger.takedowns import Takedowns, TakenDown, url_hash
 from pipeline import ingest as stage
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.params import IngestParams, Source
 from pipeline.core.paths import REJECTED
 from pipeline.core.records import account, read_records, read_rejected, write_records, write_rejected
+from pipeline.dataset.near_duplicates import perceptual_hash
 from pipeline.ingest import ingest, summarise
 from pipeline.sources.inspection import inspect
 from pipeline.sources.layouts.listing import ListedPicture
@@ -565,7 +567,9 @@ def test_workers_order_and_store_make_no_difference(project, monkeypatch):
 def test_a_second_run_decodes_nothing(project, monkeypatch):
     world(project / "source", 6)
     first = write(run())
-    monkeypatch.setattr("pipeline.ingest.inspect", lambda *_, **__: pytest.fail("was decoded again"))
+    monkeypatch.setattr(
+        "pipeline.sources.inspection.inspect", lambda *_, **__: pytest.fail("was decoded again")
+    )
     assert write(run()) == first
     portrait(project / "source", 50, jpeg(50))
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
@@ -580,8 +584,10 @@ def test_what_another_version_found_or_under_another_suffix_is_looked_at_anew(pr
     put(project / "source/images_mask/00002_mask.mat", mask.read_bytes())
     mask.unlink()
     assert reasons(run()) == {}
-    monkeypatch.setattr("pipeline.ingest.LIBRARIES", "of another decoder")
-    monkeypatch.setattr("pipeline.ingest.inspect", lambda *_, **__: pytest.fail("was decoded again"))
+    monkeypatch.setattr("pipeline.sources.inspection.LIBRARIES", "of another decoder")
+    monkeypatch.setattr(
+        "pipeline.sources.inspection.inspect", lambda *_, **__: pytest.fail("was decoded again")
+    )
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         run()
 
@@ -785,3 +791,37 @@ def test_the_real_photographs(project, real_data):
         "02359": "duplicate_pixels",
     }
     assert done.records["published_side"].value_counts().to_dict() == {"train": 1132, "test": 200}
+
+
+def test_what_people_asked_to_have_taken_out_is_rejected_and_not_remembered(project, monkeypatch):
+    """By file, by pixels, by address, and by looks: smaller, encoded anew and mirrored."""
+    monkeypatch.setattr("pipeline.dataset.near_duplicates.map_images", map_here)
+    images = project / "source/images"
+    names = ("file", "pixels", "url", "mirrored", "stays")
+    for seed, name in enumerate(names, 1):
+        put(images / f"{name}.png", saved(photograph(seed, (96, 128))))
+    small = cv2.resize(photograph(4, (96, 128)), (72, 96), interpolation=cv2.INTER_AREA)[:, ::-1]
+    put(images / "mirrored.png", saved(np.ascontiguousarray(small), "JPEG", quality=80))
+    put(images / "pixels.png", saved(photograph(2, (96, 128)), "BMP"))  # stored again, as a PNG
+    rows = "".join(f"{name}.png,https://example.org/{name}.png\n" for name in names)
+    put(project / "source/list.csv", f"file,url\n{rows}".encode())
+    request = TakenDown(
+        key="a" * 16,
+        date="2026-11-29",
+        pixels=(pixel_id(photograph(2, (96, 128))),),
+        files=(hashlib.sha256((images / "file.png").read_bytes()).hexdigest(),),
+        looks=(perceptual_hash(photograph(4, (96, 128))).tobytes().hex(),),
+        urls=(url_hash("http://EXAMPLE.org/url.png"),),
+    )
+    source = Source(role="crawl", layout="crawl", path="source")
+    for _ in range(2):
+        done = ingest("web", source, PARAMS, Path("data/web"), 1, Takedowns([request]), 56)
+        assert {Path(key).stem: reason for key, reason in reasons(done).items()} == dict.fromkeys(
+            ("file", "pixels", "url", "mirrored"), "taken_down"
+        )
+        assert [Path(key).stem for key in done.records["source_key"]] == ["stays"]
+        assert all("request aaaaaaaaaaaaaaaa" in one.detail for one in done.rejected)
+        assert len(list(Path("data/web/images").iterdir())) == 1 and not Path("data/web/staging").exists()
+        assert len(list(Path(".cache/ingest").glob("??/*"))) == 1
+        assert account("ingest", done.items, 1, done.rejected, 0.0)["reasons"] == {"taken_down": 4}
+    assert len(ingest("web", source, PARAMS, Path("data/web"), 1).records) == 5  # the line deleted: undone

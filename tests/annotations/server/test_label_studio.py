@@ -1,5 +1,6 @@
 """A real Label Studio takes what the push stage wrote, once: tasks, masks, scores and pictures."""
 
+import gzip
 import json
 import shutil
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from annotations.errors import ReviewError
 from annotations.ledger.judgements import JudgedTask, read_judgements
+from annotations.ledger.takedowns import TakenDown, write_takedowns
 from annotations.masks.brush import regions_to_mask
 from annotations.server.client import Client, Project, ServerError
 from annotations.server.import_files import read_tasks, served
@@ -230,6 +232,36 @@ def test_a_teams_server_gets_the_pictures_by_upload_once(team: Session, work: Pa
     assert send_tasks(team)[1].sent == 0
     assert team.client.uploads(shelf) == files and team.client.heads(shelf) == []
     assert len(team.client.heads(project)) == 6
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own server", "team's server"])
+def test_what_is_taken_out_leaves_the_server_with_its_pictures_and_all_that_was_said(
+    team: Session, work: Path, own: bool, caplog: pytest.LogCaptureFixture
+):
+    session = replace(team, own_server=own)
+    project, _ = send_tasks(session)
+    first, second = session.client.heads(project)[:2]
+    data = session.client.task(first.id)["data"]
+    judge(
+        team.installation, first.id, said("accept", read_mask(work / f"data/pseudo/masks/{data['id']}.png"))
+    )
+    assert len(pull(session).entries) == 1
+    with browser(team.installation) as http:
+        pictures = [team.client.url + data[name] for name in ("image", "outline", "cutout")]
+        kept = team.client.url + session.client.task(second.id)["data"]["image"]
+        assert {http.get(address).status_code for address in (*pictures, kept)} == {200}
+        write_takedowns([TakenDown(key=data["id"], date="2026-11-29", files=(data["parent_sha256"],))])
+        again = send_tasks(session)[1]
+        assert (again.wanted, again.there_before, again.sent) == (5, 5, 0)
+        assert first.key not in {head.key for head in session.client.heads(project)}
+        # Label Studio fails over a file that it has forgotten.
+        assert {http.get(address).status_code for address in pictures} == {404 if own else 500}
+        assert http.get(kept).status_code == 200
+    told = [line for line in caplog.messages if "leaves their files on its disk" in line]
+    assert len(told) == (not own) and all(f"{first.version}-cutout.jpg" in line for line in told)
+    pull(session)
+    newest = gzip.decompress(max(team.installation.exports.iterdir()).read_bytes())
+    assert second.key.encode() in newest and first.key.encode() not in newest
 
 
 def test_an_upload_that_breaks_off_goes_on_where_it_stopped(

@@ -178,3 +178,18 @@ def test_the_key_depends_on_every_part_and_not_on_the_order_of_a_dict() -> None:
         len({key_of("a", 1), key_of("a", 2), key_of("b", 1), key_of("a", "1"), key_of("a"), key_of(["a", 1])})
         == 6
     )
+
+
+def test_the_entries_of_a_picture_and_those_of_nobody_are_forgotten(tmp_path: Path) -> None:
+    store = Store("stage", tmp_path)
+    blobs = {"image": b"PK\x05\x06" + b"x" * 2000}
+    for key, of in (("aa11", "one"), ("ab22", "another"), ("ac33", "")):
+        store.put(key, Result({"of": of}, blobs), of)
+    (tmp_path / "stage/ad").mkdir()
+    (tmp_path / "stage/ad/ad44").write_bytes(b"of older code")
+    assert store.forget(["one"]) == [Result({"of": "one"}, blobs), Result({"of": ""}, blobs), Result({})]
+    assert [path.name for path in sorted(tmp_path.rglob("*")) if path.is_file()] == ["ab22"]
+    assert store.get("ab22") is not None
+    store.remove("ab22")
+    store.remove("ab22")
+    assert store.get("ab22") is None

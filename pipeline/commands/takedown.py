@@ -1,0 +1,146 @@
+"""A person asks to have a picture taken out: write its hashes to annotations/takedowns, and clear what no stage clears.
+
+The request goes into the list first, then reviews leave the lock, tasks the server and results the store; whatever
+breaks off, the same command goes on. The outputs of the stages follow at the next `dvc repro`.
+
+`python -m pipeline takedown ID|FILE|URL...`
+"""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from annotations.errors import ReviewError
+from annotations.ledger.judgements import read_judgements, write_judgements
+from annotations.ledger.lock import read_lock, write_lock
+from annotations.ledger.shards import LockError
+from annotations.ledger.takedowns import TAKEDOWNS, Takedowns, TakenDown, write_takedowns
+from annotations.server.client import TaskHead
+from annotations.server.installation import Installation
+from annotations.server.session import alone, open_session, withdraw
+from annotations.settings import REVIEW_DATA
+from pipeline.commands.relatives import Made, named_by, read_export_file, read_made, request_for
+from pipeline.commands.traces import find_traces, purge, what_is_left
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import Params, load_params
+from pipeline.core.store import Store
+from pipeline.dataset.taken_down import read_requests
+from pipeline.review.judged import read_locked_reviews
+
+# Results that hold pictures, masks or places of faces; the other stores hold hashes and checkpoints.
+_STORES = ("ingest", "faces", "pseudo_label", "push", "merge")
+
+
+def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
+    """Add requests for `names`, carry out all of the list, and say what is left; `remove` purges here what is left."""
+    params = load_params()
+    lock = Path(params.reviews.path)
+    exports = sorted(Installation(REVIEW_DATA).exports.glob("*.json.gz"))
+    before = read_requests()
+    made = read_made(read_locked_reviews(lock), exports)
+    takedowns = with_requests(before, names, made, params.cluster.max_hash_distance, reason)
+    if not takedowns.requests:
+        print(f"{TAKEDOWNS} holds no request; name a picture: its id, a file or an address")
+        return
+    write_takedowns(takedowns.requests)
+    for request in takedowns.requests:
+        if request not in before.requests:
+            _tell(request, made, params)
+    takedowns = with_tasks(takedowns, _withdraw(takedowns))
+    write_takedowns(takedowns.requests)
+    reviews, judged = clear_lock(lock, takedowns)
+    print(f"{reviews} reviews and {judged} judged tasks left {lock}")
+    print(
+        f"{clear_stores(takedowns)} results left .cache (those of older code, which name no picture, among them)"
+    )
+    holding = [path for path in exports if _names(path, takedowns)]
+    traces = find_traces({*takedowns.pixels, *takedowns.reviews}, takedowns.reviews, lock)
+    if remove:
+        print(f"{purge(traces, holding)} files were removed from DVC's cache and from the exports here")
+        traces.objects, holding = [], []
+    print("\n".join(["What is left:", *(f"- {line}" for line in what_is_left(traces, holding))]))
+
+
+def with_requests(
+    before: Takedowns, names: Sequence[str], made: Made, max_distance: int, reason: str
+) -> Takedowns:
+    """The requests with one for each of `names`; a picture that was named before keeps its line, with what is new."""
+    requests = {request.key: request for request in before.requests}
+    for name in names:
+        new = request_for(named_by(name, made), made, max_distance, date.today().isoformat(), reason)
+        requests[new.key] = requests[new.key].joined(new) if new.key in requests else new
+    return Takedowns(requests.values())
+
+
+def with_tasks(takedowns: Takedowns, tasks: Sequence[TaskHead]) -> Takedowns:
+    """The requests with the keys of the server's tasks of their files: only those tell gold tasks of long ago."""
+    found: dict[str, list[str]] = {}
+    for task in tasks:
+        key = takedowns.of_task(task.key, task.parent_sha256)
+        if key is not None:
+            found.setdefault(key, []).append(task.key)
+    return Takedowns(
+        one.joined(TakenDown(key=one.key, date=one.date, reviews=tuple(found.get(one.key, ()))))
+        for one in takedowns.requests
+    )
+
+
+def clear_lock(lock: Path, takedowns: Takedowns) -> tuple[int, int]:
+    """Remove the requests' reviews and judged tasks from the lock; how many of each went."""
+    try:
+        entries, tasks = read_lock(lock), read_judgements(lock)
+    except LockError as error:
+        raise PipelineError(f"the reviews cannot be read: {error}") from error
+    kept = [one for one in entries if not takedowns.of_task(one.key, one.parent_sha256)]
+    judged = [one for one in tasks if one.key not in takedowns.reviews]
+    write_lock(lock, kept)
+    if len(judged) < len(tasks):
+        write_judgements(lock, judged)
+    return len(entries) - len(kept), len(tasks) - len(judged)
+
+
+def clear_stores(takedowns: Takedowns) -> int:
+    """Remove the requests' results from .cache, whatever parameters they were made with; how many went."""
+    names = {*takedowns.pixels, *takedowns.files}
+    crops = Store("crop").forget(names)
+    names |= {str(crop.meta["id"]) for crop in crops if "id" in crop.meta}  # of other boxes than today's
+    return len(crops) + sum(len(Store(name).forget(names)) for name in _STORES)
+
+
+def _withdraw(takedowns: Takedowns) -> list[TaskHead]:
+    """Delete the tasks on the server, if one answers; its tasks that went."""
+    try:
+        session = open_session()
+        with alone(session.installation.folder):
+            tasks = withdraw(session, takedowns)
+    except ReviewError as error:
+        print(
+            f"no server was asked ({error}). The next `make review`, `python -m annotations push` or `pull` deletes "
+            "the tasks there"
+        )
+        return []
+    print(f"{len(tasks)} tasks were deleted at {session.client.url}, with all that was said of them")
+    return tasks
+
+
+def _tell(request: TakenDown, made: Made, params: Params) -> None:
+    """Say what a request names, and where its originals lie."""
+    rows = made.photographs[made.photographs["id"].isin(request.pixels)]
+    print(
+        f"request {request.key}: {len(request.pixels)} pictures and crops, {len(request.files)} files, "
+        f"{len(request.urls)} addresses, {len(request.reviews)} tasks and reviews"
+    )
+    if rows.empty:
+        print("  no picture here has these hashes; ingest rejects what comes with them")
+    for row in rows.itertuples():
+        original = Path(params.sources[str(row.source)].path) / str(row.source_key)
+        print(
+            f"  {row.id} {row.source} {row.source_key}"
+            + (f": delete {original} too" if original.exists() else "")
+        )
+
+
+def _names(export: Path, takedowns: Takedowns) -> bool:
+    """Whether an export of the server has tasks of a picture taken out."""
+    data = (task["data"] for task in read_export_file(export))
+    return any(takedowns.of_task(str(one.get("key")), str(one.get("parent_sha256"))) for one in data)

@@ -1,0 +1,76 @@
+"""What people asked to have taken out leaves a server and this machine's review; all else stays."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from annotations.ledger.takedowns import Takedowns, TakenDown
+from annotations.server.client import Project, TaskHead
+from annotations.server.installation import Installation
+from annotations.server.withdraw import clear_pictures, clear_second_round, wanted_tasks, withdraw_tasks
+
+PROJECT = Project(1, "portraits", "<View/>")
+GONE = TakenDown(key="a" * 16, date="2026-11-29", files=("f" * 64,), reviews=("9" * 16,))
+
+
+class Ledger:
+    """A server's tasks, and what was asked of it, in order."""
+
+    def __init__(self, *tasks: TaskHead) -> None:
+        self.tasks = {task.id: task for task in tasks}
+        self.asked: list[object] = []
+
+    def heads(self, project: Project) -> list[TaskHead]:
+        return list(self.tasks.values())
+
+    def delete_task(self, task: int) -> None:
+        self.asked.append(task)
+        del self.tasks[task]
+
+    def remove(self, names: list[str]) -> None:
+        self.asked.append(sorted(names))
+
+
+def head(number: int, key: str = "", parent: str = "e" * 64) -> TaskHead:
+    return TaskHead(number, key or f"{number:016d}", f"{number:016x}", True, 1, (), parent)
+
+
+def task(key: str, parent: str) -> dict[str, Any]:
+    return {"data": {"key": key, "parent_sha256": parent, "version": "v"}, "predictions": []}
+
+
+def test_the_pictures_go_before_the_tasks_that_name_them() -> None:
+    server: Any = Ledger(head(1), head(2, parent="f" * 64), head(3, key="9" * 16))
+    gone, stay = withdraw_tasks(server, PROJECT, Takedowns([GONE]), server)
+    assert ([one.id for one in gone], [one.id for one in stay], list(server.tasks)) == ([2, 3], [1], [1])
+    names = [f"{n:016x}-{kind}.jpg" for n in (2, 3) for kind in ("cutout", "image", "outline")]
+    assert server.asked == [names, 2, 3]
+
+
+def test_what_is_named_is_not_sent_again(tmp_path: Path) -> None:
+    other, named = task("1" * 16, "e" * 64), task("2" * 16, "f" * 64)
+    assert list(wanted_tasks([other, named], Takedowns([GONE]))) == [other]
+    installation = Installation(tmp_path)
+    installation.second_round.mkdir()
+    for name, content in (("other", json.dumps(other)), ("named", json.dumps(named)), ("damaged", "{")):
+        (installation.second_round / f"{name}.json").write_text(content)
+    clear_second_round(installation, Takedowns([GONE]))
+    assert sorted(path.stem for path in installation.second_round.iterdir()) == ["damaged", "other"]
+
+
+def test_served_pictures_of_tasks_that_are_gone_go_too(tmp_path: Path) -> None:
+    """Also those of a task that a newer mask replaced, whose version no server knows any more."""
+    for name in (
+        f"{1:016x}-image.jpg",
+        f"{2:016x}-image.jpg",
+        f"{7:016x}-cutout.jpg",
+        "guidelines.html",
+        "mine.jpg",
+    ):
+        (tmp_path / name).touch()
+    clear_pictures(tmp_path, [head(1)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{1:016x}-image.jpg",
+        "guidelines.html",
+        "mine.jpg",
+    ]

@@ -1,0 +1,198 @@
+"""`python -m pipeline takedown` on small made folders: what a request names, and what leaves at once."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from annotations.ledger.judgements import JudgedTask, Opinion, read_judgements, write_judgements
+from annotations.ledger.lock import pack_mask, read_lock, write_lock
+from annotations.ledger.takedowns import Takedowns, url_hash
+from annotations.server.client import TaskHead
+from pipeline.commands.relatives import Made, named_by, read_made
+from pipeline.commands.takedown import clear_lock, clear_stores, with_requests, with_tasks
+from pipeline.commands.traces import find_traces, purge, what_is_left
+from pipeline.core.errors import PipelineError
+from pipeline.core.paths import CLUSTER, CROP, INGEST
+from pipeline.core.records import make_records
+from pipeline.core.store import Result, Store
+from pipeline.dataset.cluster_table import write_beside, write_clusters
+from pipeline.review.reviewed import check_orphans, cut_reviewed
+from sinet.images.decode import encode_png
+from tests.pipeline import dataset_inputs as inputs
+
+BOX = "10,5,70,85"
+LOCK = Path("reviews")
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Crawled pictures, one of them mirrored from another; one has a crop, and a look-alike among the labelled ones."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "pipeline.dataset.near_duplicates.map_images", lambda function, items, **_: map(function, items)
+    )
+    rows = inputs.crawl(INGEST / "crawl/web", 3)
+    mirrored = np.ascontiguousarray(inputs.portrait(5000)[0][:, ::-1])
+    rows.append(inputs.record(INGEST / "crawl/web", mirrored, None, source="crawl", source_key="mirror.jpg"))
+    rows[2]["url"], rows[0]["twins"] = "https://example.org/2.jpg", "7" * 64
+    labelled = inputs.eg1800(INGEST / "labelled/eg1800", 2, test=1)
+    crop = inputs.cut_from(CROP / "crawl", rows[0], 5000, BOX)
+    inputs.write_source(INGEST / "crawl/web", make_records(rows))
+    inputs.write_source(INGEST / "labelled/eg1800", make_records(labelled))
+    inputs.write(CROP / "crawl", [crop])
+    write_clusters(CLUSTER / "labelled.csv", {one["id"]: one["id"] for one in labelled})
+    write_clusters(
+        CLUSTER / "crawl.csv", {one["id"]: one["id"] for one in (*rows, crop)} | {crop["id"]: rows[0]["id"]}
+    )
+    write_beside(CLUSTER / "beside.csv", {rows[0]["id"]: [labelled[1]["id"]]})
+    mask = inputs.portrait(5000)[1][5:85, 10:70]
+    entries = [inputs.review(one, BOX, "accept", mask) for one in rows]
+    write_lock(LOCK, entries)
+    write_judgements(LOCK, [judged(entry.key, mask) for entry in entries])
+    return {"rows": rows, "labelled": labelled, "crop": crop, "entries": entries}
+
+
+def judged(key: str, mask: Any) -> JudgedTask:
+    opinion = Opinion(
+        reviewer="curator-1",
+        at="2025-01-31T12:00:00+00:00",
+        said="accept",
+        reasons=(),
+        seconds=1.0,
+        edit=None,
+    )
+    return JudgedTask(
+        key=key, version="v", purpose="review", round=1, width=mask.shape[1], height=mask.shape[0], uncertainty=0.1,
+        teacher=None, proposed=pack_mask(mask), truth=None, opinions=(opinion,),
+    )  # fmt: skip
+
+
+def made() -> Made:
+    return read_made(read_lock(LOCK), [])
+
+
+def requested(*names: str) -> Takedowns:
+    return with_requests(Takedowns(), names, made(), 56, "asked")
+
+
+def test_a_crop_names_its_photograph_its_look_alikes_and_their_reviews(world: dict[str, Any]) -> None:
+    rows, (_, beside), crop, entries = (world[name] for name in ("rows", "labelled", "crop", "entries"))
+    (request,) = requested(crop["id"]).requests
+    assert set(request.pixels) == {crop["id"], rows[0]["id"], rows[3]["id"], beside["id"]}
+    assert set(request.files) == {rows[0]["sha256"], rows[3]["sha256"], beside["sha256"], "7" * 64}
+    assert set(request.reviews) == {entries[0].key, entries[3].key}
+    assert (request.key, request.reason, len(request.looks)) == (crop["id"], "asked", 3)
+
+
+def test_a_file_an_address_a_hash_and_a_review_name_the_same_picture(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    row, entry = world["rows"][2], world["entries"][2]
+    names = (row["id"], row["image"], row["sha256"], entry.key, "http://example.org/2.jpg")
+    for name in names:
+        (request,) = requested(name).requests
+        assert (request.pixels, request.key) == ((row["id"],), row["id"]), name
+        assert (request.files, request.reviews) == ((row["sha256"],), (entry.key,)), name
+        assert request.urls == (url_hash(row["url"]),), name
+    assert len(requested(*names).requests) == 1
+    (elsewhere := tmp_path / "unseen.png").write_bytes(encode_png(inputs.portrait(77)[0]))
+    (unseen,) = requested(str(elsewhere)).requests
+    assert (len(unseen.pixels), len(unseen.files), len(unseen.looks)) == (1, 1, 1)
+    (blind,) = requested("https://example.org/unknown.jpg").requests
+    assert blind.urls == (url_hash("https://example.org/unknown.jpg"),) and not blind.pixels
+    for text in ("Somebody", "0" * 15, "https://"):
+        with pytest.raises(PipelineError, match="expected"):
+            named_by(text, made())
+
+
+def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orphan(
+    world: dict[str, Any],
+) -> None:
+    rows, entries = world["rows"], world["entries"]
+    for number, (stage, of) in enumerate(
+        [("crop", rows[0]["id"]), ("pseudo_label", "c" * 16), ("push", rows[1]["id"])]
+    ):
+        Store(stage).put(f"{number:02d}aa", Result({"id": "c" * 16}), of)
+    takedowns = requested(rows[0]["id"])
+    gold = TaskHead(1, "5" * 16, "v", True, 1, (), rows[0]["sha256"])
+    takedowns = with_tasks(takedowns, [gold, TaskHead(2, "6" * 16, "v", True, 1, (), rows[1]["sha256"])])
+    assert "5" * 16 in takedowns.reviews and "6" * 16 not in takedowns.reviews
+    assert clear_lock(LOCK, takedowns) == (2, 2) and clear_lock(LOCK, takedowns) == (0, 0)
+    stay = sorted([entries[1].key, entries[2].key])
+    assert [one.key for one in read_lock(LOCK)] == [one.key for one in read_judgements(LOCK)] == stay
+    assert clear_stores(takedowns) == 2  # a crop of another box names the pseudo label of it
+    assert [
+        path.name for path in Path(".cache").rglob("*") if path.is_file() and "near" not in str(path)
+    ] == ["02aa"]
+
+    crawl = make_records(rows[1:3])  # as ingest leaves it
+    rejected = cut_reviewed(entries, crawl, Path("cut"), 128, Store("merge"), 1, takedowns.files).rejected
+    assert {one.source_key: one.reason for one in rejected} == {
+        entries[0].key: "taken_down",
+        entries[3].key: "taken_down",
+    }
+    check_orphans(rejected, 0)
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True)
+
+
+def version(**folders: dict[str, str]) -> list[Path]:
+    """dvc.lock of a version with these files (content by path) in folders below data/, all in DVC's cache."""
+    cache, outs, objects = Path(".dvc/cache/files/md5"), [], []
+    for name, files in folders.items():
+        listed = [{"relpath": path, "md5": content.ljust(32, "0")} for path, content in files.items()]
+        md5 = f"{len(list(cache.rglob('*.dir'))):032d}.dir"
+        for one, content in [(md5, json.dumps(listed)), *((row["md5"], "x") for row in listed)]:
+            (path := cache / one[:2] / one[2:]).parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+            objects.append(path)
+        outs.append({"path": f"data/{name}", "md5": md5})
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"one": {"cmd": "x", "outs": outs}}}))
+    return objects
+
+
+def test_earlier_versions_that_hold_it_are_named_and_purged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet", "--initial-branch", "main")
+    (tmp_path / "reviews").mkdir()
+    (tmp_path / "reviews/aa.jsonl").write_text(f'{{"key":"{"b" * 16}"}}\n')
+    shared, name = "5" * 32, "a" * 16
+    version(
+        dataset={f"images/{name}.png": "1", "images/other.png": "2", f"masks/{name}.png": shared},
+        report={"index.html": "3"},
+        gallery={f"01-{name}.png": "4"},
+    )
+    git("add", "dvc.lock", "reviews")
+    git("commit", "--quiet", "-m", "with it")
+    git("tag", "v1")
+    with pytest.raises(PipelineError, match=r"found a dvc\.lock that does; run `dvc repro`"):
+        purge(find_traces([name], [], Path("reviews")), [])
+    version(dataset={"images/other.png": "2", "masks/other.png": shared}, report={"index.html": "6"})
+    (tmp_path / "reviews/aa.jsonl").unlink()
+    git("add", "--all", "dvc.lock", "reviews")
+    git("commit", "--quiet", "-m", "without")
+
+    traces = find_traces([name], ["b" * 16], Path("reviews"))
+    assert (len(traces.commits), traces.refs, traces.unknown, len(traces.reviews)) == (1, ["v1"], [], 2)
+    assert sorted(path.parent.name[0] for path in traces.objects) == [
+        "1",
+        "3",
+        "4",
+    ]  # not what others use too
+    text = "\n".join(what_is_left(traces, []))
+    assert "1 commits' versions of the data hold it" in text and "branches and tags: v1" in text
+    assert "3 files of it: `python -m pipeline takedown --purge`" in text and "git filter-repo" in text
+    (export := tmp_path / "export.json.gz").touch()
+    assert purge(traces, [export]) == 4 and not export.exists()
+    assert not find_traces([name], [], Path("reviews")).objects
+    for path in Path(".dvc/cache").rglob("*.dir"):
+        path.unlink()
+    assert len(find_traces([name], [], Path("reviews")).unknown) == 2
