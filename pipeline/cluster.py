@@ -19,8 +19,8 @@ from pipeline.core.records import read_records
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
 from pipeline.dataset.cluster_table import Clusters, write_beside, write_clusters
-from pipeline.dataset.look_alikes import Prints, look_alikes, prints_of
-from pipeline.dataset.near_duplicates import clusters, names_of, pixels
+from pipeline.dataset.clusters import clusters, names_of, pixels
+from pipeline.look_alikes.finder import Prints, look_alikes, prints_of
 
 
 def cluster(labelled: pd.DataFrame, crawl: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> Clusters:

@@ -21,11 +21,13 @@ from typing import Any
 from aiohttp.abc import AbstractResolver
 from tqdm import tqdm
 
+from annotations.ledger.takedowns import Takedowns
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import FetchParams, load_params
 from pipeline.core.paths import CACHE, CRAWL, REJECTED
 from pipeline.core.records import account
 from pipeline.core.stage import run, write_metrics
+from pipeline.dataset.takedown_list import read_requests
 from pipeline.fetching.addresses import AddressList, read_addresses
 from pipeline.fetching.crawler import IMAGES, UNFINISHED, Crawl, check_folder, sweep
 from pipeline.fetching.download import Downloader
@@ -63,11 +65,14 @@ def crawl(
     rules: FetchParams,
     out: Path,
     *,
+    takedowns: Takedowns | None = None,
     now: Callable[[], str] = today,
     resolver: AbstractResolver | None = None,
     permits: Permits | None = None,
 ) -> Crawled:
     """Fetch the list at `path` into `out`, and write `out`/sources.csv and the table of refused addresses.
+
+    What `takedowns` name, by address or as a file fetched before, is not asked for and does not stay.
 
     What a pass that was stopped has done is not done again; what an earlier pass has fetched is asked for again only
     where its site says that it changed. `resolver` and `permits` take the place of the machine's DNS and of the rule
@@ -77,11 +82,20 @@ def crawl(
     check_folder(out)
     for folder in (IMAGES, UNFINISHED):
         (out / folder).mkdir(parents=True, exist_ok=True)
-    settings = [hashlib.sha256(path.read_bytes()).hexdigest(), rules.model_dump()]
+    takedowns = takedowns or Takedowns()
+    unwanted = [sorted(takedowns.urls), sorted(takedowns.files)]
+    settings = [hashlib.sha256(path.read_bytes()).hexdigest(), rules.model_dump(), unwanted]
     version = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
     with Journal(CACHE / "crawl" / f"{name}.jsonl", version) as journal:
         kept = {**read_pictures(out), **journal.kept}
-        left = [one.url for one in listed.addresses if one.url not in journal.outcomes]
+        left = []
+        for url in (one.url for one in listed.addresses if one.url not in journal.outcomes):
+            request = takedowns.of_url(url) or (url in kept and takedowns.files.get(kept[url].sha256))
+            if request:
+                detail = f"annotations/takedowns, request {request}"
+                journal.add(FetchOutcome(url, now(), reason="taken_down", detail=detail))
+            else:
+                left.append(url)
         with tqdm(
             total=len(listed.addresses),
             initial=len(listed.addresses) - len(left),
@@ -144,7 +158,9 @@ def main() -> None:
     """Fetch the list that the command line names."""
     params = load_params()
     name = _list_name(sys.argv[1:], params.crawl.lists)
-    crawled = crawl(name, Path(params.crawl.lists[name]), params.crawl.fetch, CRAWL / name)
+    crawled = crawl(
+        name, Path(params.crawl.lists[name]), params.crawl.fetch, CRAWL / name, takedowns=read_requests()
+    )
     for what, count in sorted(crawled.listed.notes.items()):
         log.info("crawl@%s: %d %s", name, count, what)
     rejected = [*refused(name, list(crawled.outcomes.values())), *crawled.listed.unusable]

@@ -29,7 +29,8 @@ from pipeline.core.paths import INGEST
 from pipeline.core.provenance import with_terms_of
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
-from pipeline.dataset.taken_down import look_alikes, read_requests
+from pipeline.dataset.takedown_list import read_requests
+from pipeline.dataset.taken_down import taken_down_looks
 from pipeline.sources.inspection import INSPECTED, inspect_once
 from pipeline.sources.layouts import read_layout
 from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing
@@ -198,7 +199,7 @@ def _take_down(
     if not takedowns.requests:
         return rows
     paths = {row.id: str(_image_file(staging, n, row.suffix)) for n, row in enumerate(rows) if not row.reason}
-    alike = look_alikes(paths, takedowns, max_hash_distance, workers)
+    alike = taken_down_looks(paths, takedowns, max_hash_distance, workers)
     checked = []
     for row, item in zip(rows, items, strict=True):
         named = takedowns.files.get(row.sha256) or takedowns.pixels.get(row.id)

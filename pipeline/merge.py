@@ -34,10 +34,10 @@ from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.core.store import Store
 from pipeline.dataset.attribution import attribution
 from pipeline.dataset.cluster_table import read_clusters
-from pipeline.dataset.look_alikes import look_alikes, prints_of
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import check_sides, publishes_test
-from pipeline.dataset.taken_down import read_requests
+from pipeline.dataset.takedown_list import read_requests
+from pipeline.look_alikes.finder import look_alikes, prints_of
 from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
 from pipeline.review.reviewed import check_orphans, cut_reviewed
 

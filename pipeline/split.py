@@ -29,6 +29,7 @@ from pipeline.core.records import (
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Store
 from pipeline.dataset.cluster_table import Clusters, read_beside, read_clusters
+from pipeline.dataset.clusters import clusters
 from pipeline.dataset.kept_sides import (
     NOTHING_KEPT,
     Kept,
@@ -39,10 +40,9 @@ from pipeline.dataset.kept_sides import (
     write_sides,
 )
 from pipeline.dataset.licences import licence_table, of_allowed_licences
-from pipeline.dataset.look_alikes import look_alikes, prints_of
-from pipeline.dataset.near_duplicates import clusters
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import kept_beside, publishes_test, split_crawl, split_labelled, with_labelled
+from pipeline.look_alikes.finder import look_alikes, prints_of
 
 log = logging.getLogger("pipeline")
 

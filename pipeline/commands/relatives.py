@@ -23,8 +23,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CLUSTER, CROP, INGEST, PSEUDO
 from pipeline.core.records import make_records, read_records
 from pipeline.dataset.cluster_table import read_beside, read_clusters
-from pipeline.dataset.near_duplicates import perceptual_hash
-from pipeline.dataset.taken_down import look_alikes
+from pipeline.dataset.taken_down import taken_down_looks
+from pipeline.look_alikes.perceptual_hash import perceptual_hash
 from sinet.images.decode import Array, ImageError, decode_image, pixel_id, read_bytes, read_image
 
 
@@ -119,7 +119,7 @@ def request_for(named: Named, made: Made, max_distance: int, day: str, reason: s
     there = {
         str(row.id): str(row.image) for row in photographs.itertuples() if Path(str(row.image)).is_file()
     }
-    ids |= look_alikes(there, Takedowns([request]), max_distance).keys()
+    ids |= taken_down_looks(there, Takedowns([request]), max_distance).keys()
     chosen = photographs[photographs["id"].isin(ids)]
     twins = (twin for text in chosen["twins"] for twin in text.split())
     files = {*named.files, *chosen["sha256"], *twins}

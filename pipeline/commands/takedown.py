@@ -24,11 +24,11 @@ from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.store import Store
-from pipeline.dataset.taken_down import read_requests
+from pipeline.dataset.takedown_list import read_requests
 from pipeline.review.judged import read_locked_reviews
 
 # Results that hold pictures, masks or places of faces; the other stores hold hashes and checkpoints.
-_STORES = ("ingest", "faces", "pseudo_label", "push", "merge")
+_STORES = ("ingest", "faces", "look_alikes", "pseudo_label", "push", "merge")
 
 
 def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:

@@ -1,1 +1,1 @@
-"""What joins and parts the pictures of a dataset: near-duplicates, equal pixels, licences, sides."""
+"""What joins and parts the pictures of a dataset: clusters, equal pixels, licences, sides, take-downs."""

@@ -1,25 +1,15 @@
-"""Which pictures people asked to have taken out: the list of requests, and what looks like a picture that it names."""
+"""What looks like a picture that a person asked to have taken out."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from annotations.ledger.shards import LockError
-from annotations.ledger.takedowns import Takedowns, read_takedowns
-from pipeline.core.errors import PipelineError
+from annotations.ledger.takedowns import Takedowns
 from pipeline.core.store import Store
-from pipeline.dataset.near_duplicates import hash_pictures
+from pipeline.look_alikes.perceptual_hash import hash_pictures
 
 
-def read_requests() -> Takedowns:
-    """The requests in annotations/takedowns; PipelineError where a line is damaged."""
-    try:
-        return read_takedowns()
-    except LockError as error:
-        raise PipelineError(f"the list of take-downs cannot be read: {error}") from error
-
-
-def look_alikes(
+def taken_down_looks(
     pictures: Mapping[str, str], takedowns: Takedowns, max_distance: int, workers: int | None = None
 ) -> dict[str, str]:
     """The request whose picture, or its mirror image, each one is at most `max_distance` bits from, by picture id.
@@ -31,7 +21,7 @@ def look_alikes(
     texts = sorted(takedowns.looks)
     known = np.stack([np.frombuffer(bytes.fromhex(text), np.uint64).reshape(2, 4) for text in texts])
     found = {}
-    for one, (plain, _) in hash_pictures(pictures, Store("near_duplicates"), workers).items():
+    for one, (plain, _) in hash_pictures(pictures, Store("perceptual_hash"), workers).items():
         distances = np.bitwise_count(known ^ plain).sum(axis=2, dtype=np.int64).min(axis=1)
         nearest = int(distances.argmin())
         if distances[nearest] <= max_distance:

@@ -16,8 +16,8 @@ from scipy.cluster.vq import kmeans2
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.store import Store
-from pipeline.dataset.local_features import halves_of, local_features
-from pipeline.dataset.look_alikes import look_alikes, prints_of
+from pipeline.look_alikes.finder import look_alikes, prints_of
+from pipeline.look_alikes.local_features import halves_of, local_features
 from sinet.images.decode import Array, ImageError, encode_png, read_image
 
 Change = Callable[[Array, np.random.Generator], Array]

@@ -28,8 +28,8 @@ from pipeline.core.execute import map_images
 from pipeline.core.params import IngestParams, Source
 from pipeline.core.paths import REJECTED
 from pipeline.core.records import account, read_records, read_rejected, write_records, write_rejected
-from pipeline.dataset.near_duplicates import perceptual_hash
 from pipeline.ingest import ingest, summarise
+from pipeline.look_alikes.perceptual_hash import perceptual_hash
 from pipeline.sources.inspection import inspect
 from pipeline.sources.layouts.listing import ListedPicture
 from pipeline.sources.pixel_duplicates import SameFile, settle_duplicates
@@ -795,7 +795,7 @@ def test_the_real_photographs(project, real_data):
 
 def test_what_people_asked_to_have_taken_out_is_rejected_and_not_remembered(project, monkeypatch):
     """By file, by pixels, by address, and by looks: smaller, encoded anew and mirrored."""
-    monkeypatch.setattr("pipeline.dataset.near_duplicates.map_images", map_here)
+    monkeypatch.setattr("pipeline.look_alikes.perceptual_hash.map_images", map_here)
     images = project / "source/images"
     names = ("file", "pixels", "url", "mirrored", "stays")
     for seed, name in enumerate(names, 1):

@@ -17,7 +17,7 @@ from pipeline.core.paths import CLUSTER, CROP, INGEST, KEPT_SIDES, SPLIT
 from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
 from pipeline.dataset.cluster_table import Clusters, write_beside, write_clusters
 from pipeline.dataset.kept_sides import read_sides, write_sides
-from pipeline.dataset.near_duplicates import perceptual_hash
+from pipeline.look_alikes.perceptual_hash import perceptual_hash
 from sinet.images.decode import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 

@@ -33,7 +33,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Crawled pictures, one of them mirrored from another; one has a crop, and a look-alike among the labelled ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        "pipeline.dataset.near_duplicates.map_images", lambda function, items, **_: map(function, items)
+        "pipeline.look_alikes.perceptual_hash.map_images", lambda function, items, **_: map(function, items)
     )
     rows = inputs.crawl(INGEST / "crawl/web", 3)
     mirrored = np.ascontiguousarray(inputs.portrait(5000)[0][:, ::-1])

@@ -41,7 +41,7 @@ def test_a_module_that_is_not_there_is_an_error_and_no_hash(tmp_path: Path) -> N
 
 
 def test_what_finds_look_alikes_is_of_the_code_that_decodes_pictures() -> None:
-    found = closure("pipeline.dataset.near_duplicates")
+    found = closure("pipeline.look_alikes.perceptual_hash")
     assert "sinet.images.decode" in found and not found & PLUMBING
 
 

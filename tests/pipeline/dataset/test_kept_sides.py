@@ -15,8 +15,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import SplitParams
 from pipeline.core.records import make_records
 from pipeline.dataset.cluster_table import Clusters
+from pipeline.dataset.clusters import clusters
 from pipeline.dataset.kept_sides import Kept, read_sides, write_sides
-from pipeline.dataset.near_duplicates import clusters
 from pipeline.split import split, summarise
 
 PARAMS = {"dev_share": 0.3, "test_share": 0.2, "max_reject_rate": 1.0}

@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from annotations.ledger.takedowns import Takedowns, TakenDown, url_hash
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import FetchParams, load_params
 from pipeline.core.records import read_rejected
@@ -465,6 +466,25 @@ def test_the_same_address_with_two_licences_is_not_fetched(site, quick) -> None:
     crawled = fetch([(a, "CC0", "", ""), (a, "CC BY 4.0", "", ""), site.url("/b")], quick)
     assert list(crawled.outcomes) == [site.url("/b")] and site.asked["/a"] == 0
     assert sorted(one.reason for one in crawled.listed.unusable) == ["listed_twice", "rows_disagree"]
+
+
+def test_what_was_taken_down_is_not_asked_for_again_and_does_not_stay(site, quick) -> None:
+    site.answers = {f"/{number}": answer(jpeg(number)) for number in range(4)}
+    urls = [site.url(path) for path in site.answers]
+    first = fetch(urls, quick).outcomes
+    by_address = TakenDown(key="0" * 16, date="2026-01-01", urls=(url_hash(urls[0]),))
+    by_file = TakenDown(key="1" * 16, date="2026-01-01", files=(first[urls[1]].sha256,))
+    never_seen = TakenDown(key="2" * 16, date="2026-01-01", urls=(url_hash(site.url("/new")),))
+    asked = dict(site.asked)
+    takedowns = Takedowns([by_address, by_file, never_seen])
+    second = fetch([*urls, site.url("/new")], quick, LATER, takedowns=takedowns)
+    gone = [one.url for one in second.outcomes.values() if one.reason == "taken_down"]
+    assert gone == [urls[0], urls[1], site.url("/new")]
+    assert all(second.outcomes[url].detail.endswith(key * 16) for url, key in zip(gone, "012", strict=True))
+    assert [site.asked[f"/{number}"] - asked[f"/{number}"] for number in range(4)] == [0, 0, 1, 1]
+    assert {path.name for path in (OUT / "images").iterdir()} == {
+        Path(first[url].file).name for url in urls[2:]
+    }
 
 
 def test_names_are_of_our_own_making(site, quick) -> None:

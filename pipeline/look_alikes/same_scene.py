@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.dataset.local_features import Features, similarity
+from pipeline.look_alikes.local_features import Features, similarity
 
 _RATIO = 0.85  # a match is nearer than the next best by this (Lowe 2004)
 _APART = 5.0  # pixels between a feature and where the other picture has it

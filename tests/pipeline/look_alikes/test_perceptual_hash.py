@@ -1,7 +1,6 @@
-"""Near-duplicates: copies are found, different pictures are not, and clusters go from one to the next."""
+"""The hash of a whole picture: copies are near, other pictures are not."""
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -9,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.records import make_records
 from pipeline.core.store import Store
-from pipeline.dataset.near_duplicates import BITS, clusters, hash_pictures, near_pairs, perceptual_hash
+from pipeline.look_alikes.perceptual_hash import BITS, hash_pictures, near_pairs, perceptual_hash
 from sinet.images.decode import Array, encode_png, read_image
 
 AT_MOST = 56  # cluster.max_hash_distance in params.yaml
@@ -42,11 +40,6 @@ def distance(one: Array, other: Array) -> int:
 def jpeg(image: Array, quality: int) -> Array:
     data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-
-
-def record(number: int, **more: Any) -> dict[str, Any]:
-    common = {"source": "s", "source_key": f"{number}", "image": f"{number}.png", "width": 9, "height": 9}
-    return {"id": f"{number:016x}", "sha256": f"{number:064x}", **common, **more}
 
 
 @settings(max_examples=40, deadline=None)
@@ -100,32 +93,6 @@ def test_opposite_hashes_are_256_bits_apart() -> None:
     hashes[1] = ~hashes[1]
     assert len(near_pairs(hashes, BITS - 1, ALL[:2])) == 0
     assert near_pairs(hashes, BITS, ALL[:2]).tolist() == [[0, 1]]
-
-
-def test_clusters_by_file_parent_and_hash_go_from_one_to_the_next() -> None:
-    parent = f"{77:016x}"
-    records = make_records(
-        [
-            record(1),
-            record(2, sha256=f"{1:064x}"),  # the file of 1
-            record(3, parent_id=parent, parent_sha256=f"{500:064x}"),
-            record(4, parent_id=parent),  # the parent of 3
-            record(5, sha256=f"{500:064x}"),  # the file of the parent of 3
-            record(6),  # looks like 1
-            record(7, parent_id=f"{78:016x}"),  # its parent looks like the parent of 3
-            record(8),
-        ]
-    )
-    pairs = [(f"{1:016x}", f"{6:016x}"), (f"{78:016x}", parent)]
-    found = clusters(records, pairs)
-    assert [int(one, 16) for one in found] == [1, 1, 3, 3, 3, 1, 3, 8]
-    assert [int(one, 16) for one in clusters(records)] == [1, 1, 3, 3, 3, 6, 7, 8]
-
-
-def test_clusters_do_not_depend_on_the_order_of_the_rows() -> None:
-    records = make_records([record(one, sha256=f"{one % 5:064x}") for one in range(30)])
-    shuffled = records.sample(frac=1, random_state=3)
-    assert clusters(shuffled).sort_index().tolist() == clusters(records).tolist()
 
 
 def test_hashes_are_computed_once_and_kept(tmp_path: Path) -> None:

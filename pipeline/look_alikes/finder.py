@@ -16,10 +16,10 @@ from pipeline.core.code import code_of
 from pipeline.core.execute import map_images
 from pipeline.core.params import ClusterParams
 from pipeline.core.store import Result, Store, key_of
-from pipeline.dataset.candidates import candidates
-from pipeline.dataset.local_features import WORDS, Features, local_features, vocabulary_hash, words_of
-from pipeline.dataset.near_duplicates import near_pairs, perceptual_hash
-from pipeline.dataset.same_scene import matches
+from pipeline.look_alikes.candidates import candidates
+from pipeline.look_alikes.local_features import WORDS, Features, local_features, vocabulary_hash, words_of
+from pipeline.look_alikes.perceptual_hash import near_pairs, perceptual_hash
+from pipeline.look_alikes.same_scene import matches
 from sinet.images.decode import read_image
 
 PLAIN = 60  # features; a picture of fewer is also compared as a whole, by its perceptual hash
@@ -86,7 +86,7 @@ def look_alikes(
 def _matched(pairs: NDArray[np.uint64], prints: Prints, name: str, workers: int | None) -> _Table:
     """How many features agree of each pair of ids, (P, 2) sorted: rows of _PAIR."""
     store = prints.store
-    key = key_of("matches", code_of("pipeline.dataset.same_scene"), name)
+    key = key_of("matches", code_of("pipeline.look_alikes.same_scene"), name)
     table = np.zeros(len(pairs), _PAIR)
     table["one"], table["other"] = pairs[:, 0], pairs[:, 1]
     known = {(int(row["one"]), int(row["other"])): row["matches"] for row in _kept(store, key, _PAIR)}
@@ -137,7 +137,7 @@ def _looked_at(picture: str, path: str, store: Store) -> Result:
         size = {"width": features.width, "height": features.height}
         points, descriptors = features.points.tobytes(), features.descriptors.tobytes()
         stored = Result(size, {"points": points, "descriptors": descriptors, "print": row.tobytes()})
-        store.put(key, stored)
+        store.put(key, stored, of=picture)
     return stored
 
 
@@ -148,7 +148,7 @@ def _features(stored: Result) -> Features:
 
 
 def _print_key(picture: str) -> str:
-    code = [code_of(f"pipeline.dataset.{name}") for name in ("local_features", "near_duplicates")]
+    code = [code_of(f"pipeline.look_alikes.{name}") for name in ("local_features", "perceptual_hash")]
     return key_of("print", code, vocabulary_hash(), picture)
 
 

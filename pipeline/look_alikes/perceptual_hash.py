@@ -1,17 +1,14 @@
-"""Clusters of pictures that show the same photograph: equal files or pixels, one parent, or pairs that look alike.
+"""A hash of a whole picture and of its mirror image: for pictures that have hardly a feature, and for take-downs.
 
-And a hash of the whole picture, by which those are compared that have hardly a feature: imagehash's pHash with 16x16 =
-256 bits, of the picture and of its mirror image. On 3,152 real photographs (5 million pairs) the first two photographs
-of different people stood at 62 bits.
+It is imagehash's pHash with 16x16 = 256 bits. On 3,152 real photographs (5 million pairs) the first two photographs of
+different people stood at 62 bits. A copy that is cropped, framed or turned is not near.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import imagehash
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -79,53 +76,3 @@ def _distances(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np
     for word in range(one.shape[1]):
         total += np.bitwise_count(one[:, None, word] ^ other[None, :, word])
     return total
-
-
-def clusters(records: pd.DataFrame, pairs: Iterable[tuple[str, str]] = ()) -> "pd.Series[str]":
-    """The cluster id of each record, which is the smallest record id in the cluster; indexed as `records`.
-
-    Records share a cluster where they have the same pixels, file or parent, or where their pictures or their
-    parents' pictures are one of the `pairs`; and so on from one to the next.
-    """
-    union = _Union()
-    for row in records.itertuples():
-        union.join(names_of(row))
-    for one, other in pairs:
-        union.join([pixels(one), pixels(other)])
-    roots = [union.root(pixels(one)) for one in records["id"]]
-    smallest: dict[str, str] = {}
-    for root, one in zip(roots, records["id"], strict=True):
-        smallest[root] = min(one, smallest.get(root, one))
-    return pd.Series([smallest[root] for root in roots], index=records.index, dtype="str")
-
-
-def pixels(id_: str) -> str:
-    """The name by which whatever has these pixels is known."""
-    return f"pixels {id_}"
-
-
-def names_of(row: Any) -> list[str]:
-    """What a record shares with others of the same photograph: its pixels, its file, and those of its parent."""
-    files = [f"file {value}" for value in (row.sha256, row.parent_sha256) if isinstance(value, str)]
-    return [pixels(one) for one in (row.id, row.parent_id) if isinstance(one, str)] + files
-
-
-class _Union:
-    """Union-find over names, with path halving."""
-
-    def __init__(self) -> None:
-        self.parent: dict[str, str] = {}
-
-    def root(self, name: str) -> str:
-        parent = self.parent
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    def join(self, names: Sequence[str]) -> None:
-        roots = {self.root(name) for name in names}
-        first = min(roots)
-        for root in roots:
-            self.parent[root] = first

@@ -14,13 +14,13 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.core.params import ClusterParams
 from pipeline.core.store import Store
-from pipeline.dataset import look_alikes as module
-from pipeline.dataset.candidates import candidates
-from pipeline.dataset.local_features import FEATURES, WORDS, local_features, words_of
-from pipeline.dataset.look_alikes import PLAIN, look_alikes, prints_of
-from pipeline.dataset.same_scene import matches
 from pipeline.drawing.picture import generator, portrait
 from pipeline.experiments.copies import CHANGES, captioned, planted
+from pipeline.look_alikes import finder as module
+from pipeline.look_alikes.candidates import candidates
+from pipeline.look_alikes.finder import PLAIN, look_alikes, prints_of
+from pipeline.look_alikes.local_features import FEATURES, WORDS, local_features, words_of
+from pipeline.look_alikes.same_scene import matches
 from sinet.images.decode import Array, encode_png
 from tests.pipeline.dataset_inputs import portrait as blobs
 
