@@ -95,7 +95,7 @@ def main() -> None:
     )
     crawl = pd.concat([photographs, read_records(CROP / "crawl")], ignore_index=True)
     of_labelled, of_crawl = pictures_of(labelled, bodies), pictures_of(crawl, photographs)
-    prints = prints_of(of_labelled | of_crawl, Store("look_alikes"))
+    prints = prints_of(of_labelled | of_crawl, Store("look_alikes"), "cluster")
     found = cluster(labelled, crawl, _pairs(prints, of_labelled, of_crawl, params))
     shutil.rmtree((CLUSTER / "labelled.csv").parent, ignore_errors=True)  # with what a kill has left
     write_clusters(CLUSTER / "labelled.csv", found.labelled)

@@ -135,7 +135,7 @@ def _like_labelled(
         return {}
     pictures = {str(row.id): str(row.image) for table in (labelled, odd) for row in table.itertuples()}
     near: dict[str, set[str]] = {str(one): set() for one in odd["id"]}
-    pairs = look_alikes(prints_of(pictures, Store("look_alikes")), params, "reviewed", near)
+    pairs = look_alikes(prints_of(pictures, Store("look_alikes"), "reviewed"), params, "reviewed", near)
     for one, other in (*pairs, *((other, one) for one, other in pairs)):
         near.get(one, set()).add(other)
     return near

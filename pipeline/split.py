@@ -123,7 +123,7 @@ def clusters_alone(
         rows = pd.concat([records, crops[crops["parent_id"].isin(records["id"])]], ignore_index=True)
         shown = pd.concat([bodies[bodies["id"].isin(rows["parent_id"])], rows])
         pictures = dict(zip(shown["id"], shown["image"], strict=True))
-        pairs = look_alikes(prints_of(pictures, Store("look_alikes")), params, "alone")
+        pairs = look_alikes(prints_of(pictures, Store("look_alikes"), "alone"), params, "alone")
         found = clusters(rows, pairs)[: len(records)].set_axis(records.index)
         return records["id"].groupby(found).transform("min")
 

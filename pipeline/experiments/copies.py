@@ -67,7 +67,7 @@ def bordered(image: Array, rng: np.random.Generator) -> Array:
     return np.asarray(framed, np.uint8)
 
 
-def turned(image: Array, rng: np.random.Generator) -> Array:
+def tilted(image: Array, rng: np.random.Generator) -> Array:
     """By up to 15 degrees, black in the corners."""
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-15, 15), 1)
@@ -119,7 +119,7 @@ def in_collage(others: Sequence[Array]) -> Change:
 
 
 CHANGES: tuple[Change, ...] = (
-    encoded, resized, mirrored, cropped, bordered, turned, quarter_turned, recoloured, greyed, captioned,
+    encoded, resized, mirrored, cropped, bordered, tilted, quarter_turned, recoloured, greyed, captioned,
 )  # fmt: skip
 
 
@@ -144,7 +144,7 @@ def planted(
 
 def main(folders: Sequence[Path], copies: int, vocabulary: Path | None) -> None:
     """Print what is found of copies planted in the pictures of the folders."""
-    pictures = read_pictures(folders)
+    pictures = readable_pictures(folders)
     if len(pictures) < 2:
         raise PipelineError(f"expected photographs in {', '.join(map(str, folders))}, found {len(pictures)}")
     if vocabulary is not None:
@@ -162,7 +162,7 @@ def main(folders: Sequence[Path], copies: int, vocabulary: Path | None) -> None:
             path.write_bytes(encode_png(copy))
             paths[name], changes[name] = str(path), (f"{at:016x}", change)
         start = _cpu_seconds()
-        prints = prints_of(paths, Store("copies", Path(scratch)))
+        prints = prints_of(paths, Store("copies", Path(scratch)), "copies")
         looked = _cpu_seconds()
         pairs = look_alikes(prints, load_params().cluster, "copies")
         compared = _cpu_seconds()
@@ -184,7 +184,7 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def read_pictures(folders: Sequence[Path]) -> list[Path]:
+def readable_pictures(folders: Sequence[Path]) -> list[Path]:
     """The photographs of folders that can be read, in order; folders of masks are left out."""
     found = []
     for path in sorted(path for folder in folders for path in folder.rglob("*")):

@@ -17,7 +17,13 @@ from pipeline.core.execute import map_images
 from pipeline.core.params import ClusterParams
 from pipeline.core.store import Result, Store, key_of
 from pipeline.look_alikes.candidates import candidates
-from pipeline.look_alikes.local_features import WORDS, Features, local_features, vocabulary_hash, words_of
+from pipeline.look_alikes.local_features import (
+    PICTURE_WORDS,
+    Features,
+    local_features,
+    vocabulary_hash,
+    words_of,
+)
 from pipeline.look_alikes.perceptual_hash import near_pairs, perceptual_hash
 from pipeline.look_alikes.same_scene import matches
 from sinet.images.decode import read_image
@@ -26,7 +32,9 @@ PLAIN = 60  # features; a picture of fewer is also compared as a whole, by its p
 _NAMED = 8  # candidates that a picture names
 _BLOCK = 20_000  # pairs between two writings of what was found
 
-_PRINT = np.dtype([("id", "<u8"), ("words", "<i4", (2, WORDS)), ("hash", "<u8", (2, 4)), ("features", "<u2")])
+_PRINT = np.dtype(
+    [("id", "<u8"), ("words", "<i4", (2, PICTURE_WORDS)), ("hash", "<u8", (2, 4)), ("features", "<u2")]
+)
 _PAIR = np.dtype([("one", "<u8"), ("other", "<u8"), ("matches", "<u2")])
 _Table = NDArray[np.void]
 
@@ -44,9 +52,9 @@ class Prints:
         return Prints(self.table[np.isin(self.table["id"], _numbers(ids))], self.pictures, self.store)
 
 
-def prints_of(pictures: Mapping[str, str], store: Store, workers: int | None = None) -> Prints:
-    """The prints of pictures, id -> path."""
-    key = _print_key("all")
+def prints_of(pictures: Mapping[str, str], store: Store, name: str, workers: int | None = None) -> Prints:
+    """The prints of pictures, id -> path. The store has a table of them by the `name` of who asks."""
+    key = _print_key(f"table of {name}")
     wanted = _numbers(pictures)
     known = _kept(store, key, _PRINT)
     known = known[np.isin(known["id"], wanted)]
@@ -67,7 +75,7 @@ def look_alikes(
 ) -> list[tuple[str, str]]:
     """Pairs of ids that show the same photograph; with `inside`, pairs of one of these ids with another one.
 
-    `name` says whose pairs these are, in the store: what another call has found stays there.
+    The store has a table of them by `name`.
     """
     table = prints.table
     if not len(table):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,7 +18,7 @@ from pipeline.core.paths import CLUSTER, CROP, INGEST, KEPT_SIDES, SPLIT
 from pipeline.core.records import Rejected, make_records, read_records, read_rejected, write_records
 from pipeline.dataset.cluster_table import Clusters, write_beside, write_clusters
 from pipeline.dataset.kept_sides import read_sides, write_sides
-from pipeline.look_alikes.perceptual_hash import perceptual_hash
+from pipeline.look_alikes.perceptual_hash import near_pairs, perceptual_hash
 from sinet.images.decode import read_image, read_mask
 from tests.pipeline import dataset_inputs as inputs
 
@@ -44,8 +45,10 @@ def split(
         for rows in (labelled, crawl or [])
     ]
     pictures = {**pictures_of(tables[0], make_records([])), **pictures_of(tables[1], make_records([]))}
-    hashes = {one: perceptual_hash(read_image(Path(path))) for one, path in pictures.items()}
-    labelled_ones, crawled = stage.split(*tables, cluster(*tables, hashes, 56), params(**more), allow)
+    ids = sorted(pictures)
+    hashes = np.array([perceptual_hash(read_image(Path(pictures[one]))) for one in ids]).reshape(-1, 2, 4)
+    pairs = [(ids[i], ids[j]) for i, j in near_pairs(hashes, 56, np.ones(len(ids), bool))]
+    labelled_ones, crawled = stage.split(*tables, cluster(*tables, pairs), params(**more), allow)
     return labelled_ones.records, crawled.records, [*labelled_ones.rejected, *crawled.rejected]
 
 

@@ -103,7 +103,7 @@ def test_what_is_named_in_vain(
         ),
         (
             "merge",
-            {"params": ["merge", "cluster.max_hash_distance", "crop.whole_from"]},
+            {"params": ["merge", "cluster", "crop.whole_from"]},
             [
                 "merge: uses the params crop.fill, which it does not name",
                 "merge: names the params crop.whole_from, which its module does not use",

@@ -19,12 +19,12 @@ from pipeline.experiments.copies import CHANGES, captioned, planted
 from pipeline.look_alikes import finder as module
 from pipeline.look_alikes.candidates import candidates
 from pipeline.look_alikes.finder import PLAIN, look_alikes, prints_of
-from pipeline.look_alikes.local_features import FEATURES, WORDS, local_features, words_of
+from pipeline.look_alikes.local_features import FEATURES, PICTURE_WORDS, local_features, words_of
 from pipeline.look_alikes.same_scene import matches
 from sinet.images.decode import Array, encode_png
 from tests.pipeline.dataset_inputs import portrait as blobs
 
-PARAMS = ClusterParams(min_matches=20, max_hash_distance=56)
+PARAMS = ClusterParams(min_matches=25, max_hash_distance=56)
 PEOPLE = 24
 
 
@@ -55,7 +55,7 @@ def test_every_kind_of_copy_of_a_drawn_person_is_found_and_no_other_person(
         for number in range(2 * len(CHANGES) + 2)
     ]
     paths = written(tmp_path, [*people, *(copy for _, _, copy in made)])
-    pairs = set(look_alikes(prints_of(paths, Store("c", tmp_path), 1), PARAMS, "all", workers=1))
+    pairs = set(look_alikes(prints_of(paths, Store("c", tmp_path), "all", 1), PARAMS, "all", workers=1))
     of = dict(zip(names(len(paths)), [*range(PEOPLE), *(at for at, _, _ in made)], strict=True))
     collages = {
         name
@@ -92,15 +92,13 @@ def test_a_mirrors_features_are_those_of_the_mirrored_picture(people: list[Array
 
 def test_features_are_spread_so_that_a_busy_corner_does_not_take_them_all() -> None:
     rng = np.random.default_rng(1)
-    image = np.full((280, 280, 3), 128, np.uint8)
-    image[:140, :140] = rng.integers(0, 256, (140, 140, 3))
-    dots = rng.integers(160, 270, (40, 2))
-    for x, y in dots.tolist():
-        cv2.circle(image, (x, y), 4, (200, 90, 40), -1)
+    image = np.full((288, 288, 3), 128, np.uint8)
+    image[:192, :192] = np.kron(rng.integers(0, 256, (48, 48, 1), np.uint8), np.ones((4, 4, 3), np.uint8))
+    for x, y in rng.integers(205, 280, (12, 2)).tolist():
+        cv2.circle(image, (x, y), 5, (200, 90, 40), -1)
     found = local_features(image)
-    first = found.points[:100]
     assert len(found.points) == FEATURES
-    assert ((first > 145).all(1)).sum() > 20
+    assert (found.points[:100] > 198).all(1).sum() > 8
 
 
 def test_a_plain_picture_has_no_features_and_no_words() -> None:
@@ -112,16 +110,16 @@ def test_pictures_with_hardly_a_feature_are_compared_as_a_whole(tmp_path: Path) 
     images = [blobs(seed)[0] for seed in range(5)]
     images.append(np.clip(images[2].astype(int) + 9, 0, 255).astype(np.uint8)[:, ::-1])
     assert len(local_features(images[2]).points) < PLAIN
-    prints = prints_of(written(tmp_path, images), Store("c", tmp_path), 1)
+    prints = prints_of(written(tmp_path, images), Store("c", tmp_path), "all", 1)
     assert look_alikes(prints, PARAMS, "all", workers=1) == [(names(6)[2], names(6)[5])]
-    none = ClusterParams(min_matches=20, max_hash_distance=0)
+    none = ClusterParams(min_matches=25, max_hash_distance=0)
     assert look_alikes(prints, none, "all", workers=1) == []
 
 
 def test_pairs_across_a_group_and_among_some(people: list[Array], tmp_path: Path) -> None:
     flat = blobs(0)[0]
     images = [people[0], people[0][:, ::-1], people[0][5:, 5:], flat, flat[:, ::-1], people[1]]
-    prints = prints_of(written(tmp_path, images), Store("c", tmp_path), 1)
+    prints = prints_of(written(tmp_path, images), Store("c", tmp_path), "all", 1)
     a, b, c, d, e, f = names(6)
     assert look_alikes(prints, PARAMS, "all", workers=1) == [(a, b), (a, c), (b, c), (d, e)]
     assert look_alikes(prints, PARAMS, "x", {a, d, f}, workers=1) == [(a, b), (a, c), (d, e)]
@@ -150,7 +148,9 @@ def test_what_is_kept_is_not_done_again_and_a_lost_part_of_it_is(
     def run(images: list[Array]) -> tuple[list[tuple[str, str]], int, int]:
         looked.clear()
         compared.clear()
-        pairs = look_alikes(prints_of(written(tmp_path / "p", images), store, 1), PARAMS, "all", workers=1)
+        pairs = look_alikes(
+            prints_of(written(tmp_path / "p", images), store, "all", 1), PARAMS, "all", workers=1
+        )
         return pairs, len(looked), len(compared)
 
     pairs, looks, comparisons = run(images)
@@ -167,7 +167,7 @@ def test_what_is_kept_is_not_done_again_and_a_lost_part_of_it_is(
 def random_words(
     rng: np.random.Generator, count: int, kinds: int
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    return rng.integers(0, kinds, (count, 2, WORDS)).astype(np.int32)
+    return rng.integers(0, kinds, (count, 2, PICTURE_WORDS)).astype(np.int32)
 
 
 @settings(max_examples=25, deadline=None)
@@ -192,24 +192,24 @@ def test_a_picture_names_the_one_that_shares_the_most_rare_words(seed: int, coun
 
 
 def test_no_words_and_no_pictures_have_no_candidates() -> None:
-    assert candidates(np.empty((0, 2, WORDS), np.int32), 8).shape == (0, 2)
-    assert candidates(np.full((3, 2, WORDS), -1, np.int32), 8).shape == (0, 2)
+    assert candidates(np.empty((0, 2, PICTURE_WORDS), np.int32), 8).shape == (0, 2)
+    assert candidates(np.full((3, 2, PICTURE_WORDS), -1, np.int32), 8).shape == (0, 2)
 
 
 def scale(count: int) -> tuple[float, int, int]:
     """CPU seconds of candidates of made words; of 1,000 copies how many are found; parts of a burst of frames."""
     rng = np.random.default_rng(0)
-    words = np.empty((count, 2, WORDS), np.int32)
+    words = np.empty((count, 2, PICTURE_WORDS), np.int32)
     for start in range(0, count, 10_000):  # some words are common, as those of photographs are
         part = words[start : start + 10_000]
         halves = (rng.random((2, *part.shape)) ** 1.35 * 2048).astype(np.int32)
         part[:] = halves[0] * 2048 + halves[1]
     burst, frame = rng.permutation(count)[: count // 50], words[0, 0].copy()
     for one in burst:
-        words[one, 0] = np.where(rng.random(WORDS) < 0.45, frame, words[one, 0])
+        words[one, 0] = np.where(rng.random(PICTURE_WORDS) < 0.45, frame, words[one, 0])
     copies = rng.permutation(count)[:2000].reshape(-1, 2)
     for one, other in copies:
-        words[other, 0] = np.where(rng.random(WORDS) < 0.08, words[one, 0], words[other, 0])
+        words[other, 0] = np.where(rng.random(PICTURE_WORDS) < 0.08, words[one, 0], words[other, 0])
     start_time = time.process_time()
     found = candidates(words, 8)
     seconds = time.process_time() - start_time
