@@ -85,7 +85,7 @@ def _bare(text: str) -> str:
         parts = [_PUBLIC_DOMAIN.get(terms, terms), address["version"], address["port"]]
         return "-".join(part for part in parts if part)
     text = re.sub(r"creative[\s-]commons", "cc", text)
-    text = re.sub(r"public[\s-]domain([\s-]mark)?", "pdm", text)
+    text = re.sub(r"public[\s-]domain[\s-]mark", "pdm", text)
     text = re.sub(r"(non|no|share)[\s-](commercial|derivatives|derivs|alike)", r"\1\2", text)
     words = [_WORDS.get(word, word) for word in re.split(r"[\s_/,()-]+", text) if word]
     words = [re.sub(r"^v(?=\d)", "", word) for word in words if word]
@@ -104,4 +104,5 @@ def _ids() -> dict[str, str]:
     from license_expression import get_spdx_licensing
 
     known = get_spdx_licensing().known_symbols
-    return {one.casefold(): one for one in known if not one.startswith("LicenseRef-")}
+    named = (one for one, symbol in known.items() if not symbol.is_exception)
+    return {one.casefold(): one for one in named if not one.startswith("LicenseRef-")}

@@ -7,11 +7,14 @@ from pipeline.core.params import Source
 
 
 def with_terms_of(source: Source, records: pd.DataFrame) -> pd.DataFrame:
-    """The records with the source's licence, author, url and retrieved_at where a record states none of its own."""
-    filled = {}
+    """The records with the source's licence, author, url and retrieved_at where a record states none of its own.
+
+    A licence that says nothing (`unknown`, `-`) is none: of two equal pictures the one that states a licence stays.
+    """
+    states = records["licence"].map(states_licence).astype(bool)
+    records = records.assign(licence=records["licence"].where(states).astype("str"))
     for name in ("licence", "author", "url", "retrieved_at"):
-        value, column = getattr(source, name), records[name]
+        value = getattr(source, name)
         if value is not None:
-            states = column.map(states_licence).astype(bool) if name == "licence" else column.notna()
-            filled[name] = column.where(states, value)
-    return records.assign(**filled)
+            records[name] = records[name].fillna(value)
+    return records

@@ -3,7 +3,7 @@
 FOLDER/00.txt to FOLDER/ff.txt hold a line `ID SIDE` a photograph, sorted, in the file of the id's first two digits: at
 a million photographs about 90 KB a file. A line never changes and never goes, so that what was rejected, or was gone,
 comes back to its side. Branches that add photographs merge by `merge=union` (.gitattributes). A crop has the side of
-the photograph that it was cut from, and so has the next crop of it.
+the photograph that it was cut from, and so has the next crop of it; its own pixels have a line too.
 """
 
 import re
@@ -42,7 +42,9 @@ class Kept:
 
     def of(self, records: pd.DataFrame) -> "pd.Series[str]":
         """The kept side of each record, missing where there is none; a published test side is always one."""
-        kept = photographs_of(records).map(dict(self.sides)).astype("str")
+        sides = dict(self.sides)
+        behind, own = (ids.map(sides).astype("str") for ids in (photographs_of(records), records["id"]))
+        kept = behind.fillna(own)
         return kept.mask(is_published_test(records), "test")
 
 
@@ -55,8 +57,9 @@ def photographs_of(records: pd.DataFrame) -> "pd.Series[str]":
 
 
 def sides_of(records: pd.DataFrame) -> dict[str, str]:
-    """The side of each record's photograph."""
-    return dict(zip(photographs_of(records), records["side"], strict=True))
+    """The side of each record's photograph, and of its own pixels: a crop may come as a picture of its own."""
+    own = zip(records["id"], records["side"], strict=True)
+    return {**dict(own), **dict(zip(photographs_of(records), records["side"], strict=True))}
 
 
 def moved(sides: Mapping[str, str], records: pd.DataFrame) -> int:

@@ -12,6 +12,8 @@ from scipy.sparse import csr_array
 Words = NDArray[np.int32]  # (N, 2, W): of each picture and of its mirror image, -1 for none
 _COMMON = 64  # pictures with a word, from which on it is parted
 _PART = 32
+_MIXER = 2654435761  # Knuth's multiplicative hash
+_FREQUENT = 8  # a word of more than an eighth of all pictures counts as one of an eighth
 _CHUNK = 512
 _FEWEST = 1000  # pictures; of fewer, a word that two of them share would seem common
 _LEAST = 1.5  # times the weight of the rarest word: one word alone is chance
@@ -55,13 +57,17 @@ class _Index:
         place = np.arange(len(entries), dtype=np.int32)  # of a picture among those of its word
         place -= np.repeat(first.astype(np.int32), sizes)
         parted = np.repeat(sizes > _COMMON, sizes)
-        parted &= place % _PART == 0
+        # Words that the same pictures have are parted at other pictures each, or no part would share any with the next.
+        shift = (entries[first] // max(self.count, 1)) * _MIXER % 2**32 // 2**16 % _PART
+        parted &= (place + np.repeat(shift.astype(np.int32), sizes)) % _PART == 0
         starts = np.flatnonzero(parted | (place == 0))
         del place, parted  # a million pictures fill a gigabyte with each of these
         self.columns = entries[starts]  # word * count + the part's first picture
         word_of = np.searchsorted(first, starts, side="right") - 1
         self.rarest = np.log(max(self.count, _FEWEST))
-        self.weight = np.square(self.rarest - np.log(sizes[word_of])).astype(np.float32)
+        # Where one scene fills the collection, its words are of all pictures, and yet they tell.
+        frequent = np.minimum(sizes[word_of], np.exp(self.rarest) / _FREQUENT)
+        self.weight = np.square(self.rarest - np.log(frequent)).astype(np.float32)
         pictures = (entries % max(self.count, 1)).astype(np.int32)
         pointer = np.append(starts, len(entries)).astype(np.int32)
         del entries

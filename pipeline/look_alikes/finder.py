@@ -28,7 +28,7 @@ from pipeline.look_alikes.perceptual_hash import near_pairs, perceptual_hash
 from pipeline.look_alikes.same_scene import matches
 from sinet.images.decode import read_image
 
-PLAIN = 60  # features; a picture of fewer is also compared as a whole, by its perceptual hash
+PLAIN = 120  # features; a picture of fewer is also compared as a whole, by its perceptual hash
 _NAMED = 8  # candidates that a picture names
 _BLOCK = 20_000  # pairs between two writings of what was found
 
@@ -94,7 +94,7 @@ def look_alikes(
 def _matched(pairs: NDArray[np.uint64], prints: Prints, name: str, workers: int | None) -> _Table:
     """How many features agree of each pair of ids, (P, 2) sorted: rows of _PAIR."""
     store = prints.store
-    key = key_of("matches", code_of("pipeline.look_alikes.same_scene"), name)
+    key = key_of("matches", code_of("pipeline.look_alikes.same_scene"), cv2.__version__, name)
     table = np.zeros(len(pairs), _PAIR)
     table["one"], table["other"] = pairs[:, 0], pairs[:, 1]
     known = {(int(row["one"]), int(row["other"])): row["matches"] for row in _kept(store, key, _PAIR)}
@@ -157,7 +157,7 @@ def _features(stored: Result) -> Features:
 
 def _print_key(picture: str) -> str:
     code = [code_of(f"pipeline.look_alikes.{name}") for name in ("local_features", "perceptual_hash")]
-    return key_of("print", code, vocabulary_hash(), picture)
+    return key_of("print", code, vocabulary_hash(), str(_PRINT), cv2.__version__, picture)
 
 
 def _numbers(ids: Collection[str]) -> NDArray[np.uint64]:

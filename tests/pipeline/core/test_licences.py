@@ -20,7 +20,8 @@ BY = "https://creativecommons.org/licenses/by"
         ("CC0", "CC0-1.0"),
         ("CC0 1.0 Universal", "CC0-1.0"),
         ("https://creativecommons.org/publicdomain/zero/1.0/", "CC0-1.0"),
-        ("public domain", "CC-PDM-1.0"),
+        ("public domain", None),  # by whose word?
+        ("Public Domain Mark 1.0", "CC-PDM-1.0"),
         ("https://creativecommons.org/publicdomain/mark/1.0/", "CC-PDM-1.0"),
         ("Apache License, Version 2.0", "Apache-2.0"),
         ("https://www.apache.org/licenses/LICENSE-2.0.txt", "Apache-2.0"),

@@ -228,7 +228,7 @@ def test_a_photograph_of_the_crawl_that_is_a_labelled_one_too_goes_with_it() -> 
 
 def test_another_crop_of_a_photograph_stays_on_its_side() -> None:
     first = run([cut_from(1, 9)], {9: "dev"})
-    assert first.given == {("cut", "1"): "dev"} and first.sides == {name(9): "dev"}
+    assert first.given == {("cut", "1"): "dev"} and first.sides == {name(9): "dev", name(1): "dev"}
 
 
 def test_sides_are_written_in_sorted_shards_and_read_back(tmp_path: Path) -> None:

@@ -220,6 +220,20 @@ def scale(count: int) -> tuple[float, int, int]:
     return seconds, hits, len(np.unique(parts[burst]))
 
 
+@pytest.mark.parametrize("changed", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize(("frames", "others"), [(65, 0), (200, 0), (300, 300), (1500, 3)])
+def test_frames_with_nearly_the_same_words_hang_together(frames: int, others: int, changed: float) -> None:
+    """Their words are parted at other frames each, and tell although nearly every picture has them."""
+    rng = np.random.default_rng(4)
+    words = random_words(rng, frames + others, 2**22)
+    frame = words[0, 0].copy()
+    for row in words[:frames, 0]:
+        row[:] = np.where(rng.random(PICTURE_WORDS) < changed, row, frame)
+    found = candidates(words, 8)
+    edges = coo_array((np.ones(len(found)), found.T), shape=(len(words), len(words)))
+    assert len(np.unique(connected_components(edges, directed=False)[1][:frames])) == 1
+
+
 @pytest.mark.slow
 def test_a_burst_of_frames_hangs_together_and_copies_beside_it_are_found() -> None:
     seconds, hits, parts = scale(20_000)
