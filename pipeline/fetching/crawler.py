@@ -218,6 +218,14 @@ def check_folder(folder: Path) -> None:
         )
 
 
+def drop(folder: Path, urls: Iterable[str]) -> None:
+    """Remove the pictures of these addresses."""
+    names = {name_of(url) for url in urls}
+    for path in (folder / IMAGES).iterdir():
+        if path.stem in names:
+            path.unlink()
+
+
 def sweep(folder: Path, files: Collection[str]) -> None:
     """Remove what lies in a crawl's folder beside `files`: of addresses that are no longer in the list, of a kill."""
     for path in [*(folder / IMAGES).iterdir(), *(folder / UNFINISHED).iterdir()]:

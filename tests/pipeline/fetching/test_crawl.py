@@ -104,7 +104,7 @@ def test_pictures_come_with_their_provenance_and_everything_else_is_a_row(site, 
     agents = {request.headers["User-Agent"] for request in site.requests}
     assert agents == {"sinet-portraits (+me@example.org)"}
     assert sorted(path.name for path in OUT.iterdir()) == ["images", "sources.csv"]
-    assert list(Path(".cache/crawl").iterdir()) == []
+    assert [path.name for path in Path(".cache/crawl").iterdir()] == ["web.whole"]
 
 
 async def drip(_: Request, writer: asyncio.StreamWriter) -> None:
@@ -487,6 +487,40 @@ def test_what_was_taken_down_is_not_asked_for_again_and_does_not_stay(site, quic
     }
 
 
+def test_a_new_take_down_removes_its_picture_and_asks_nobody(site, quick) -> None:
+    site.answers = {f"/{number}": answer(jpeg(number)) for number in range(3)}
+    urls = [site.url(path) for path in (*site.answers, "/gone")]
+    first = fetch(urls, quick).outcomes
+    asked = len(site.requests)
+    by_file = TakenDown(key="1" * 16, date="2026-01-01", files=(first[urls[0]].sha256,))
+    other = TakenDown(key="2" * 16, date="2026-01-01", files=("d" * 64,))
+    second = fetch(urls, quick, LATER, takedowns=Takedowns([by_file]))
+    third = fetch(urls, quick, LATER, takedowns=Takedowns([by_file, other])).outcomes
+    assert len(site.requests) == asked and second.asked == 0
+    assert second.outcomes == third == {**first, urls[0]: third[urls[0]]}
+    assert third[urls[0]].reason == "taken_down" and third[urls[0]].date == LATER
+    assert {path.stem for path in (OUT / "images").iterdir()} == {
+        Path(first[url].file).stem for url in urls[1:3]
+    }
+    assert list(read_pictures(OUT)) == urls[1:3]
+    assert [row.reason for row in read_rejected("crawl/web").itertuples()] == ["taken_down", "http_status"]
+    undone = fetch(urls, quick, LATER, takedowns=Takedowns([other]))
+    assert undone.asked == 1 and undone.outcomes == {**first, urls[0]: undone.outcomes[urls[0]]}
+    assert (
+        fetch(urls, quick, takedowns=Takedowns([other])).asked == 4
+    )  # nothing has changed: it was asked for
+
+
+def test_what_was_taken_down_is_gone_even_where_nobody_answers(site, root) -> None:
+    urls = [site.url("/a", "a.example"), site.url("/b", "b.example")]
+    site.answers = {"/a": answer(PICTURE), "/b": answer(jpeg(2))}
+    fetch(urls, rules(root), resolver=Names(a_example=["127.0.0.1"], b_example=["127.0.0.1"]))
+    taken_down = Takedowns([TakenDown(key="0" * 16, date="2026-01-01", urls=(url_hash(urls[0]),))])
+    with pytest.raises(PipelineError, match="is this machine on a network"):
+        fetch(urls, rules(root, tries=1), takedowns=taken_down, resolver=Names())
+    assert len(list((OUT / "images").iterdir())) == 1
+
+
 def test_names_are_of_our_own_making(site, quick) -> None:
     paths = ["/..%2f..%2fx.jpg", "/a/../../b.php%00.jpg", "/%2e%2e/%2e%2e/etc/passwd", "/" + "n" * 3000]
     urls = [site.url(path) for path in paths]
@@ -554,7 +588,8 @@ def crawl_in_a_child(params: FetchParams, kill_at: int = -1, cut_at: int = 0) ->
 
 
 def everything() -> dict[str, str]:
-    return {**digest(Path("data")), **digest(Path(".cache/crawl"))}
+    """What is written, and which journals are left, whose lines stand as the answers came."""
+    return {**digest(Path("data")), **{path.name: "" for path in Path(".cache/crawl").iterdir()}}
 
 
 def killed_crawl(site: Site, params: FetchParams, kills: list[tuple[int, int]]) -> None:
