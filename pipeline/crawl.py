@@ -115,7 +115,7 @@ def crawl(
                 journal.add(outcome)
                 bar.update()
 
-            asyncio.run(_fetch(left, Downloader(rules, resolver, permits), out, kept, done, now))
+            asyncio.run(_fetch(left, Downloader(rules, resolver, permits, takedowns), out, kept, done, now))
         outcomes = {one.url: journal.outcomes[one.url] for one in listed.addresses}
         write_pictures(out, listed.addresses, outcomes)
         write_refused(

@@ -4,8 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yarl import URL
-
+from annotations.ledger.takedowns import one_form
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import Rejected
 from pipeline.sources.layouts.listing import printable
@@ -79,21 +78,17 @@ def read_addresses(name: str, path: Path) -> AddressList:
 
 
 def canonical(text: str) -> str:
-    """An address in the one form that names its picture; ValueError says why it is none.
-
-    Letters of other alphabets are encoded, and what stands behind # is left out, which no server sees.
-    """
+    """An address in the one form that names its picture, also for take-downs; ValueError says why it is none."""
     if not text:
         raise ValueError("the line has no address")
     if len(text) > _LONGEST or not text.isprintable() or " " in text:
         raise ValueError(f"expected an address of at most {_LONGEST:,} letters without spaces")
     try:
-        url = URL(text).with_fragment(None)
-        host, user, _ = url.host, url.user, url.port
-    except (ValueError, UnicodeError) as error:
+        url = one_form(text)
+    except ValueError as error:
         raise ValueError(f"expected an address as https://example.org/a.jpg: {error}") from error
-    if url.scheme not in ("http", "https") or not host:
+    if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("expected an address that begins with http:// or https:// and a host")
-    if user is not None or url.password is not None:
+    if url.user is not None or url.password is not None:
         raise ValueError("the address holds a name or a password, which no picture of everybody needs")
     return str(url)

@@ -25,7 +25,9 @@ _MADE = re.compile(
 _MANY_HOSTS = 10  # of which none is reached: this machine is on no network
 _GIVE_UP = 10  # addresses of one host in a row that failed for its own fault: it is left alone
 _SILENCE = frozenset({"unreachable", "too_slow", "robots_unreachable"})
-_TAKES_AWAY = frozenset({"opted_out", "robots"})  # reasons for which a picture that is kept goes too
+_TAKES_AWAY = frozenset(
+    {"opted_out", "robots", "taken_down"}
+)  # reasons for which a picture that is kept goes too
 
 
 class Crawl:

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from annotations.ledger.takedowns import Takedowns
 from pipeline.core.params import FetchParams
 from pipeline.fetching.opt_out import opt_out
 from pipeline.fetching.pace import Pace, retry_after
@@ -27,6 +28,7 @@ from pipeline.fetching.reachable import (
     is_public,
 )
 from pipeline.fetching.robots import MOST_BYTES, Robots, RobotsAnswer
+from pipeline.fetching.unwanted import named_request
 from sinet.images.decode import ImageError, probe
 
 _Answer = TypeVar("_Answer")
@@ -84,7 +86,11 @@ class Downloader:
     """A session of requests that keep to the rules of params.yaml; to be used with `async with`."""
 
     def __init__(
-        self, rules: FetchParams, resolver: AbstractResolver | None = None, permits: Permits | None = None
+        self,
+        rules: FetchParams,
+        resolver: AbstractResolver | None = None,
+        permits: Permits | None = None,
+        takedowns: Takedowns | None = None,
     ) -> None:
         self.rules = rules
         self.pace = Pace(rules.rate)
@@ -92,6 +98,7 @@ class Downloader:
         self.connected = False  # whether any host was ever reached
         self._permits = permits or (is_any if rules.allow_private else is_public)
         self._resolver = resolver
+        self._takedowns = takedowns or Takedowns()
 
     async def __aenter__(self) -> Self:
         asyncio.get_running_loop().set_default_executor(
@@ -156,6 +163,7 @@ class Downloader:
                 raise RefusedError(
                     "redirects", f"more than {self.rules.max_redirects} redirects", response.status
                 )
+            self._check_request(response.status, url=str(target))
             seen.add(target)
             url = target
 
@@ -210,6 +218,7 @@ class Downloader:
         if (response.content_length or 0) > self.rules.max_bytes:
             raise self._too_many(f"{response.content_length:,} bytes", status)
         digest = await self._stream(response, part)
+        self._check_request(status, sha256=digest)
         try:
             width, height = probe(part)
         except ImageError as error:
@@ -220,6 +229,12 @@ class Downloader:
             raise RefusedError("too_small" if min(width, height) < low else "too_large", detail, status)
         validators = Validators(_plain(headers.get("ETag")), _plain(headers.get("Last-Modified")))
         return Downloaded(str(response.url), digest, _suffix(part), validators)
+
+    def _check_request(self, status: int, url: str = "", sha256: str = "") -> None:
+        """RefusedError where somebody asked to have an address or a file taken out."""
+        request = named_request(self._takedowns, url, sha256=sha256)
+        if request:
+            raise RefusedError("taken_down", request, status)
 
     async def _stream(self, response: aiohttp.ClientResponse, part: Path) -> str:
         """Write the body; return its sha256."""

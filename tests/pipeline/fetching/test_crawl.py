@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -519,6 +520,31 @@ def test_what_was_taken_down_is_gone_even_where_nobody_answers(site, root) -> No
     with pytest.raises(PipelineError, match="is this machine on a network"):
         fetch(urls, rules(root, tries=1), takedowns=taken_down, resolver=Names())
     assert len(list((OUT / "images").iterdir())) == 1
+
+
+def test_what_was_taken_down_does_not_come_by_another_address(site, quick) -> None:
+    site.answers = {
+        "/copy": answer(PICTURE),
+        "/moved": answer(status=302, headers=[("Location", "/M%c3%bcller%2C.jpg")]),
+        "/M%C3%BCller,.jpg": answer(jpeg(2)),
+        "/kept": [answer(jpeg(3)), answer(status=302, headers=[("Location", "/M%C3%BCller,.jpg")])],
+    }
+    urls = [site.url(path) for path in ("/copy", "/kept", "/moved")]
+    fetch(urls, quick)
+    by_file = TakenDown(key="0" * 16, date="2026-01-01", files=(hashlib.sha256(PICTURE).hexdigest(),))
+    by_address = TakenDown(key="1" * 16, date="2026-01-01", urls=(url_hash(site.url("/Müller,.jpg")),))
+    gone = Takedowns([by_file, by_address])
+    of_before = fetch(
+        urls, quick, takedowns=gone
+    ).outcomes  # nobody is asked: the third one's final address is known
+    assert [one.reason for one in of_before.values()] == ["taken_down", "", "taken_down"]
+    shutil.rmtree(OUT)
+    asked = site.asked["/M%C3%BCller,.jpg"]
+    again = fetch(urls, quick, takedowns=gone).outcomes
+    assert [(one.reason, one.detail[-1:]) for one in again.values()] == [
+        ("taken_down", "0"), ("taken_down", "1"), ("taken_down", "1"),
+    ]  # fmt: skip
+    assert list((OUT / "images").iterdir()) == [] and site.asked["/M%C3%BCller,.jpg"] == asked
 
 
 def test_names_are_of_our_own_making(site, quick) -> None:
