@@ -211,6 +211,17 @@ def test_an_opt_out_is_honoured_before_the_body_is_read(site, root) -> None:
     assert time.monotonic() - start < 10
 
 
+def test_an_opt_out_counts_in_an_error_and_in_a_redirect(site, quick) -> None:
+    site.answers = {
+        "/a": [answer(PICTURE), answer(status=403, headers=[("X-Robots-Tag", "noai")])],
+        "/r": answer(status=302, headers=[("Location", "/b"), ("X-Robots-Tag", "noai")]),
+    }
+    fetch([site.url("/a")], quick)
+    found = fetch([site.url("/a"), site.url("/r")], quick).outcomes.values()
+    assert [(one.reason, one.status) for one in found] == [("opted_out", 403), ("opted_out", 302)]
+    assert site.asked["/b"] == 0 and list((OUT / "images").iterdir()) == []
+
+
 def test_a_few_redirects_of_any_kind_are_followed_and_no_more(site, root) -> None:
     for number, status in enumerate((301, 302, 303, 307, 308)):
         site.answers[f"/{number}"] = answer(status=status, headers=[("Location", f"{number + 1}")])
@@ -341,6 +352,25 @@ def test_a_host_that_asks_to_wait_is_left_alone_so_long(site, root, status) -> N
     assert [request.path for request in site.requests] == ["/robots.txt", "/a", "/a", "/b"]
 
 
+def test_the_last_try_of_an_address_and_a_redirect_s_host_are_waited_for_as_well(root) -> None:
+    at: list[float] = []
+
+    async def busy(request: Request, writer: asyncio.StreamWriter) -> None:
+        at.append(time.monotonic())
+        await answer(status=429, headers=[("Retry-After", "1")])(request, writer)
+
+    with Site() as first, Site() as second:
+        for path in ("/a", "/b"):
+            first.answers[path] = answer(status=302, headers=[("Location", second.url(path))])
+            second.answers[path] = busy
+        fetch([first.url("/a"), first.url("/b")], rules(root, tries=1, per_host=1, max_wait=2))
+        assert len(at) == 2 and at[1] - at[0] >= 1
+        second.answers["/a"] = answer(status=429, headers=[("Retry-After", "100")])
+        found = fetch([first.url("/a"), first.url("/b")], rules(root, per_host=1)).outcomes.values()
+        assert [one.reason for one in found] == ["asks_to_wait"] * 2 and len(at) == 2
+        assert f"127.0.0.1:{second.port} asks to wait 100 seconds" in next(iter(found)).detail
+
+
 def test_a_host_that_asks_for_too_long_is_not_asked_again(site, root) -> None:
     day = [("Retry-After", "86400")]
     site.answers["/a"] = answer(status=429, headers=day)
@@ -408,6 +438,12 @@ def test_a_host_that_fails_again_and_again_is_given_up(site, root) -> None:
     assert all(one.reason == "http_status" for one in crawled.outcomes.values())
     site.answers = {f"/{number:02}": shut for number in range(30)}
     crawled = fetch([site.url(f"/{number:02}") for number in range(30)], rules(root, tries=1, per_host=1))
+    assert [one.reason for one in crawled.outcomes.values()] == ["unreachable"] * 10 + ["host_failed"] * 20
+    with Site() as first:
+        first.answers = {
+            path: answer(status=302, headers=[("Location", site.url(path))]) for path in site.answers
+        }
+        crawled = fetch([first.url(path) for path in first.answers], rules(root, tries=1, per_host=1))
     assert [one.reason for one in crawled.outcomes.values()] == ["unreachable"] * 10 + ["host_failed"] * 20
 
 

@@ -11,6 +11,7 @@ from yarl import URL
 
 from pipeline.core.errors import PipelineError
 from pipeline.fetching.addresses import canonical, read_addresses
+from pipeline.fetching.download import host_of
 from pipeline.fetching.journal import FetchOutcome, Journal, read_pictures
 from pipeline.fetching.opt_out import OPT_OUTS, opt_out
 from pipeline.fetching.pace import retry_after
@@ -39,6 +40,8 @@ NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
         (["*: noai"], "noai"),
         (["otherbot: all, sinet-portraits: noai"], "noai"),
         (["noaim", "no ai"], None),
+        (["unavailable_after: Fri, 25 Jun 2027 15:00:00 GMT, noai"], "noai"),
+        (["otherbot: unavailable_after: Fri, 25 Jun 2027 15:00:00 GMT, noai"], None),
     ],
 )
 def test_opt_outs(values: list[str], found: str | None) -> None:
@@ -48,6 +51,13 @@ def test_opt_outs(values: list[str], found: str | None) -> None:
 @given(st.lists(st.text()), st.sampled_from(sorted(OPT_OUTS)))
 def test_an_opt_out_for_everybody_is_found_beside_anything(others: list[str], directive: str) -> None:
     assert opt_out([*others, f" {directive.upper()} "], AGENT) is not None
+
+
+def test_the_pace_knows_a_host_by_one_name() -> None:
+    same = ("http://e.org/a", "https://e.org/a", "https://E.org./a", "http://e.org:443/")
+    assert {host_of(URL(one)) for one in same} == {"e.org"} and host_of(
+        URL("http://e.org:8080")
+    ) == "e.org:8080"
 
 
 @given(st.text())
@@ -90,7 +100,8 @@ def test_what_is_no_address(text: str) -> None:
         ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False), ("::", False), ("fe80::1%eth0", False),
         ("fc00::1", False), ("ff02::1", False), ("::ffff:127.0.0.1", False), ("::ffff:93.184.216.34", True),
         ("64:ff9b::10.0.0.1", False), ("64:ff9b::93.184.216.34", True), ("2002:7f00:1::", False),
-        ("2001:db8::1", False),
+        ("2001:db8::1", False), ("192.0.0.192", False), ("168.63.129.16", False), ("fec0::1", False),
+        ("3fff::1", False), ("::ffff:168.63.129.16", False), ("64:ff9b::168.63.129.16", False),
     ],
 )  # fmt: skip
 def test_which_addresses_are_on_the_public_internet(address: str, public: bool) -> None:
