@@ -212,13 +212,15 @@ def name_of(url: str) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """PipelineError where a file lies in a crawl's folder that no crawl made; nothing is touched then."""
-    below = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    strange = sorted(path for path in below if not _MADE.fullmatch(path.relative_to(folder).as_posix()))
+    """PipelineError where something lies in a crawl's folder that no crawl made; nothing is touched then."""
+    below = [(Path(place).relative_to(folder), names, files) for place, names, files in os.walk(folder)]
+    found = {(place / name).as_posix() for place, names, _ in below for name in names} - {IMAGES, UNFINISHED}
+    files = {(place / name).as_posix() for place, _, names in below for name in names}
+    strange = sorted(found | {file for file in files if not _MADE.fullmatch(file)})
     if strange:
         raise PipelineError(
-            f"expected only what stage crawl fetched in {folder}, found {len(strange)} files of somebody (as "
-            f"{strange[0]}). Nothing was touched: move them to a folder of your own, or delete them"
+            f"expected only what stage crawl fetched in {folder}, found {len(strange)} files and folders of somebody "
+            f"(as {folder / strange[0]}). Nothing was touched: move them to a folder of your own, or delete them"
         )
 
 

@@ -16,6 +16,7 @@ from yarl import URL
 
 from annotations.ledger.takedowns import Takedowns
 from pipeline.core.params import FetchParams
+from pipeline.fetching.addresses import without_secrets
 from pipeline.fetching.opt_out import opt_out
 from pipeline.fetching.pace import Pace, retry_after
 from pipeline.fetching.reachable import (
@@ -171,7 +172,11 @@ class Downloader:
                 if target is None:
                     return await self._take(response, kept, part)
             if target in asked:
-                raise RefusedError("redirects", f"redirects lead in a circle to {target}", response.status)
+                raise RefusedError(
+                    "redirects",
+                    f"redirects lead in a circle to {without_secrets(str(target))}",
+                    response.status,
+                )
             if len(asked) > self.rules.max_redirects:
                 raise RefusedError(
                     "redirects", f"more than {self.rules.max_redirects} redirects", response.status
@@ -364,15 +369,20 @@ def _target(response: aiohttp.ClientResponse) -> URL | None:
     location = response.headers.get("Location", "")
     if response.status not in _REDIRECTS or not location:
         return None
+    shown = repr(without_secrets(location)[:200])
     try:
         target = response.url.join(URL(location)).with_fragment(None)
     except ValueError as error:
         raise RefusedError(
-            "redirects", f"a redirect leads to no address: {location[:200]!r}", response.status
+            "redirects", f"a redirect leads to no address: {shown}", response.status
         ) from error
     if target.scheme not in ("http", "https") or not target.host:
         raise RefusedError(
-            "redirects", f"a redirect leads to no address of the web: {location[:200]!r}", response.status
+            "redirects", f"a redirect leads to no address of the web: {shown}", response.status
+        )
+    if target.user is not None or target.password is not None:
+        raise RefusedError(
+            "redirects", f"a redirect leads to an address with a name or a password: {shown}", response.status
         )
     return target
 

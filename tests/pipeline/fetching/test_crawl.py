@@ -186,6 +186,8 @@ def png_of(side: int) -> bytes:
         (answer(status=302, headers=[("Location", "/picture")]), "redirects", "in a circle"),
         (answer(status=302, headers=[("Location", "file:///etc/passwd")]), "redirects", "no address of the web"),
         (answer(status=302, headers=[("Location", "http://[")]), "redirects", "leads to no address"),
+        (answer(status=302, headers=[("Location", "ftp://a:b@x.org/y?key=c")]), "redirects", "web: 'ftp://x.org/y'"),
+        (answer(status=302, headers=[("Location", "//a:b@x.org/y?key=c")]), "redirects", "password: '//x.org/y'"),
         (answer(status=302), "http_status", "302"),
         (answer(PICTURE, headers=[("X-Robots-Tag", "noai")]), "opted_out", "X-Robots-Tag says noai"),
         (answer(PICTURE, headers=[("X", "y" * 10_000)]), "bad_answer", ""),
@@ -581,6 +583,15 @@ def test_what_was_taken_down_does_not_come_by_another_address(site, quick) -> No
         ("taken_down", "0"), ("taken_down", "1"), ("taken_down", "1"),
     ]  # fmt: skip
     assert list((OUT / "images").iterdir()) == [] and site.asked["/M%C3%BCller,.jpg"] == asked
+
+
+@pytest.mark.parametrize("folder", ["images/mine", "mine", ".parts/.a.tmp"])
+def test_a_folder_of_somebody_is_refused_by_name(quick, folder) -> None:
+    (OUT / folder).mkdir(parents=True)
+    with pytest.raises(
+        PipelineError, match=rf"1 files and folders of somebody \(as data/crawl/web/{folder}\)"
+    ):
+        fetch(["http://127.0.0.1/a"], quick)
 
 
 def test_names_are_of_our_own_making(site, quick) -> None:

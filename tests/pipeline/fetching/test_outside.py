@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from pipeline.core.errors import PipelineError
-from pipeline.fetching.addresses import canonical, read_addresses
+from pipeline.fetching.addresses import canonical, read_addresses, without_user
 from pipeline.fetching.download import host_of
 from pipeline.fetching.journal import FetchOutcome, Journal, read_pictures
 from pipeline.fetching.opt_out import OPT_OUTS, opt_out
@@ -89,6 +89,26 @@ def test_any_path_of_printable_letters_is_an_address(text: str) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         canonical(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "http://ann:geheim@host/a.jpg", "ann:geheim@host/a.jpg", "ftp://geheim@host/a", "http:/ann:geheim@host/a",
+        "http://ann:ge/heim@host/a", "http://ann:geheim@host:99999/", "http://ann:geheim[@host/",
+        "http://ann:geheim\uff20host/", "https://ann:geheim@ho st/",
+    ],
+)  # fmt: skip
+def test_no_password_of_a_line_is_shown(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.csv").write_text(f"url\n{text}\n", encoding="utf-8")
+    (row,) = read_addresses("web", tmp_path / "list.csv").unusable
+    assert not any(word in f"{row.source_key} {row.detail}" for word in ("geheim", "heim@", "ann"))
+    assert row.source_key.startswith("list.csv:2 ") and "ho" in row.source_key
+
+
+def test_other_addresses_are_shown_as_they_are() -> None:
+    for text in ("https://example.org/photos/123@N00/a b.jpg", "https://example.org:80/@me", "", "a.jpg"):
+        assert without_user(text) == text
 
 
 @pytest.mark.parametrize(
@@ -181,6 +201,21 @@ def test_a_journal_cut_anywhere_gives_what_was_whole(
         assert journal.outcomes == {one.url: one for one in noted[:lines]}
         for outcome in noted[lines:]:
             journal.add(outcome)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "line", [b"\0\0", b"[]", b"7", b'{"url": "b"}', b'{"url": "b", "date": "", "x": 1}', b"{}"]
+)
+def test_a_damaged_line_of_a_journal_is_its_end(tmp_path: Path, line: bytes) -> None:
+    path, picture = tmp_path / "journal.jsonl", FetchOutcome("a", "")
+    with Journal(path, "one") as journal:
+        journal.add(picture)
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n" + whole)
+    for _ in range(2):
+        with Journal(path, "one") as journal:
+            assert journal.outcomes == {"a": picture}
     assert path.read_bytes() == whole
 
 
