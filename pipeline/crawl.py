@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -100,7 +100,7 @@ def crawl(
             if url in requests:
                 if before is None or before.detail != requests[url]:
                     journal.add(FetchOutcome(url, now(), reason="taken_down", detail=requests[url]))
-            elif before is None or (before.reason == "taken_down" and before.detail not in standing):
+            elif before is None or not _holds(before, out, standing):
                 left.append(url)
         with tqdm(
             total=len(listed.addresses),
@@ -128,6 +128,13 @@ def crawl(
 
 def _hash(told: Any) -> str:
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _holds(outcome: FetchOutcome, out: Path, standing: Collection[str]) -> bool:
+    """Whether an address need not be asked for again: its request stands, or its picture is there."""
+    if outcome.reason == "taken_down":
+        return outcome.detail in standing
+    return bool(outcome.reason) or (out / outcome.file).is_file()
 
 
 def _requests(takedowns: Takedowns, listed: AddressList, fetched: Iterable[FetchOutcome]) -> dict[str, str]:
