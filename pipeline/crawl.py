@@ -12,7 +12,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,17 +29,19 @@ from pipeline.core.records import account
 from pipeline.core.stage import run, write_metrics
 from pipeline.dataset.takedown_list import read_requests
 from pipeline.fetching.addresses import AddressList, read_addresses
-from pipeline.fetching.crawler import IMAGES, UNFINISHED, Crawl, check_folder, sweep
+from pipeline.fetching.crawler import IMAGES, UNFINISHED, Crawl, check_folder, drop, sweep
 from pipeline.fetching.download import Downloader
 from pipeline.fetching.journal import (
     FetchOutcome,
     Journal,
     read_pictures,
     refused,
+    take_up,
     write_pictures,
     write_refused,
 )
 from pipeline.fetching.reachable import Permits
+from pipeline.fetching.unwanted import named_request, places
 from sinet.core.progress import bar_interval
 
 log = logging.getLogger("pipeline")
@@ -72,7 +74,8 @@ def crawl(
 ) -> Crawled:
     """Fetch the list at `path` into `out`, and write `out`/sources.csv and the table of refused addresses.
 
-    What `takedowns` name, by address or as a file fetched before, is not asked for and does not stay.
+    What `takedowns` name, by address or as a file fetched before, is not asked for and does not stay. Where they alone
+    have changed since a whole pass, nobody is asked but for what is taken down no longer.
 
     What a pass that was stopped has done is not done again; what an earlier pass has fetched is asked for again only
     where its site says that it changed. `resolver` and `permits` take the place of the machine's DNS and of the rule
@@ -83,18 +86,21 @@ def crawl(
     for folder in (IMAGES, UNFINISHED):
         (out / folder).mkdir(parents=True, exist_ok=True)
     takedowns = takedowns or Takedowns()
-    unwanted = [sorted(takedowns.urls), sorted(takedowns.files)]
-    settings = [hashlib.sha256(path.read_bytes()).hexdigest(), rules.model_dump(), unwanted]
-    version = hashlib.sha256(json.dumps(settings).encode()).hexdigest()
-    with Journal(CACHE / "crawl" / f"{name}.jsonl", version) as journal:
-        kept = {**read_pictures(out), **journal.kept}
-        left = []
-        for url in (one.url for one in listed.addresses if one.url not in journal.outcomes):
-            request = takedowns.of_url(url) or (url in kept and takedowns.files.get(kept[url].sha256))
-            if request:
-                detail = f"annotations/takedowns, request {request}"
-                journal.add(FetchOutcome(url, now(), reason="taken_down", detail=detail))
-            else:
+    unwanted = _hash([sorted(takedowns.urls), sorted(takedowns.files)])
+    version = _hash([hashlib.sha256(path.read_bytes()).hexdigest(), rules.model_dump()])
+    pictures, noted = read_pictures(out), CACHE / "crawl" / f"{name}.jsonl"
+    take_up(noted, version, unwanted, pictures)
+    with Journal(noted, version) as journal:
+        kept = {**pictures, **journal.kept}
+        requests = _requests(takedowns, listed, [*kept.values(), *journal.outcomes.values()])
+        drop(out, requests)  # before anybody is asked, who may not answer
+        left, standing = [], places(takedowns)
+        for url in (one.url for one in listed.addresses):
+            before = journal.outcomes.get(url)
+            if url in requests:
+                if before is None or before.detail != requests[url]:
+                    journal.add(FetchOutcome(url, now(), reason="taken_down", detail=requests[url]))
+            elif before is None or not _holds(before, out, standing):
                 left.append(url)
         with tqdm(
             total=len(listed.addresses),
@@ -109,15 +115,35 @@ def crawl(
                 journal.add(outcome)
                 bar.update()
 
-            asyncio.run(_fetch(left, Downloader(rules, resolver, permits), out, kept, done, now))
+            asyncio.run(_fetch(left, Downloader(rules, resolver, permits, takedowns), out, kept, done, now))
         outcomes = {one.url: journal.outcomes[one.url] for one in listed.addresses}
         write_pictures(out, listed.addresses, outcomes)
         write_refused(
             REJECTED / "crawl" / f"{name}.csv", name, list(outcomes.values()), listed.unusable, now()
         )
         sweep(out, {one.file for one in outcomes.values() if not one.reason})
-        journal.remove()
+        journal.end(unwanted)
     return Crawled(listed, outcomes, len(left))
+
+
+def _hash(told: Any) -> str:
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _holds(outcome: FetchOutcome, out: Path, standing: Collection[str]) -> bool:
+    """Whether an address need not be asked for again: its request stands, or its picture is there."""
+    if outcome.reason == "taken_down":
+        return outcome.detail in standing
+    return bool(outcome.reason) or (out / outcome.file).is_file()
+
+
+def _requests(takedowns: Takedowns, listed: AddressList, fetched: Iterable[FetchOutcome]) -> dict[str, str]:
+    """Where the request stands that names an address, or what was fetched of it, by address."""
+    found = {one.url: named_request(takedowns, one.url) for one in listed.addresses}
+    for one in fetched:
+        request = named_request(takedowns, one.url, one.final_url, sha256=one.sha256)
+        found[one.url] = found.get(one.url) or request
+    return {url: request for url, request in found.items() if request}
 
 
 async def _fetch(

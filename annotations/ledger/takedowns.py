@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+from yarl import URL
 
 from annotations.ledger.shards import parse_line, read_shards, write_shards
 
@@ -74,18 +74,30 @@ class Takedowns:
         return self.files.get(parent_sha256) or self.reviews.get(key)
 
 
-def url_hash(url: str) -> str:
-    """sha256 of an address as 64 hex digits: host in small letters, path and query, without scheme, port and fragment.
+def one_form(text: str) -> URL:
+    """An address in the one form of all ways to write it, without what stands behind #; ValueError where it is none.
 
-    So http and https are one; a port stays where it is neither 80 nor 443. ValueError where it is no address.
+    Other alphabets and needless escapes become what a browser sends: `ä` is `%C3%A4`, `%7E` is `~`, `/a/../b` is `/b`.
     """
-    parts = urlsplit(url.strip())
-    if not parts.hostname:
+    url = URL(text).with_fragment(None)
+    _ = url.host, url.explicit_port, url.user  # read only when asked for, with an error of their own
+    return url
+
+
+def url_hash(url: str) -> str:
+    """sha256 of an address as 64 hex digits: of `one_form` the host, path and query, without scheme, user and port.
+
+    So http and https are one, and a host with and without a dot at its end; a port stays where it is neither 80 nor
+    443. ValueError where it is no address.
+    """
+    parts = one_form(url.strip())
+    host = (parts.raw_host or "").rstrip(".")
+    if not host:
         raise ValueError(f"expected an address such as https://example.org/picture.jpg, found {url!r}")
-    port = f":{parts.port}" if parts.port is not None and parts.port not in _DEFAULT_PORTS else ""
-    query = f"?{parts.query}" if parts.query else ""
-    plain = f"//{parts.hostname}{port}{parts.path or '/'}{query}"
-    return hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()
+    usual = parts.explicit_port is None or parts.explicit_port in _DEFAULT_PORTS
+    port = "" if usual else f":{parts.explicit_port}"
+    plain = f"//{host}{port}{parts.raw_path_qs}"
+    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def read_takedowns(folder: Path = TAKEDOWNS) -> Takedowns:

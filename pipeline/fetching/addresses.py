@@ -1,11 +1,11 @@
 """A list of addresses, as people write it, read: one address each, and the lines that are none."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from yarl import URL
-
+from annotations.ledger.takedowns import one_form
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import Rejected
 from pipeline.sources.layouts.listing import printable
@@ -13,6 +13,11 @@ from pipeline.sources.layouts.table import TableRow, read_table
 
 _LONGEST = 8000  # letters of an address; servers refuse longer ones
 _TERMS = ("licence", "author")
+_USER = re.compile(
+    r"(\s*(?:(?:[a-z][\w+.-]*:)?[/\\]+)?)"  # what stands before a name and a password
+    r"(?:[^/?#]*|[^/?#:]*:(?!\d*[/?#]).*)[@\uff20\ufe6b]",  # a password may hold a /, behind which no port ends
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def read_addresses(name: str, path: Path) -> AddressList:
             url = canonical(text)
         except ValueError as error:
             listed.unusable.append(
-                Rejected(name, f"{place} {printable(text)}".strip(), "no_address", str(error))
+                Rejected(name, f"{place} {printable(without_user(text))}".strip(), "no_address", str(error))
             )
             continue
         known = first.setdefault(url, row)
@@ -79,21 +84,28 @@ def read_addresses(name: str, path: Path) -> AddressList:
 
 
 def canonical(text: str) -> str:
-    """An address in the one form that names its picture; ValueError says why it is none.
-
-    Letters of other alphabets are encoded, and what stands behind # is left out, which no server sees.
-    """
+    """An address in the one form that names its picture, also for take-downs; ValueError says why it is none."""
     if not text:
         raise ValueError("the line has no address")
     if len(text) > _LONGEST or not text.isprintable() or " " in text:
         raise ValueError(f"expected an address of at most {_LONGEST:,} letters without spaces")
     try:
-        url = URL(text).with_fragment(None)
-        host, user, _ = url.host, url.user, url.port
-    except (ValueError, UnicodeError) as error:
-        raise ValueError(f"expected an address as https://example.org/a.jpg: {error}") from error
-    if url.scheme not in ("http", "https") or not host:
+        url = one_form(text)
+    except ValueError as error:
+        why = "" if _USER.match(text) else f": {error}"  # which may quote a password
+        raise ValueError(f"expected an address as https://example.org/a.jpg{why}") from error
+    if url.scheme not in ("http", "https") or not url.host:
         raise ValueError("expected an address that begins with http:// or https:// and a host")
-    if user is not None or url.password is not None:
+    if url.user is not None or url.password is not None:
         raise ValueError("the address holds a name or a password, which no picture of everybody needs")
     return str(url)
+
+
+def without_user(text: str) -> str:
+    """What may be an address, without the name and the password in it: to be shown."""
+    return _USER.sub(r"\1", text, count=1) if _USER.match(text) else text
+
+
+def without_secrets(text: str) -> str:
+    """As `without_user`, and without a query, which may be a signature."""
+    return re.split("[?#]", without_user(text), maxsplit=1)[0]

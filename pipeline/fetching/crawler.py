@@ -25,7 +25,9 @@ _MADE = re.compile(
 _MANY_HOSTS = 10  # of which none is reached: this machine is on no network
 _GIVE_UP = 10  # addresses of one host in a row that failed for its own fault: it is left alone
 _SILENCE = frozenset({"unreachable", "too_slow", "robots_unreachable"})
-_TAKES_AWAY = frozenset({"opted_out", "robots"})  # reasons for which a picture that is kept goes too
+_TAKES_AWAY = frozenset(
+    {"opted_out", "robots", "taken_down"}
+)  # reasons for which a picture that is kept goes too
 
 
 class Crawl:
@@ -43,7 +45,6 @@ class Crawl:
         self._done, self._now = done, now
         self._tries: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()  # in a row, of each host
-        self._given_up: dict[str, RefusedError] = {}
         self._silent: set[str] = set()  # hosts that were not reached
         self._unsure: list[FetchOutcome] = []  # what ended before any host was reached
 
@@ -110,25 +111,28 @@ class Crawl:
         self._tries[url] += 1
         part = self._folder / UNFINISHED / name_of(url)
         try:
-            if host in self._given_up:
-                raise self._given_up[host]
             found = await downloader.download(url, kept.validators if kept else None, part)
         except RefusedError as error:
+            failed = error.host  # perhaps another one, behind a redirect
             if error.again and error.wait is not None and error.wait > downloader.rules.max_wait:
-                detail = f"{host} asks to wait {error.wait:.0f} seconds, more than crawl.fetch.max_wait"
-                error = self._given_up[host] = RefusedError("asks_to_wait", detail, error.status)
-            if error.again and self._tries[url] < downloader.rules.tries:
-                downloader.pause(URL(url, encoded=True), error.wait, self._tries[url])
+                detail = f"{failed} asks to wait {error.wait:.0f} seconds, more than crawl.fetch.max_wait"
+                error = downloader.given_up[failed] = RefusedError("asks_to_wait", detail, error.status)
+            last = self._tries[url] >= downloader.rules.tries
+            if error.again and (error.wait is not None or not last):
+                downloader.pause(failed, error.wait, self._tries[url])
+            if error.again and not last:
                 return True
-            self._failures[host] = self._failures[host] + 1 if error.again else 0
-            if self._failures[host] == _GIVE_UP:
+            self._failures[failed] = self._failures[failed] + 1 if error.again else 0
+            if self._failures[failed] == _GIVE_UP:
                 detail = f"not asked: {_GIVE_UP} addresses of this host failed in a row"
-                self._given_up[host] = RefusedError("host_failed", detail)
+                downloader.given_up[failed] = RefusedError("host_failed", detail)
             if error.reason in _SILENCE:
-                self._silent.add(host)
+                self._silent.add(failed)
             self._tell(self._refused(url, error, kept))
         else:
             self._failures[host] = 0
+            if found:
+                self._failures[host_of(URL(found.final_url, encoded=True))] = 0
             self._tell(self._found(url, found, part, kept))
         finally:
             part.unlink(missing_ok=True)
@@ -208,14 +212,24 @@ def name_of(url: str) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """PipelineError where a file lies in a crawl's folder that no crawl made; nothing is touched then."""
-    below = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    strange = sorted(path for path in below if not _MADE.fullmatch(path.relative_to(folder).as_posix()))
+    """PipelineError where something lies in a crawl's folder that no crawl made; nothing is touched then."""
+    below = [(Path(place).relative_to(folder), names, files) for place, names, files in os.walk(folder)]
+    found = {(place / name).as_posix() for place, names, _ in below for name in names} - {IMAGES, UNFINISHED}
+    files = {(place / name).as_posix() for place, _, names in below for name in names}
+    strange = sorted(found | {file for file in files if not _MADE.fullmatch(file)})
     if strange:
         raise PipelineError(
-            f"expected only what stage crawl fetched in {folder}, found {len(strange)} files of somebody (as "
-            f"{strange[0]}). Nothing was touched: move them to a folder of your own, or delete them"
+            f"expected only what stage crawl fetched in {folder}, found {len(strange)} files and folders of somebody "
+            f"(as {folder / strange[0]}). Nothing was touched: move them to a folder of your own, or delete them"
         )
+
+
+def drop(folder: Path, urls: Iterable[str]) -> None:
+    """Remove the pictures of these addresses."""
+    names = {name_of(url) for url in urls}
+    for path in (folder / IMAGES).iterdir():
+        if path.stem in names:
+            path.unlink()
 
 
 def sweep(folder: Path, files: Collection[str]) -> None:

@@ -14,7 +14,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from annotations.ledger.takedowns import Takedowns
 from pipeline.core.params import FetchParams
+from pipeline.fetching.addresses import without_secrets
 from pipeline.fetching.opt_out import opt_out
 from pipeline.fetching.pace import Pace, retry_after
 from pipeline.fetching.reachable import (
@@ -27,6 +29,7 @@ from pipeline.fetching.reachable import (
     is_public,
 )
 from pipeline.fetching.robots import MOST_BYTES, Robots, RobotsAnswer
+from pipeline.fetching.unwanted import named_request
 from sinet.images.decode import ImageError, probe
 
 _Answer = TypeVar("_Answer")
@@ -65,7 +68,10 @@ class Downloaded:
 
 
 class RefusedError(Exception):
-    """An address that gave no picture. `again`: another try may, `wait` seconds later where the site asks for that."""
+    """An address that gave no picture. `again`: another try may, `wait` seconds later where the site asks for that.
+
+    `host` is the one that it was about, behind the redirects, as `host_of` gives it.
+    """
 
     def __init__(
         self,
@@ -77,6 +83,7 @@ class RefusedError(Exception):
         wait: float | None = None,
     ) -> None:
         super().__init__(detail)
+        self.host = ""
         self.reason, self.detail, self.status, self.again, self.wait = reason, detail, status, again, wait
 
 
@@ -84,14 +91,20 @@ class Downloader:
     """A session of requests that keep to the rules of params.yaml; to be used with `async with`."""
 
     def __init__(
-        self, rules: FetchParams, resolver: AbstractResolver | None = None, permits: Permits | None = None
+        self,
+        rules: FetchParams,
+        resolver: AbstractResolver | None = None,
+        permits: Permits | None = None,
+        takedowns: Takedowns | None = None,
     ) -> None:
         self.rules = rules
         self.pace = Pace(rules.rate)
         self.robots = Robots(self._ask_robots, rules.user_agent, rules.tries)
+        self.given_up: dict[str, RefusedError] = {}  # hosts that are asked no more, and why
         self.connected = False  # whether any host was ever reached
         self._permits = permits or (is_any if rules.allow_private else is_public)
         self._resolver = resolver
+        self._takedowns = takedowns or Takedowns()
 
     async def __aenter__(self) -> Self:
         asyncio.get_running_loop().set_default_executor(
@@ -134,30 +147,42 @@ class Downloader:
         RefusedError says why there is none. The time is that of the address alone: what is waited for a turn of its
         host, or for a robots.txt, comes on top.
         """
+        asked = [URL(url, encoded=True)]
         try:
             async with asyncio.timeout(self.rules.max_seconds) as deadline:
-                return await self._follow(URL(url, encoded=True), kept or Validators(), part, deadline)
+                return await self._follow(asked, kept or Validators(), part, deadline)
+        except RefusedError as error:
+            error.host = host_of(asked[-1])
+            raise
         except (TimeoutError, PrivateAddressError, aiohttp.ClientError, ValueError) as error:
-            raise self._refusal_of(error) from error
+            refusal = self._refusal_of(error)
+            refusal.host = host_of(asked[-1])
+            raise refusal from error
 
     async def _follow(
-        self, url: URL, kept: Validators, part: Path, deadline: asyncio.Timeout
+        self, asked: list[URL], kept: Validators, part: Path, deadline: asyncio.Timeout
     ) -> Downloaded | None:
-        seen = {url}
+        """Ask for the last address of `asked`, to which each redirect's target is added."""
         while True:
+            url = asked[-1]
             await _beside(deadline, self._admit(url))
             async with self._asked(url, kept.headers()) as response:
+                self._check_opt_out(response)
                 target = _target(response)
                 if target is None:
                     return await self._take(response, kept, part)
-            if target in seen:
-                raise RefusedError("redirects", f"redirects lead in a circle to {target}", response.status)
-            if len(seen) > self.rules.max_redirects:
+            if target in asked:
+                raise RefusedError(
+                    "redirects",
+                    f"redirects lead in a circle to {without_secrets(str(target))}",
+                    response.status,
+                )
+            if len(asked) > self.rules.max_redirects:
                 raise RefusedError(
                     "redirects", f"more than {self.rules.max_redirects} redirects", response.status
                 )
-            seen.add(target)
-            url = target
+            self._check_request(response.status, url=str(target))
+            asked.append(target)
 
     @asynccontextmanager
     async def _asked(self, url: URL, headers: Mapping[str, str]) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -168,7 +193,9 @@ class Downloader:
             yield response
 
     async def _admit(self, url: URL) -> None:
-        """Wait for a turn; RefusedError where the site's robots.txt does not allow the address."""
+        """Wait for a turn; RefusedError where the host is given up, or its robots.txt does not allow the address."""
+        host = host_of(url)
+        self._check_given_up(host)
         rules = await self.robots.rules_of(url)
         if rules.unknown:
             again = rules.reason not in _LASTING and self.robots.may_ask_again(url)
@@ -181,8 +208,9 @@ class Downloader:
                 f"the robots.txt of {url.host} asks for {rules.delay:.0f} seconds between two requests, more than "
                 f"crawl.fetch.max_wait ({self.rules.max_wait:g})",
             )
-        self.pace.slow_down(host_of(url), rules.delay)
-        await self.pace.turn(host_of(url))
+        self.pace.slow_down(host, rules.delay)
+        await self.pace.turn(host)
+        self._check_given_up(host)  # which may have come while it waited
 
     async def _take(
         self, response: aiohttp.ClientResponse, kept: Validators, part: Path
@@ -198,9 +226,6 @@ class Downloader:
                 again=status in _PASSING,
                 wait=retry_after(headers.get("Retry-After")),
             )
-        directive = opt_out(headers.getall("X-Robots-Tag", []), self.rules.user_agent)
-        if directive:
-            raise RefusedError("opted_out", f"X-Robots-Tag says {directive}", status)
         if unchanged:
             return None
         if headers.get("Content-Encoding", "").strip().lower() not in _PLAIN:
@@ -210,6 +235,7 @@ class Downloader:
         if (response.content_length or 0) > self.rules.max_bytes:
             raise self._too_many(f"{response.content_length:,} bytes", status)
         digest = await self._stream(response, part)
+        self._check_request(status, sha256=digest)
         try:
             width, height = probe(part)
         except ImageError as error:
@@ -220,6 +246,22 @@ class Downloader:
             raise RefusedError("too_small" if min(width, height) < low else "too_large", detail, status)
         validators = Validators(_plain(headers.get("ETag")), _plain(headers.get("Last-Modified")))
         return Downloaded(str(response.url), digest, _suffix(part), validators)
+
+    def _check_opt_out(self, response: aiohttp.ClientResponse) -> None:
+        """RefusedError where an answer of any kind, a redirect among them, says that the picture must not be used."""
+        directive = opt_out(response.headers.getall("X-Robots-Tag", []), self.rules.user_agent)
+        if directive:
+            raise RefusedError("opted_out", f"X-Robots-Tag says {directive}", response.status)
+
+    def _check_given_up(self, host: str) -> None:
+        if host in self.given_up:
+            raise self.given_up[host]
+
+    def _check_request(self, status: int, url: str = "", sha256: str = "") -> None:
+        """RefusedError where somebody asked to have an address or a file taken out."""
+        request = named_request(self._takedowns, url, sha256=sha256)
+        if request:
+            raise RefusedError("taken_down", request, status)
 
     async def _stream(self, response: aiohttp.ClientResponse, part: Path) -> str:
         """Write the body; return its sha256."""
@@ -267,7 +309,7 @@ class Downloader:
                     f"{response.url.host} asks to wait {wait:.0f} seconds, more than crawl.fetch.max_wait"
                 )
                 return RobotsAnswer(unknown=detail, reason="asks_to_wait")
-            self.pause(response.url, wait, 1)
+            self.pause(host_of(response.url), wait, 1)
             return RobotsAnswer(unknown=f"the site answers {status} when asked for its robots.txt")
         if status != 200:  # there is none, so that everything is allowed
             return RobotsAnswer()
@@ -280,11 +322,9 @@ class Downloader:
                 break
         return RobotsAnswer(bytes(body[:MOST_BYTES]))
 
-    def pause(self, url: URL, asked: float | None, attempt: int) -> None:
+    def pause(self, host: str, asked: float | None, attempt: int) -> None:
         """Leave a host alone for as long as it asks for, or twice as long at each attempt, at most `max_wait`."""
-        self.pace.pause(
-            host_of(url), min(2.0 ** (attempt - 1) if asked is None else asked, self.rules.max_wait)
-        )
+        self.pace.pause(host, min(2.0 ** (attempt - 1) if asked is None else asked, self.rules.max_wait))
 
     def _refusal_of(self, error: Exception) -> RefusedError:
         """What an error of a connection means for the address."""
@@ -308,8 +348,9 @@ class Downloader:
 
 
 def host_of(url: URL) -> str:
-    """A site's host and port, as the pace knows it."""
-    return f"{url.host}:{url.port}"
+    """A site as the pace knows it: http and https are one; a port stays where it is neither 80 nor 443."""
+    host = (url.host or "").rstrip(".")
+    return host if url.port in (80, 443) else f"{host}:{url.port}"
 
 
 async def _beside(deadline: asyncio.Timeout, waiting: Awaitable[_Answer]) -> _Answer:
@@ -328,15 +369,20 @@ def _target(response: aiohttp.ClientResponse) -> URL | None:
     location = response.headers.get("Location", "")
     if response.status not in _REDIRECTS or not location:
         return None
+    shown = repr(without_secrets(location)[:200])
     try:
         target = response.url.join(URL(location)).with_fragment(None)
     except ValueError as error:
         raise RefusedError(
-            "redirects", f"a redirect leads to no address: {location[:200]!r}", response.status
+            "redirects", f"a redirect leads to no address: {shown}", response.status
         ) from error
     if target.scheme not in ("http", "https") or not target.host:
         raise RefusedError(
-            "redirects", f"a redirect leads to no address of the web: {location[:200]!r}", response.status
+            "redirects", f"a redirect leads to no address of the web: {shown}", response.status
+        )
+    if target.user is not None or target.password is not None:
+        raise RefusedError(
+            "redirects", f"a redirect leads to an address with a name or a password: {shown}", response.status
         )
     return target
 

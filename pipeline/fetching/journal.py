@@ -1,13 +1,14 @@
 """What became of each address: kept line by line while a crawl runs, so that it goes on after any kill, and as tables.
 
-A line is written when an address is done, after its picture has its name. A line that a kill cut off counts as none.
+A line is written when an address is done, after its picture has its name. A line that a kill cut off, or that is
+damaged, is the journal's end. That of a whole pass is kept, for one that only new take-downs ask for.
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -45,36 +46,65 @@ class FetchOutcome:
         return Validators(self.etag, self.last_modified)
 
 
+@dataclass
+class _Told:
+    """What the lines of a journal tell."""
+
+    version: str | None = None
+    takedowns: str | None = None  # a hash of those that the pass ended with; None where it did not end
+    outcomes: dict[str, FetchOutcome] = field(default_factory=dict)
+    kept: dict[str, FetchOutcome] = field(default_factory=dict)  # outcomes of other versions
+    whole: int = 0  # bytes that were understood
+
+    def begin_anew(self, version: str) -> None:
+        """Another pass: what was fetched before may be kept."""
+        self.kept.update(self.outcomes)
+        self.version, self.takedowns, self.outcomes = version, None, {}
+
+
+def _read(lines: Iterable[bytes]) -> _Told:
+    told = _Told()
+    for line in lines:
+        if not line.endswith(b"\n"):  # cut off by a kill
+            break
+        try:
+            values = json.loads(line)
+            if "version" in values:
+                if values["version"] != told.version:
+                    told.begin_anew(values["version"])
+            elif "takedowns" in values:
+                told.takedowns = values["takedowns"]
+            else:
+                told.outcomes[values["url"]] = FetchOutcome(**values)
+        except (ValueError, TypeError, KeyError):  # damaged
+            break
+        told.whole += len(line)
+    return told
+
+
+def _read_file(path: Path) -> _Told:
+    return _read(path.read_bytes().splitlines(keepends=True)) if path.exists() else _Told()
+
+
 class Journal:
-    """The outcomes of a pass over a list; `version` is a hash of all that the pass depends on.
+    """The outcomes of a pass over a list; `version` is a hash of the list and of the rules.
 
     A pass that did not end is gone on with. Where it was of another version, its pictures are `kept` for this one.
     """
 
     def __init__(self, path: Path, version: str) -> None:
         self._path, self._version = path, version
-        self.outcomes: dict[str, FetchOutcome] = {}
-        self.kept: dict[str, FetchOutcome] = {}
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file: IO[bytes] = self._path.open("a+b")
         self._file.seek(0)
-        version, whole = None, 0
-        for line in self._file:
-            if not line.endswith(b"\n"):  # cut off by a kill
-                break
-            whole += len(line)
-            told = json.loads(line)
-            if "version" not in told:
-                self.outcomes[told["url"]] = FetchOutcome(**told)
-            elif told["version"] != version:
-                version = told["version"]
-                self._begin_anew()
-        self._file.truncate(whole)
-        if version != self._version:
-            self._begin_anew()
+        told = _read(self._file)
+        self._file.truncate(told.whole)
+        if told.version != self._version:
+            told.begin_anew(self._version)
             self._write({"version": self._version})
+        self.outcomes, self.kept = told.outcomes, told.kept
         return self
 
     def __exit__(
@@ -87,17 +117,32 @@ class Journal:
         self.outcomes[outcome.url] = outcome
         self._write(asdict(outcome))
 
-    def remove(self) -> None:
-        """Take it away: its pass has ended."""
-        self._path.unlink(missing_ok=True)
-
-    def _begin_anew(self) -> None:
-        self.kept.update(self.outcomes)
-        self.outcomes = {}
+    def end(self, takedowns: str) -> None:
+        """Put it beside: its pass has ended, with the take-downs of this hash."""
+        self._write({"takedowns": takedowns})
+        self._path.replace(_ended(self._path))
 
     def _write(self, told: dict[str, Any]) -> None:
         self._file.write(json.dumps(told).encode() + b"\n")
         self._file.flush()
+
+
+def _ended(path: Path) -> Path:
+    return path.with_suffix(".whole")
+
+
+def take_up(path: Path, version: str, takedowns: str, pictures: Mapping[str, FetchOutcome]) -> None:
+    """Make the journal of the last whole pass this one's, where only the take-downs have changed since.
+
+    `pictures` are those of today; where they are not those of that pass, as after a checkout, it is of no use.
+    """
+    begun, told = (_read_file(one) for one in (path, _ended(path)))
+    if begun.outcomes or begun.kept:
+        return
+    fetched = {url: one.sha256 for url, one in told.outcomes.items() if not one.reason}
+    same = fetched == {url: one.sha256 for url, one in pictures.items()}
+    if same and told.version == version and told.takedowns not in (None, takedowns):
+        _ended(path).replace(path)
 
 
 def write_pictures(

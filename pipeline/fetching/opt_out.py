@@ -1,11 +1,13 @@
 """`X-Robots-Tag`: whether the owner of a picture says in its headers that it must not be used so."""
 
+import re
 from collections.abc import Iterable
 
 OPT_OUTS = frozenset(
     {"noai", "noimageai", "noindex", "noimageindex", "noml", "none"}
 )  # none: noindex and nofollow
 _WITH_VALUES = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
+_NAME = re.compile(r"[a-z][a-z_-]*")  # of a bot; the rest of a date, which has commas and colons, is none
 
 
 def opt_out(values: Iterable[str], user_agent: str) -> str | None:
@@ -16,9 +18,10 @@ def opt_out(values: Iterable[str], user_agent: str) -> str | None:
     for value in values:
         meant = True
         for part in value.lower().split(","):
-            name, colon, rest = part.partition(":")
-            if colon and name.strip() not in _WITH_VALUES:
-                meant = name.strip() in ("", "*", user_agent.lower())
+            name, colon, rest = (piece.strip() for piece in part.partition(":"))
+            everybody_or_us = name in ("", "*", user_agent.lower())
+            if colon and name not in _WITH_VALUES and (everybody_or_us or _NAME.fullmatch(name)):
+                meant = everybody_or_us
                 part = rest
             if meant and part.strip() in OPT_OUTS:
                 return part.strip()

@@ -12,6 +12,12 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 Permits = Callable[[str], bool]
+_NOT_PUBLIC = [  # though Python's table has them as global, or does not know them
+    ipaddress.ip_network("192.0.0.0/24"),  # of the IETF's protocols
+    ipaddress.ip_network("168.63.129.16/32"),  # a cloud's metadata
+    ipaddress.ip_network("fec0::/10"),  # a site's own, as it was
+    ipaddress.ip_network("3fff::/20"),  # for documentation
+]
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -33,6 +39,8 @@ def is_public(address: str) -> bool:
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if any(address in network for network in _NOT_PUBLIC):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 

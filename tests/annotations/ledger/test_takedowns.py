@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from annotations.ledger.shards import LockError
-from annotations.ledger.takedowns import Takedowns, TakenDown, read_takedowns, url_hash, write_takedowns
+from annotations.ledger.takedowns import (
+    Takedowns,
+    TakenDown,
+    one_form,
+    read_takedowns,
+    url_hash,
+    write_takedowns,
+)
 
 PICTURE = "https://example.org/a/me.jpg?size=2"
 
@@ -25,6 +32,21 @@ def request(key: str, **more: object) -> TakenDown:
 def test_an_address_is_the_same_however_it_is_written(same: str) -> None:
     assert url_hash(same) == url_hash(PICTURE)
     assert Takedowns([request("a", urls=[url_hash(PICTURE)])]).of_url(same) == "a" * 16
+
+
+@pytest.mark.parametrize(
+    ("shown", "sent"),
+    [
+        ("https://bücher.example/ä.jpg?x=ö", "https://xn--bcher-kva.example/%c3%a4.jpg?x=%C3%B6"),
+        ("https://example.org/%7Eann/Müller%2C_a.jpg", "https://example.org/~ann/M%C3%BCller,_a.jpg"),
+        ("https://example.org/a/../b c.jpg", "http://example.org/b%20c.jpg"),
+        ("https://me:secret@example.org./b", "https://example.org/b"),
+        ("https://example.org", "https://example.org/?"),
+    ],
+)
+def test_an_address_is_the_same_as_a_browser_shows_and_as_it_sends_it(shown: str, sent: str) -> None:
+    assert url_hash(shown) == url_hash(sent)
+    assert url_hash(str(one_form(shown))) == url_hash(shown)
 
 
 @pytest.mark.parametrize(

@@ -422,7 +422,7 @@ def test_a_list_of_addresses_is_looked_at_and_nothing_is_fetched(tmp_path, param
         "urls, addresses of photographs",
         "3; nothing was fetched",
         "1 no_address, as list.csv:4 ftp://a.example/3.jpg",
-        "2 addresses on 1 hosts, 2 of them on a.example:443.",
+        "2 addresses on 1 hosts, 2 of them on a.example.",
         "1 addresses state no licence.",
     ):
         assert part in text

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import errno
+import hashlib
 import io
 import json
 import os
@@ -104,7 +105,7 @@ def test_pictures_come_with_their_provenance_and_everything_else_is_a_row(site, 
     agents = {request.headers["User-Agent"] for request in site.requests}
     assert agents == {"sinet-portraits (+me@example.org)"}
     assert sorted(path.name for path in OUT.iterdir()) == ["images", "sources.csv"]
-    assert list(Path(".cache/crawl").iterdir()) == []
+    assert [path.name for path in Path(".cache/crawl").iterdir()] == ["web.whole"]
 
 
 async def drip(_: Request, writer: asyncio.StreamWriter) -> None:
@@ -185,6 +186,8 @@ def png_of(side: int) -> bytes:
         (answer(status=302, headers=[("Location", "/picture")]), "redirects", "in a circle"),
         (answer(status=302, headers=[("Location", "file:///etc/passwd")]), "redirects", "no address of the web"),
         (answer(status=302, headers=[("Location", "http://[")]), "redirects", "leads to no address"),
+        (answer(status=302, headers=[("Location", "ftp://a:b@x.org/y?key=c")]), "redirects", "web: 'ftp://x.org/y'"),
+        (answer(status=302, headers=[("Location", "//a:b@x.org/y?key=c")]), "redirects", "password: '//x.org/y'"),
         (answer(status=302), "http_status", "302"),
         (answer(PICTURE, headers=[("X-Robots-Tag", "noai")]), "opted_out", "X-Robots-Tag says noai"),
         (answer(PICTURE, headers=[("X", "y" * 10_000)]), "bad_answer", ""),
@@ -208,6 +211,17 @@ def test_an_opt_out_is_honoured_before_the_body_is_read(site, root) -> None:
     start = time.monotonic()
     assert reason(fetch([site.url("/picture")], rules(root, max_seconds=30)))[0] == "opted_out"
     assert time.monotonic() - start < 10
+
+
+def test_an_opt_out_counts_in_an_error_and_in_a_redirect(site, quick) -> None:
+    site.answers = {
+        "/a": [answer(PICTURE), answer(status=403, headers=[("X-Robots-Tag", "noai")])],
+        "/r": answer(status=302, headers=[("Location", "/b"), ("X-Robots-Tag", "noai")]),
+    }
+    fetch([site.url("/a")], quick)
+    found = fetch([site.url("/a"), site.url("/r")], quick).outcomes.values()
+    assert [(one.reason, one.status) for one in found] == [("opted_out", 403), ("opted_out", 302)]
+    assert site.asked["/b"] == 0 and list((OUT / "images").iterdir()) == []
 
 
 def test_a_few_redirects_of_any_kind_are_followed_and_no_more(site, root) -> None:
@@ -340,6 +354,25 @@ def test_a_host_that_asks_to_wait_is_left_alone_so_long(site, root, status) -> N
     assert [request.path for request in site.requests] == ["/robots.txt", "/a", "/a", "/b"]
 
 
+def test_the_last_try_of_an_address_and_a_redirect_s_host_are_waited_for_as_well(root) -> None:
+    at: list[float] = []
+
+    async def busy(request: Request, writer: asyncio.StreamWriter) -> None:
+        at.append(time.monotonic())
+        await answer(status=429, headers=[("Retry-After", "1")])(request, writer)
+
+    with Site() as first, Site() as second:
+        for path in ("/a", "/b"):
+            first.answers[path] = answer(status=302, headers=[("Location", second.url(path))])
+            second.answers[path] = busy
+        fetch([first.url("/a"), first.url("/b")], rules(root, tries=1, per_host=1, max_wait=2))
+        assert len(at) == 2 and at[1] - at[0] >= 1
+        second.answers["/a"] = answer(status=429, headers=[("Retry-After", "100")])
+        found = fetch([first.url("/a"), first.url("/b")], rules(root, per_host=1)).outcomes.values()
+        assert [one.reason for one in found] == ["asks_to_wait"] * 2 and len(at) == 2
+        assert f"127.0.0.1:{second.port} asks to wait 100 seconds" in next(iter(found)).detail
+
+
 def test_a_host_that_asks_for_too_long_is_not_asked_again(site, root) -> None:
     day = [("Retry-After", "86400")]
     site.answers["/a"] = answer(status=429, headers=day)
@@ -407,6 +440,12 @@ def test_a_host_that_fails_again_and_again_is_given_up(site, root) -> None:
     assert all(one.reason == "http_status" for one in crawled.outcomes.values())
     site.answers = {f"/{number:02}": shut for number in range(30)}
     crawled = fetch([site.url(f"/{number:02}") for number in range(30)], rules(root, tries=1, per_host=1))
+    assert [one.reason for one in crawled.outcomes.values()] == ["unreachable"] * 10 + ["host_failed"] * 20
+    with Site() as first:
+        first.answers = {
+            path: answer(status=302, headers=[("Location", site.url(path))]) for path in site.answers
+        }
+        crawled = fetch([first.url(path) for path in first.answers], rules(root, tries=1, per_host=1))
     assert [one.reason for one in crawled.outcomes.values()] == ["unreachable"] * 10 + ["host_failed"] * 20
 
 
@@ -487,6 +526,76 @@ def test_what_was_taken_down_is_not_asked_for_again_and_does_not_stay(site, quic
     }
 
 
+def test_a_new_take_down_removes_its_picture_and_asks_nobody(site, quick) -> None:
+    site.answers = {f"/{number}": answer(jpeg(number)) for number in range(3)}
+    urls = [site.url(path) for path in (*site.answers, "/gone")]
+    first = fetch(urls, quick).outcomes
+    asked = len(site.requests)
+    by_file = TakenDown(key="1" * 16, date="2026-01-01", files=(first[urls[0]].sha256,))
+    other = TakenDown(key="2" * 16, date="2026-01-01", files=("d" * 64,))
+    second = fetch(urls, quick, LATER, takedowns=Takedowns([by_file]))
+    third = fetch(urls, quick, LATER, takedowns=Takedowns([by_file, other])).outcomes
+    assert len(site.requests) == asked and second.asked == 0
+    assert second.outcomes == third == {**first, urls[0]: third[urls[0]]}
+    assert third[urls[0]].reason == "taken_down" and third[urls[0]].date == LATER
+    assert {path.stem for path in (OUT / "images").iterdir()} == {
+        Path(first[url].file).stem for url in urls[1:3]
+    }
+    assert list(read_pictures(OUT)) == urls[1:3]
+    assert [row.reason for row in read_rejected("crawl/web").itertuples()] == ["taken_down", "http_status"]
+    (OUT / first[urls[1]].file).unlink()  # by whatever
+    undone = fetch(urls, quick, LATER, takedowns=Takedowns([other]))
+    assert undone.asked == 2
+    assert {one.url: one.file for one in undone.outcomes.values()} == {
+        one.url: one.file for one in first.values()
+    }
+    assert fetch(urls, quick, takedowns=Takedowns([other])).asked == 4  # since nothing has changed
+
+
+def test_what_was_taken_down_is_gone_even_where_nobody_answers(site, root) -> None:
+    urls = [site.url("/a", "a.example"), site.url("/b", "b.example")]
+    site.answers = {"/a": answer(PICTURE), "/b": answer(jpeg(2))}
+    fetch(urls, rules(root), resolver=Names(a_example=["127.0.0.1"], b_example=["127.0.0.1"]))
+    taken_down = Takedowns([TakenDown(key="0" * 16, date="2026-01-01", urls=(url_hash(urls[0]),))])
+    with pytest.raises(PipelineError, match="is this machine on a network"):
+        fetch(urls, rules(root, tries=1), takedowns=taken_down, resolver=Names())
+    assert len(list((OUT / "images").iterdir())) == 1
+
+
+def test_what_was_taken_down_does_not_come_by_another_address(site, quick) -> None:
+    site.answers = {
+        "/copy": answer(PICTURE),
+        "/moved": answer(status=302, headers=[("Location", "/M%c3%bcller%2C.jpg")]),
+        "/M%C3%BCller,.jpg": answer(jpeg(2)),
+        "/kept": [answer(jpeg(3)), answer(status=302, headers=[("Location", "/M%C3%BCller,.jpg")])],
+    }
+    urls = [site.url(path) for path in ("/copy", "/kept", "/moved")]
+    fetch(urls, quick)
+    by_file = TakenDown(key="0" * 16, date="2026-01-01", files=(hashlib.sha256(PICTURE).hexdigest(),))
+    by_address = TakenDown(key="1" * 16, date="2026-01-01", urls=(url_hash(site.url("/Müller,.jpg")),))
+    gone = Takedowns([by_file, by_address])
+    of_before = fetch(
+        urls, quick, takedowns=gone
+    ).outcomes  # nobody is asked: the third one's final address is known
+    assert [one.reason for one in of_before.values()] == ["taken_down", "", "taken_down"]
+    shutil.rmtree(OUT)
+    asked = site.asked["/M%C3%BCller,.jpg"]
+    again = fetch(urls, quick, takedowns=gone).outcomes
+    assert [(one.reason, one.detail[-1:]) for one in again.values()] == [
+        ("taken_down", "0"), ("taken_down", "1"), ("taken_down", "1"),
+    ]  # fmt: skip
+    assert list((OUT / "images").iterdir()) == [] and site.asked["/M%C3%BCller,.jpg"] == asked
+
+
+@pytest.mark.parametrize("folder", ["images/mine", "mine", ".parts/.a.tmp"])
+def test_a_folder_of_somebody_is_refused_by_name(quick, folder) -> None:
+    (OUT / folder).mkdir(parents=True)
+    with pytest.raises(
+        PipelineError, match=rf"1 files and folders of somebody \(as data/crawl/web/{folder}\)"
+    ):
+        fetch(["http://127.0.0.1/a"], quick)
+
+
 def test_names_are_of_our_own_making(site, quick) -> None:
     paths = ["/..%2f..%2fx.jpg", "/a/../../b.php%00.jpg", "/%2e%2e/%2e%2e/etc/passwd", "/" + "n" * 3000]
     urls = [site.url(path) for path in paths]
@@ -554,7 +663,8 @@ def crawl_in_a_child(params: FetchParams, kill_at: int = -1, cut_at: int = 0) ->
 
 
 def everything() -> dict[str, str]:
-    return {**digest(Path("data")), **digest(Path(".cache/crawl"))}
+    """What is written, and which journals are left, whose lines stand as the answers came."""
+    return {**digest(Path("data")), **{path.name: "" for path in Path(".cache/crawl").iterdir()}}
 
 
 def killed_crawl(site: Site, params: FetchParams, kills: list[tuple[int, int]]) -> None:

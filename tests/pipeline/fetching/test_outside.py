@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from pipeline.core.errors import PipelineError
-from pipeline.fetching.addresses import canonical, read_addresses
+from pipeline.fetching.addresses import canonical, read_addresses, without_user
+from pipeline.fetching.download import host_of
 from pipeline.fetching.journal import FetchOutcome, Journal, read_pictures
 from pipeline.fetching.opt_out import OPT_OUTS, opt_out
 from pipeline.fetching.pace import retry_after
@@ -39,6 +40,8 @@ NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
         (["*: noai"], "noai"),
         (["otherbot: all, sinet-portraits: noai"], "noai"),
         (["noaim", "no ai"], None),
+        (["unavailable_after: Fri, 25 Jun 2027 15:00:00 GMT, noai"], "noai"),
+        (["otherbot: unavailable_after: Fri, 25 Jun 2027 15:00:00 GMT, noai"], None),
     ],
 )
 def test_opt_outs(values: list[str], found: str | None) -> None:
@@ -48,6 +51,13 @@ def test_opt_outs(values: list[str], found: str | None) -> None:
 @given(st.lists(st.text()), st.sampled_from(sorted(OPT_OUTS)))
 def test_an_opt_out_for_everybody_is_found_beside_anything(others: list[str], directive: str) -> None:
     assert opt_out([*others, f" {directive.upper()} "], AGENT) is not None
+
+
+def test_the_pace_knows_a_host_by_one_name() -> None:
+    same = ("http://e.org/a", "https://e.org/a", "https://E.org./a", "http://e.org:443/")
+    assert {host_of(URL(one)) for one in same} == {"e.org"} and host_of(
+        URL("http://e.org:8080")
+    ) == "e.org:8080"
 
 
 @given(st.text())
@@ -82,6 +92,26 @@ def test_what_is_no_address(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "http://ann:geheim@host/a.jpg", "ann:geheim@host/a.jpg", "ftp://geheim@host/a", "http:/ann:geheim@host/a",
+        "http://ann:ge/heim@host/a", "http://ann:geheim@host:99999/", "http://ann:geheim[@host/",
+        "http://ann:geheim\uff20host/", "https://ann:geheim@ho st/",
+    ],
+)  # fmt: skip
+def test_no_password_of_a_line_is_shown(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.csv").write_text(f"url\n{text}\n", encoding="utf-8")
+    (row,) = read_addresses("web", tmp_path / "list.csv").unusable
+    assert not any(word in f"{row.source_key} {row.detail}" for word in ("geheim", "heim@", "ann"))
+    assert row.source_key.startswith("list.csv:2 ") and "ho" in row.source_key
+
+
+def test_other_addresses_are_shown_as_they_are() -> None:
+    for text in ("https://example.org/photos/123@N00/a b.jpg", "https://example.org:80/@me", "", "a.jpg"):
+        assert without_user(text) == text
+
+
+@pytest.mark.parametrize(
     ("address", "public"),
     [
         ("93.184.216.34", True), ("2606:4700::1111", True), ("127.0.0.1", False), ("10.1.2.3", False),
@@ -90,7 +120,8 @@ def test_what_is_no_address(text: str) -> None:
         ("224.0.0.1", False), ("255.255.255.255", False), ("::1", False), ("::", False), ("fe80::1%eth0", False),
         ("fc00::1", False), ("ff02::1", False), ("::ffff:127.0.0.1", False), ("::ffff:93.184.216.34", True),
         ("64:ff9b::10.0.0.1", False), ("64:ff9b::93.184.216.34", True), ("2002:7f00:1::", False),
-        ("2001:db8::1", False),
+        ("2001:db8::1", False), ("192.0.0.192", False), ("168.63.129.16", False), ("fec0::1", False),
+        ("3fff::1", False), ("::ffff:168.63.129.16", False), ("64:ff9b::168.63.129.16", False),
     ],
 )  # fmt: skip
 def test_which_addresses_are_on_the_public_internet(address: str, public: bool) -> None:
@@ -170,6 +201,21 @@ def test_a_journal_cut_anywhere_gives_what_was_whole(
         assert journal.outcomes == {one.url: one for one in noted[:lines]}
         for outcome in noted[lines:]:
             journal.add(outcome)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "line", [b"\0\0", b"[]", b"7", b'{"url": "b"}', b'{"url": "b", "date": "", "x": 1}', b"{}"]
+)
+def test_a_damaged_line_of_a_journal_is_its_end(tmp_path: Path, line: bytes) -> None:
+    path, picture = tmp_path / "journal.jsonl", FetchOutcome("a", "")
+    with Journal(path, "one") as journal:
+        journal.add(picture)
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n" + whole)
+    for _ in range(2):
+        with Journal(path, "one") as journal:
+            assert journal.outcomes == {"a": picture}
     assert path.read_bytes() == whole
 
 
