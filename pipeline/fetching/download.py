@@ -17,7 +17,7 @@ from yarl import URL
 from annotations.ledger.takedowns import Takedowns
 from pipeline.core.params import FetchParams
 from pipeline.fetching.addresses import without_secrets
-from pipeline.fetching.opt_out import opt_out
+from pipeline.fetching.opt_out import OF_AN_ERROR, OPT_OUTS, opt_out
 from pipeline.fetching.pace import Pace, retry_after
 from pipeline.fetching.reachable import (
     CheckedResolver,
@@ -249,7 +249,8 @@ class Downloader:
 
     def _check_opt_out(self, response: aiohttp.ClientResponse) -> None:
         """RefusedError where an answer of any kind, a redirect among them, says that the picture must not be used."""
-        directive = opt_out(response.headers.getall("X-Robots-Tag", []), self.rules.user_agent)
+        words = OPT_OUTS if response.status < 400 else OF_AN_ERROR
+        directive = opt_out(response.headers.getall("X-Robots-Tag", []), self.rules.user_agent, words)
         if directive:
             raise RefusedError("opted_out", f"X-Robots-Tag says {directive}", response.status)
 

@@ -10,8 +10,11 @@ _WITH_VALUES = frozenset({"unavailable_after", "max-snippet", "max-image-preview
 _NAME = re.compile(r"[a-z][a-z_-]*")  # of a bot; the rest of a date, which has commas and colons, is none
 
 
-def opt_out(values: Iterable[str], user_agent: str) -> str | None:
-    """The first opt-out in the header's values that is meant for everybody or for `user_agent`; None where none is.
+OF_AN_ERROR = frozenset({"noai", "noimageai", "noml"})  # noindex on an error page speaks of the page
+
+
+def opt_out(values: Iterable[str], user_agent: str, words: frozenset[str] = OPT_OUTS) -> str | None:
+    """The first of `words` in the header's values that is meant for everybody or for `user_agent`; None where none is.
 
     A value is `noai, noimageai`, or `somebot: noindex, nofollow`, in which all that follows the name is for that one.
     """
@@ -23,6 +26,6 @@ def opt_out(values: Iterable[str], user_agent: str) -> str | None:
             if colon and name not in _WITH_VALUES and (everybody_or_us or _NAME.fullmatch(name)):
                 meant = everybody_or_us
                 part = rest
-            if meant and part.strip() in OPT_OUTS:
+            if meant and part.strip() in words:
                 return part.strip()
     return None

@@ -224,6 +224,14 @@ def test_an_opt_out_counts_in_an_error_and_in_a_redirect(site, quick) -> None:
     assert site.asked["/b"] == 0 and list((OUT / "images").iterdir()) == []
 
 
+def test_noindex_on_an_error_page_speaks_of_the_page(site, quick) -> None:
+    gone = answer(status=404, headers=[("X-Robots-Tag", "noindex")])
+    site.answers = {"/a": [answer(PICTURE), gone]}
+    fetch([site.url("/a")], quick)
+    (kept,) = fetch([site.url("/a")], quick, LATER).outcomes.values()
+    assert not kept.reason and kept.detail.startswith("http_status")
+
+
 def test_a_few_redirects_of_any_kind_are_followed_and_no_more(site, root) -> None:
     for number, status in enumerate((301, 302, 303, 307, 308)):
         site.answers[f"/{number}"] = answer(status=status, headers=[("Location", f"{number + 1}")])
