@@ -13,6 +13,7 @@ from annotations.errors import ReviewError
 from annotations.ledger.takedowns import Takedowns
 from annotations.server.bucket import add_storage, open_bucket
 from annotations.server.client import KEY_NAME, Client, Project, TaskHead, on_this_machine
+from annotations.server.exports import clear_copies
 from annotations.server.import_files import (
     TaskContent,
     parse_task,
@@ -127,11 +128,20 @@ def send_tasks(
         return project, push(client, project, outgoing)
 
 
+def fetch_export(session: Session, project: Project) -> bytes:
+    """All tasks as the server's JSON; this machine's server keeps no copy, of which a take-down would not know."""
+    try:
+        return session.client.export(project)
+    finally:
+        if session.own_server:
+            clear_copies(session.installation.database)
+
+
 def withdraw(session: Session, takedowns: Takedowns) -> list[TaskHead]:
     """Take the pictures that `takedowns` name off the server, and return the tasks that went.
 
-    Hold the installation's lock (`alone`). Tasks go with their annotations, and no copy is kept; pictures go where push
-    brought them.
+    Hold the installation's lock (`alone`). Tasks go with their annotations; pictures go where push brought them. This
+    machine's server keeps no copy; others may keep those of exports, which no request removes.
     """
     if not takedowns.requests:
         return []
@@ -143,6 +153,7 @@ def withdraw(session: Session, takedowns: Takedowns) -> list[TaskHead]:
         gone += went
         stay += others
     if session.own_server:
+        clear_copies(session.installation.database)
         clear_pictures(session.installation.pictures, stay)
     if gone:
         log.info("%d tasks of pictures taken out are deleted at %s", len(gone), session.client.url)

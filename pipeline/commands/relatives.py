@@ -4,9 +4,7 @@ Reads what the stages have made so far. Without it a request holds the named has
 their looks.
 """
 
-import gzip
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ import pandas as pd
 
 from annotations.ledger.lock import LockEntry, review_key
 from annotations.ledger.takedowns import Takedowns, TakenDown, url_hash
+from annotations.server.exports import read_export_file
 from annotations.server.import_files import read_tasks, written
 from annotations.settings import IMPORT_FILES, SECOND_LOOK_FILES
 from pipeline.core.errors import PipelineError
@@ -73,11 +72,6 @@ def read_made(entries: Iterable[LockEntry], exports: Iterable[Path]) -> Made:
         read_beside(beside) if beside.is_file() else {},
         tasks,
     )
-
-
-def read_export_file(path: Path) -> list[dict[str, Any]]:
-    """The tasks of a server's export, as `python -m annotations pull` saved it."""
-    return list(json.loads(gzip.decompress(path.read_bytes())))
 
 
 def named_by(text: str, made: Made) -> Named:

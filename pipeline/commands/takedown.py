@@ -6,9 +6,10 @@ breaks off, the same command goes on. The outputs of the stages follow at the ne
 `python -m pipeline takedown ID|FILE|URL...`
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from annotations.errors import ReviewError
 from annotations.ledger.judgements import read_judgements, write_judgements
@@ -16,10 +17,11 @@ from annotations.ledger.lock import read_lock, write_lock
 from annotations.ledger.shards import LockError
 from annotations.ledger.takedowns import TAKEDOWNS, Takedowns, TakenDown, write_takedowns
 from annotations.server.client import TaskHead
+from annotations.server.exports import read_export_file, write_export_file
 from annotations.server.installation import Installation
 from annotations.server.session import alone, open_session, withdraw
 from annotations.settings import REVIEW_DATA
-from pipeline.commands.relatives import Made, named_by, read_export_file, read_made, request_for
+from pipeline.commands.relatives import Made, named_by, read_made, request_for
 from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
@@ -56,7 +58,10 @@ def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
     holding = [path for path in exports if _names(path, takedowns)]
     traces = find_traces({*takedowns.pixels, *takedowns.reviews}, takedowns.reviews, lock)
     if remove:
-        print(f"{purge(traces, holding)} files were removed from DVC's cache and from the exports here")
+        print(f"{purge(traces)} files were removed from DVC's cache here")
+        for path in holding:
+            clear_export(path, takedowns)
+        print(f"{len(holding)} exports here were written anew, without its tasks")
         traces.objects, holding = [], []
     print("\n".join(["What is left:", *(f"- {line}" for line in what_is_left(traces, holding))]))
 
@@ -107,6 +112,11 @@ def clear_stores(takedowns: Takedowns) -> int:
     return len(crops) + sum(len(Store(name).forget(names)) for name in _STORES)
 
 
+def clear_export(path: Path, takedowns: Takedowns) -> None:
+    """Write an export of the server anew without the requests' tasks; everybody's other reviews stay."""
+    write_export_file(path, [task for task in read_export_file(path) if not _is_of(task, takedowns)])
+
+
 def _withdraw(takedowns: Takedowns) -> list[TaskHead]:
     """Delete the tasks on the server, if one answers; its tasks that went."""
     try:
@@ -142,5 +152,9 @@ def _tell(request: TakenDown, made: Made, params: Params) -> None:
 
 def _names(export: Path, takedowns: Takedowns) -> bool:
     """Whether an export of the server has tasks of a picture taken out."""
-    data = (task["data"] for task in read_export_file(export))
-    return any(takedowns.of_task(str(one.get("key")), str(one.get("parent_sha256"))) for one in data)
+    return any(_is_of(task, takedowns) for task in read_export_file(export))
+
+
+def _is_of(task: Mapping[str, Any], takedowns: Takedowns) -> bool:
+    data = task["data"]
+    return takedowns.of_task(str(data.get("key")), str(data.get("parent_sha256"))) is not None

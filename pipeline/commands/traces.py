@@ -112,13 +112,17 @@ def what_is_left(traces: Traces, exports: Collection[Path]) -> list[str]:
     if exports:
         lines.append(
             f"{len(exports)} exports of the server hold its masks ({exports_folder(exports)}): "
-            "`python -m pipeline takedown --purge` removes them"
+            "`python -m pipeline takedown --purge` takes its tasks out of them"
         )
     if traces.reviews:
         lines.append(
             f"{len(traces.reviews)} commits hold its masks in the lock ({_few(traces.reviews)}): only a rewritten "
             "history (`git filter-repo`) and new clones lack them"
         )
+    lines.append(
+        "a server that is not this machine's keeps copies of its exports: delete `export/project-*-at-*.json` in the "
+        "folder of its data"
+    )
     lines.append(
         "not known here: other clones and their caches, temporary experiments (.dvc/tmp), backups of the review "
         "(`make review-backup`), models trained with it"
@@ -131,8 +135,8 @@ def exports_folder(exports: Collection[Path]) -> Path:
     return min(exports).parent
 
 
-def purge(traces: Traces, exports: Collection[Path]) -> int:
-    """Remove it from DVC's cache and the server's exports here, and return how many files went.
+def purge(traces: Traces) -> int:
+    """Remove it from DVC's cache here, and return how many files went.
 
     PipelineError while the workspace's own version holds it.
     """
@@ -141,10 +145,9 @@ def purge(traces: Traces, exports: Collection[Path]) -> int:
             "expected outputs that do not hold the picture any more, found a dvc.lock that does; run `dvc repro`, "
             "commit, then purge. Nothing was removed from DVC's cache"
         )
-    files = [*traces.objects, *exports]
-    for path in files:
+    for path in traces.objects:
         path.unlink()
-    return len(files)
+    return len(traces.objects)
 
 
 class _Listed:

@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from annotations.ledger.takedowns import Takedowns, TakenDown
 from annotations.server.client import Project, TaskHead
 from annotations.server.installation import Installation
+from annotations.server.session import Session, fetch_export
 from annotations.server.withdraw import clear_pictures, clear_second_round, wanted_tasks, withdraw_tasks
+from annotations.settings import read_settings
 
 PROJECT = Project(1, "portraits", "<View/>")
 GONE = TakenDown(key="a" * 16, date="2026-11-29", files=("f" * 64,), reviews=("9" * 16,))
@@ -74,3 +78,21 @@ def test_served_pictures_of_tasks_that_are_gone_go_too(tmp_path: Path) -> None:
         "guidelines.html",
         "mine.jpg",
     ]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_this_machines_server_keeps_no_copy_of_an_export(tmp_path: Path, own: bool) -> None:
+    installation = Installation(tmp_path)
+    (installation.database / "export").mkdir(parents=True)
+    copy = installation.database / "export" / "project-1-at-2026-11-29-23-00-0123abcd.json"
+    (other := copy.with_name("mine.json")).touch()
+
+    class Exporting:
+        def export(self, project: Project) -> bytes:
+            copy.write_text("[]")
+            return b"[]"
+
+    server: Any = Exporting()
+    session = Session(read_settings(), installation, server, own)
+    assert fetch_export(session, PROJECT) == b"[]"
+    assert copy.exists() == (not own) and other.exists()

@@ -12,8 +12,9 @@ from annotations.ledger.judgements import JudgedTask, Opinion, read_judgements, 
 from annotations.ledger.lock import pack_mask, read_lock, write_lock
 from annotations.ledger.takedowns import Takedowns, url_hash
 from annotations.server.client import TaskHead
+from annotations.server.exports import read_export_file, write_export_file
 from pipeline.commands.relatives import Made, named_by, read_made
-from pipeline.commands.takedown import clear_lock, clear_stores, with_requests, with_tasks
+from pipeline.commands.takedown import clear_export, clear_lock, clear_stores, with_requests, with_tasks
 from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CLUSTER, CROP, INGEST
@@ -125,9 +126,8 @@ def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orph
     stay = sorted([entries[1].key, entries[2].key])
     assert [one.key for one in read_lock(LOCK)] == [one.key for one in read_judgements(LOCK)] == stay
     assert clear_stores(takedowns) == 2  # a crop of another box names the pseudo label of it
-    assert [
-        path.name for path in Path(".cache").rglob("*") if path.is_file() and "near" not in str(path)
-    ] == ["02aa"]
+    stored = [path for name in ("crop", "pseudo_label", "push") for path in Path(".cache", name).rglob("*aa")]
+    assert [path.name for path in stored] == ["02aa"]
 
     crawl = make_records(rows[1:3])  # as ingest leaves it
     rejected = cut_reviewed(entries, crawl, Path("cut"), 128, Store("merge"), 1, takedowns.files).rejected
@@ -136,6 +136,18 @@ def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orph
         entries[3].key: "taken_down",
     }
     check_orphans(rejected, 0)
+
+
+def test_an_export_loses_the_tasks_taken_out_and_keeps_all_others(
+    world: dict[str, Any], tmp_path: Path
+) -> None:
+    tasks = [
+        {"id": at, "data": {"key": f"{at:016d}", "parent_sha256": row["sha256"]}, "annotations": ["\u00fc"]}
+        for at, row in enumerate(world["rows"])
+    ]
+    write_export_file(path := tmp_path / "export.json.gz", tasks)
+    clear_export(path, requested(world["rows"][1]["id"]))
+    assert read_export_file(path) == [tasks[0], *tasks[2:]]
 
 
 def git(*arguments: str) -> None:
@@ -174,7 +186,7 @@ def test_earlier_versions_that_hold_it_are_named_and_purged(
     git("commit", "--quiet", "-m", "with it")
     git("tag", "v1")
     with pytest.raises(PipelineError, match=r"found a dvc\.lock that does; run `dvc repro`"):
-        purge(find_traces([name], [], Path("reviews")), [])
+        purge(find_traces([name], [], Path("reviews")))
     version(dataset={"images/other.png": "2", "masks/other.png": shared}, report={"index.html": "6"})
     (tmp_path / "reviews/aa.jsonl").unlink()
     git("add", "--all", "dvc.lock", "reviews")
@@ -190,8 +202,7 @@ def test_earlier_versions_that_hold_it_are_named_and_purged(
     text = "\n".join(what_is_left(traces, []))
     assert "1 commits' versions of the data hold it" in text and "branches and tags: v1" in text
     assert "3 files of it: `python -m pipeline takedown --purge`" in text and "git filter-repo" in text
-    (export := tmp_path / "export.json.gz").touch()
-    assert purge(traces, [export]) == 4 and not export.exists()
+    assert purge(traces) == 3
     assert not find_traces([name], [], Path("reviews")).objects
     for path in Path(".dvc/cache").rglob("*.dir"):
         path.unlink()
