@@ -19,7 +19,7 @@ from annotations.server.exports import read_export_file
 from annotations.server.import_files import read_tasks, written
 from annotations.settings import IMPORT_FILES, SECOND_LOOK_FILES
 from pipeline.core.errors import PipelineError
-from pipeline.core.paths import CLUSTER, CROP, INGEST, PSEUDO
+from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, PSEUDO
 from pipeline.core.records import make_records, read_records
 from pipeline.dataset.cluster_table import read_beside, read_clusters
 from pipeline.dataset.taken_down import taken_down_looks
@@ -32,7 +32,7 @@ class Made:
     """What the stages made: records, and clusters by id."""
 
     photographs: pd.DataFrame  # of all sources
-    crops: pd.DataFrame
+    crops: pd.DataFrame  # reviewed ones too, which were cut by the review's own box
     labelled: Mapping[str, str]
     crawl: Mapping[str, str]
     beside: Mapping[str, Sequence[str]]
@@ -64,9 +64,10 @@ def read_made(entries: Iterable[LockEntry], exports: Iterable[Path]) -> Made:
         tasks |= _parents(read_tasks(folder)) if written(folder) else {}
     for path in exports:
         tasks |= _parents(read_export_file(path))
+    crops = _records([CROP / "bodies", CROP / "crawl", PSEUDO, DATASET])
     return Made(
         _records(sorted(path.parent for path in INGEST.glob("*/*/records.parquet"))),
-        _records([CROP / "bodies", CROP / "crawl"]),
+        crops.dropna(subset="parent_id").drop_duplicates("id"),
         read_clusters(labelled) if labelled.is_file() else {},
         read_clusters(crawl) if crawl.is_file() else {},
         read_beside(beside) if beside.is_file() else {},

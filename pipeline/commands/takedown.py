@@ -48,7 +48,7 @@ def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
     for request in takedowns.requests:
         if request not in before.requests:
             _tell(request, made, params)
-    takedowns = with_tasks(takedowns, _withdraw(takedowns))
+    takedowns = with_stored_crops(with_tasks(takedowns, _withdraw(takedowns)))
     write_takedowns(takedowns.requests)
     reviews, judged = clear_lock(lock, takedowns)
     print(f"{reviews} reviews and {judged} judged tasks left {lock}")
@@ -56,7 +56,7 @@ def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
         f"{clear_stores(takedowns)} results left .cache (those of older code, which name no picture, among them)"
     )
     holding = [path for path in exports if _names(path, takedowns)]
-    traces = find_traces({*takedowns.pixels, *takedowns.reviews}, takedowns.reviews, lock)
+    traces = find_traces(takedowns, lock)
     if remove:
         print(f"{purge(traces)} files were removed from DVC's cache here")
         for path in holding:
@@ -86,6 +86,20 @@ def with_tasks(takedowns: Takedowns, tasks: Sequence[TaskHead]) -> Takedowns:
             found.setdefault(key, []).append(task.key)
     return Takedowns(
         one.joined(TakenDown(key=one.key, date=one.date, reviews=tuple(found.get(one.key, ()))))
+        for one in takedowns.requests
+    )
+
+
+def with_stored_crops(takedowns: Takedowns) -> Takedowns:
+    """The requests with the ids of all crops in .cache: those of earlier parameters name files in DVC's cache."""
+    found: dict[str, list[str]] = {}
+    for store in ("crop", "merge"):
+        for of, crop in Store(store).results_of({*takedowns.pixels, *takedowns.files}):
+            if "id" in crop.meta:
+                key = takedowns.pixels.get(of) or takedowns.files[of]
+                found.setdefault(key, []).append(str(crop.meta["id"]))
+    return Takedowns(
+        one.joined(TakenDown(key=one.key, date=one.date, pixels=tuple(found.get(one.key, ()))))
         for one in takedowns.requests
     )
 
