@@ -21,10 +21,10 @@ from annotations.server.exports import read_export_file, write_export_file
 from annotations.server.installation import Installation
 from annotations.server.session import alone, open_session, withdraw
 from annotations.settings import REVIEW_DATA
-from pipeline.commands.relatives import Made, named_by, read_made, request_for
+from pipeline.commands.relatives import Made, in_one_cluster, named_by, read_made, request_for
 from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import Params, load_params
+from pipeline.core.params import ClusterParams, Params, load_params
 from pipeline.core.store import Store
 from pipeline.dataset.takedown_list import read_requests
 from pipeline.review.judged import read_locked_reviews
@@ -40,14 +40,14 @@ def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
     exports = sorted(Installation(REVIEW_DATA).exports.glob("*.json.gz"))
     before = read_requests()
     made = read_made(read_locked_reviews(lock), exports)
-    takedowns = with_requests(before, names, made, params.cluster.max_hash_distance, reason)
+    takedowns = with_requests(before, names, made, params.cluster, reason)
     if not takedowns.requests:
         print(f"{TAKEDOWNS} holds no request; name a picture: its id, a file or an address")
         return
     write_takedowns(takedowns.requests)
     for request in takedowns.requests:
         if request not in before.requests:
-            _tell(request, made, params)
+            tell(request, made, params)
     takedowns = with_stored_crops(with_tasks(takedowns, _withdraw(takedowns)))
     write_takedowns(takedowns.requests)
     reviews, judged = clear_lock(lock, takedowns)
@@ -67,12 +67,12 @@ def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
 
 
 def with_requests(
-    before: Takedowns, names: Sequence[str], made: Made, max_distance: int, reason: str
+    before: Takedowns, names: Sequence[str], made: Made, params: ClusterParams, reason: str
 ) -> Takedowns:
     """The requests with one for each of `names`; a picture that was named before keeps its line, with what is new."""
     requests = {request.key: request for request in before.requests}
     for name in names:
-        new = request_for(named_by(name, made), made, max_distance, date.today().isoformat(), reason)
+        new = request_for(named_by(name, made), made, params, date.today().isoformat(), reason)
         requests[new.key] = requests[new.key].joined(new) if new.key in requests else new
     return Takedowns(requests.values())
 
@@ -147,7 +147,7 @@ def _withdraw(takedowns: Takedowns) -> list[TaskHead]:
     return tasks
 
 
-def _tell(request: TakenDown, made: Made, params: Params) -> None:
+def tell(request: TakenDown, made: Made, params: Params) -> None:
     """Say what a request names, and where its originals lie."""
     rows = made.photographs[made.photographs["id"].isin(request.pixels)]
     print(
@@ -157,11 +157,26 @@ def _tell(request: TakenDown, made: Made, params: Params) -> None:
     if rows.empty:
         print("  no picture here has these hashes; ingest rejects what comes with them")
     for row in rows.itertuples():
-        original = Path(params.sources[str(row.source)].path) / str(row.source_key)
         print(
-            f"  {row.id} {row.source} {row.source_key}"
-            + (f": delete {original} too" if original.exists() else "")
+            f"  {row.id} {row.source} {row.source_key}{_original(str(row.source), str(row.source_key), params)}"
         )
+    others = in_one_cluster(rows["id"], made) - set(rows["id"])
+    for row in made.photographs[made.photographs["id"].isin(others)].itertuples():
+        print(
+            f"  {row.id} {row.source} {row.source_key}: in the same cluster, not taken out; name it to take it out too"
+        )
+
+
+def _original(source: str, source_key: str, params: Params) -> str:
+    """What to do about the file that a picture came in, where it is still there; its source may be named no more."""
+    if source not in params.sources.names():
+        return ""
+    original = Path(params.sources[source].path) / source_key
+    if original.exists():
+        return f": delete {original} too"
+    shard = Path(f"{original.parent}.tar")
+    inside = params.sources[source].layout == "img2dataset" and shard.is_file()
+    return f": delete {original.name} from {shard} too" if inside else ""
 
 
 def _names(export: Path, takedowns: Takedowns) -> bool:
