@@ -21,6 +21,7 @@ from annotations.server.import_files import (
     read_tasks,
     served,
     with_addresses,
+    written,
 )
 from annotations.server.installation import Installation
 from annotations.server.send import Sent, find_project, missing, push, without_masks
@@ -146,18 +147,26 @@ def withdraw(session: Session, takedowns: Takedowns) -> list[TaskHead]:
     if not takedowns.requests:
         return []
     clear_second_round(session.installation, takedowns)
-    gone: list[TaskHead] = []
-    stay: list[TaskHead] = []
-    for project in session.client.projects(PROJECT):
-        went, others = withdraw_tasks(session.client, project, takedowns, _place(session))
-        gone += went
-        stay += others
+    projects = session.client.projects(PROJECT)
+    place = _place(session)
+    here = _versions_here(takedowns) if place is not None else ()
+    gone, stay = withdraw_tasks(session.client, projects, takedowns, place, here)
     if session.own_server:
         clear_copies(session.installation.database)
         clear_pictures(session.installation.pictures, stay)
     if gone:
         log.info("%d tasks of pictures taken out are deleted at %s", len(gone), session.client.url)
     return gone
+
+
+def _versions_here(takedowns: Takedowns) -> set[str]:
+    """Of the tasks in the import files, but for those taken out."""
+    folders = [folder for folder in sources() if written(folder)]
+    return {
+        str(task["data"]["version"])
+        for folder in folders
+        for task in wanted_tasks(read_tasks(folder), takedowns)
+    }
 
 
 def _place(session: Session) -> Place | None:
