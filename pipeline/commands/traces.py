@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from annotations.ledger.takedowns import Takedowns, url_hash
-from pipeline.commands.explain import LOCK, parse_dvc_lock
+from pipeline.commands.explain import LOCK, parse_dvc_lock, run_dvc
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CRAWL, DATA, PAGE
 from pipeline.fetching.journal import PICTURES
@@ -39,12 +39,15 @@ class Traces:
 
 
 def find_traces(takedowns: Takedowns, lock: Path) -> Traces:
-    """Look for the requests' pictures in the history of dvc.lock, and for their reviews in that of `lock`."""
+    """Look for the requests' pictures in the history of dvc.lock, and for their reviews in that of `lock`.
+
+    PipelineError where DVC fails: where its cache lies is then unknown.
+    """
     traces = Traces()
     cache = Path(".dvc/cache")
     if Path(".dvc").is_dir():
-        cache = Path(_run("dvc", "cache", "dir").strip() or cache)
-        traces.remotes = [line.split()[0] for line in _run("dvc", "remote", "list").splitlines()]
+        cache = Path(run_dvc("cache", "dir").strip())
+        traces.remotes = [line.split()[0] for line in run_dvc("remote", "list").splitlines()]
     here: set[str] = set()
     used: set[str] = set()
     if LOCK.is_file():

@@ -1,6 +1,7 @@
 """`python -m pipeline takedown` on small made folders: what a request names, and what leaves at once."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,8 @@ def made() -> Made:
     return read_made(read_lock(LOCK), [])
 
 
-def requested(*names: str) -> Takedowns:
-    return with_requests(Takedowns(), names, made(), CLUSTERING, "asked")
+def requested(*names: str, of: Made | None = None) -> Takedowns:
+    return with_requests(Takedowns(), names, of or made(), CLUSTERING, "asked")
 
 
 def test_a_crop_names_its_photograph_its_look_alikes_and_their_reviews(world: dict[str, Any]) -> None:
@@ -151,21 +152,22 @@ def test_a_file_an_address_a_hash_and_a_review_name_the_same_picture(
     world: dict[str, Any], tmp_path: Path
 ) -> None:
     row, entry = world["rows"][2], world["entries"][2]
+    stages = made()
     names = (row["id"], row["image"], row["sha256"], entry.key, "http://example.org/2.jpg")
     for name in names:
-        (request,) = requested(name).requests
+        (request,) = requested(name, of=stages).requests
         assert (request.pixels, request.key) == ((row["id"],), row["id"]), name
         assert (request.files, request.reviews) == ((row["sha256"],), (entry.key,)), name
         assert request.urls == (url_hash(row["url"]),), name
-    assert len(requested(*names).requests) == 1
+    assert len(requested(*names, of=stages).requests) == 1
     (elsewhere := tmp_path / "unseen.png").write_bytes(encode_png(inputs.portrait(77)[0]))
-    (unseen,) = requested(str(elsewhere)).requests
+    (unseen,) = requested(str(elsewhere), of=stages).requests
     assert (len(unseen.pixels), len(unseen.files), len(unseen.looks)) == (1, 1, 1)
-    (blind,) = requested("https://example.org/unknown.jpg").requests
+    (blind,) = requested("https://example.org/unknown.jpg", of=stages).requests
     assert blind.urls == (url_hash("https://example.org/unknown.jpg"),) and not blind.pixels
     for text in ("Somebody", "0" * 15, "https://"):
         with pytest.raises(PipelineError, match="expected"):
-            named_by(text, made())
+            named_by(text, stages)
 
 
 def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orphan(
@@ -235,6 +237,7 @@ def test_earlier_versions_that_hold_it_are_named_and_purged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", os.defpath)  # without the environment's own dvc
     git("init", "--quiet", "--initial-branch", "main")
     (tmp_path / "reviews").mkdir()
     (tmp_path / "reviews/aa.jsonl").write_text(f'{{"key":"{"b" * 16}"}}\n')
@@ -278,6 +281,11 @@ def test_earlier_versions_that_hold_it_are_named_and_purged(
     assert "5 files of it: `python -m pipeline takedown --purge`" in text and "git filter-repo" in text
     assert purge(traces) == 5
     assert not find_traces(named, Path("reviews")).objects
+    Path(".dvc/config").write_text("[core")
+    with pytest.raises(PipelineError, match="`dvc cache dir` failed"):
+        find_traces(named, Path("reviews"))
+    Path(".dvc/config").write_text("['remote \"shared\"']\n    url = /shared\n")
     for path in Path(".dvc/cache").rglob("*.dir"):
         path.unlink()
-    assert len(find_traces(named, Path("reviews")).unknown) == 2
+    traces = find_traces(named, Path("reviews"))
+    assert (len(traces.unknown), traces.remotes) == (2, ["shared"])
