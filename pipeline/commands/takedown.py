@@ -17,7 +17,7 @@ from annotations.ledger.lock import read_lock, write_lock
 from annotations.ledger.shards import LockError
 from annotations.ledger.takedowns import TAKEDOWNS, Takedowns, TakenDown, write_takedowns
 from annotations.server.client import TaskHead
-from annotations.server.exports import read_export_file, write_export_file
+from annotations.server.exports import clear_copies, read_export_file, write_export_file
 from annotations.server.installation import Installation
 from annotations.server.session import alone, open_session, withdraw
 from annotations.settings import REVIEW_DATA
@@ -37,7 +37,9 @@ def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
     """Add requests for `names`, carry out all of the list, and say what is left; `remove` purges here what is left."""
     params = load_params()
     lock = Path(params.reviews.path)
-    exports = sorted(Installation(REVIEW_DATA).exports.glob("*.json.gz"))
+    installation = Installation(REVIEW_DATA)
+    clear_copies(installation.database)
+    exports = sorted(installation.exports.glob("*.json.gz"))
     before = read_requests()
     made = read_made(read_locked_reviews(lock), exports)
     takedowns = with_requests(before, names, made, params.cluster, reason)
