@@ -59,13 +59,13 @@ def status(
     from annotations.ledger.settle import settle
     from annotations.ledger.voices import with_voices
     from annotations.server.pull import read_judged, read_locked
-    from annotations.server.session import open_session, sources, the_project
+    from annotations.server.session import fetch_export, open_session, sources, the_project
     from annotations.server.status import describe_quality, describe_review
 
     session = open_session()
     project = the_project(session)
     judged = read_judged(session.settings.lock)
-    reading = with_voices(read_export(session.client.export(project)), judged)
+    reading = with_voices(read_export(fetch_export(session, project)), judged)
     settled = settle(reading, read_locked(session.settings.lock))
     print("\n".join(describe_review(reading, settled, session.settings.random_share)))
     print("\n".join(["at the last pull:", *describe_quality(judgements(judged))]))

@@ -34,6 +34,9 @@ _HAS_SCORE = {
 }
 _WITH_SCORE = json.dumps({"filters": {"conjunction": "and", "items": [_HAS_SCORE]}})
 
+# Addresses of a bucket as a task names them, not as the server shows them.
+_AS_SENT: Any = {"additional_query_parameters": {"resolve_uri": "false"}}
+
 LOWEST_FIRST = "Uncertainty sampling"  # what the server calls it
 _HELD = "Task lock"  # its word for a task that stands open in the asking person's browser
 
@@ -291,7 +294,11 @@ class Client:
         """All tasks of the project, oldest first."""
         with self._asking("list the tasks"):
             pages = self._sdk.tasks.list(
-                project=project.id, fields="task_only", include=_HEAD_FIELDS, page_size=_PAGE
+                project=project.id,
+                fields="task_only",
+                include=_HEAD_FIELDS,
+                page_size=_PAGE,
+                request_options=_AS_SENT,
             )
             return sorted((_head(task) for task in pages), key=lambda head: head.id)
 
@@ -322,9 +329,8 @@ class Client:
 
     def task(self, task: int) -> dict[str, Any]:
         """One task's `data` and `predictions`, as they were sent: with s3:// addresses where it has some."""
-        as_sent: Any = {"additional_query_parameters": {"resolve_uri": "false"}}
         with self._asking(f"read task {task}"):
-            found = self._sdk.tasks.get(id=str(task), request_options=as_sent)
+            found = self._sdk.tasks.get(id=str(task), request_options=_AS_SENT)
             data = dict(found.data)
         return {"data": data, "predictions": self.predictions(task)}
 

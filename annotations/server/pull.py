@@ -4,7 +4,6 @@ Writes review-data/exports/TIME.json.gz, the lock with every judgement beside it
 next push.
 """
 
-import gzip
 import hashlib
 import json
 import logging
@@ -24,9 +23,10 @@ from annotations.ledger.settle import Conflict, Drift, Settled, settle, to_do, u
 from annotations.ledger.voices import with_voices
 from annotations.masks.brush import BrushError, regions_to_mask
 from annotations.server.client import Client
+from annotations.server.exports import pack_export
 from annotations.server.import_files import TaskContent, parse_task
 from annotations.server.installation import Installation
-from annotations.server.session import Session, alone, the_project, withdraw
+from annotations.server.session import Session, alone, fetch_export, the_project, withdraw
 from annotations.server.withdraw import read_requested
 from annotations.tasks.task import MODEL_VERSION
 from sinet.core.atomic import write_atomic
@@ -47,7 +47,7 @@ def pull(session: Session, keep: bool = False, forget: Sequence[str] = ()) -> Dr
 
 
 def _pull(session: Session, keep: bool, forget: Sequence[str]) -> Drift:
-    content = session.client.export(the_project(session))
+    content = fetch_export(session, the_project(session))
     saved = save_export(session.installation.exports, content, datetime.now(UTC))
     log.info("saved the server's export as %s", saved)
     lock = session.settings.lock
@@ -108,7 +108,7 @@ def save_export(folder: Path, content: bytes, now: datetime) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     path = folder / f"{now:%Y%m%dT%H%M%S%f}Z.json.gz"
-    write_atomic(path, gzip.compress(content, compresslevel=3, mtime=0))
+    pack_export(path, content)
     return path
 
 

@@ -13,6 +13,7 @@ from annotations.errors import ReviewError
 from annotations.ledger.takedowns import Takedowns
 from annotations.server.bucket import add_storage, open_bucket
 from annotations.server.client import KEY_NAME, Client, Project, TaskHead, on_this_machine
+from annotations.server.exports import clear_copies
 from annotations.server.import_files import (
     TaskContent,
     parse_task,
@@ -20,6 +21,7 @@ from annotations.server.import_files import (
     read_tasks,
     served,
     with_addresses,
+    written,
 )
 from annotations.server.installation import Installation
 from annotations.server.send import Sent, find_project, missing, push, without_masks
@@ -127,26 +129,44 @@ def send_tasks(
         return project, push(client, project, outgoing)
 
 
+def fetch_export(session: Session, project: Project) -> bytes:
+    """All tasks as the server's JSON; this machine's server keeps no copy, of which a take-down would not know."""
+    try:
+        return session.client.export(project)
+    finally:
+        if session.own_server:
+            clear_copies(session.installation.database)
+
+
 def withdraw(session: Session, takedowns: Takedowns) -> list[TaskHead]:
     """Take the pictures that `takedowns` name off the server, and return the tasks that went.
 
-    Hold the installation's lock (`alone`). Tasks go with their annotations, and no copy is kept; pictures go where push
-    brought them.
+    Hold the installation's lock (`alone`). Tasks go with their annotations; pictures go where push brought them. This
+    machine's server keeps no copy; others may keep those of exports, which no request removes.
     """
     if not takedowns.requests:
         return []
     clear_second_round(session.installation, takedowns)
-    gone: list[TaskHead] = []
-    stay: list[TaskHead] = []
-    for project in session.client.projects(PROJECT):
-        went, others = withdraw_tasks(session.client, project, takedowns, _place(session))
-        gone += went
-        stay += others
+    projects = session.client.projects(PROJECT)
+    place = _place(session)
+    here = _versions_here(takedowns) if place is not None else ()
+    gone, stay = withdraw_tasks(session.client, projects, takedowns, place, here)
     if session.own_server:
+        clear_copies(session.installation.database)
         clear_pictures(session.installation.pictures, stay)
     if gone:
         log.info("%d tasks of pictures taken out are deleted at %s", len(gone), session.client.url)
     return gone
+
+
+def _versions_here(takedowns: Takedowns) -> set[str]:
+    """Of the tasks in the import files, but for those taken out."""
+    folders = [folder for folder in sources() if written(folder)]
+    return {
+        str(task["data"]["version"])
+        for folder in folders
+        for task in wanted_tasks(read_tasks(folder), takedowns)
+    }
 
 
 def _place(session: Session) -> Place | None:

@@ -8,7 +8,7 @@ from annotations.errors import ReviewError
 from annotations.ledger.shards import LockError
 from annotations.ledger.takedowns import Takedowns, read_takedowns
 from annotations.server.client import Client, Project, TaskHead
-from annotations.server.import_files import SHOWN_PICTURES, TaskContent, parse_task, picture_name
+from annotations.server.import_files import SHOWN_PICTURES, TaskContent, parse_task
 from annotations.server.installation import Installation
 from annotations.server.upload import Place
 
@@ -29,28 +29,42 @@ def wanted_tasks(tasks: Iterable[TaskContent], takedowns: Takedowns) -> Iterator
 
 
 def withdraw_tasks(
-    client: Client, project: Project, takedowns: Takedowns, place: Place | None
+    client: Client,
+    projects: Iterable[Project],
+    takedowns: Takedowns,
+    place: Place | None,
+    on_their_way: Collection[str] = (),
 ) -> tuple[list[TaskHead], list[TaskHead]]:
-    """Delete the requests' tasks and what they show at `place`; the tasks that went, and those that stay.
+    """Delete the requests' tasks, and all pictures at `place` but those of the others; tasks that went, and that stay.
 
-    The pictures go first: a task that is gone names none.
+    A picture's name tells the version of its task alone: of a task that is replaced or gone nobody knows whose it was.
+    Versions `on_their_way` stay, whose tasks somebody may be sending. The pictures go first: a task that is gone names
+    none.
     """
-    heads = client.heads(project)
+    heads = [head for project in projects for head in client.heads(project)]
     gone = [head for head in heads if takedowns.of_task(head.key, head.parent_sha256)]
-    if place is not None and gone:
-        place.remove([picture_name(head.version, kind) for head in gone for kind in SHOWN_PICTURES])
+    stay = [head for head in heads if head not in gone]
+    if place is not None:
+        names = place.files()
+        place.remove([name for name in _of_no_task(names, stay) if name[:16] not in on_their_way])
     for head in gone:
         client.delete_task(head.id)
-    return gone, [head for head in heads if head not in gone]
+    return gone, stay
 
 
 def clear_pictures(folder: Path, stay: Collection[TaskHead]) -> None:
     """Remove from this machine's served pictures those of no task that stays: replaced tasks left theirs there."""
-    versions = {head.version for head in stay}
-    for path in folder.glob("*.jpg"):
-        name = _PICTURE.fullmatch(path.name)
-        if name is not None and name[1] not in versions:
-            path.unlink()
+    for name in _of_no_task((path.name for path in folder.glob("*.jpg")), stay):
+        (folder / name).unlink()
+
+
+def _of_no_task(names: Iterable[str], stay: Collection[TaskHead]) -> list[str]:
+    """Of the names of files those of pictures that none of the tasks shows."""
+    shown = (_PICTURE.search(address) for head in stay for address in head.shows)
+    # A second round shows the pictures of the first, which has another version.
+    versions = {head.version for head in stay} | {one[1] for one in shown if one is not None}
+    found = (_PICTURE.fullmatch(name) for name in sorted(names))
+    return [one[0] for one in found if one is not None and one[1] not in versions]
 
 
 def clear_second_round(installation: Installation, takedowns: Takedowns) -> None:

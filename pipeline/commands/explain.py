@@ -1,6 +1,7 @@
 """Say in words which stages of dvc.lock differ from the committed one, and why that may be."""
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,14 @@ def parse_dvc_lock(text: str) -> dict[str, Any]:
     if not isinstance(lock, dict) or not isinstance(lock.get("stages"), dict):
         raise PipelineError(f"{_DAMAGED} ({len(text)} characters, no stages); {_BRING_BACK}")
     return lock
+
+
+def run_dvc(*words: str) -> str:
+    """What DVC prints: that of this Python, whether PATH has one or not. PipelineError where it fails."""
+    done = subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise PipelineError(f"`dvc {' '.join(words)}` failed: {done.stderr.strip()}")
+    return done.stdout
 
 
 def explain(before: dict[str, Any], after: dict[str, Any], params_changed: bool) -> str:

@@ -8,13 +8,11 @@ was stopped in the middle something is missing, and what lies there is its own.
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands.explain import LOCK, parse_dvc_lock
+from pipeline.commands.explain import LOCK, parse_dvc_lock, run_dvc
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import SOURCE_LIST
 from pipeline.core.params import ROLES
@@ -26,11 +24,11 @@ def main() -> None:
     if not LOCK.exists():
         return
     lock = parse_dvc_lock(LOCK.read_text(encoding="utf-8"))
-    status = json.loads(_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
+    status = json.loads(run_dvc("data", "status", "--granular", "--json")).get("uncommitted", {})
     changed = [*status.get("added", []), *status.get("modified", [])]
     found = [Path(path) for path in strangers(lock, changed, status.get("deleted", []))]
     found += [one for role in ROLES for one in _files_in(INGEST / role) if one.name != SOURCE_LIST]
-    lost = found and [path for path in found if not _in_cache(path, Path(_dvc("cache", "dir").strip()))]
+    lost = found and [path for path in found if not _in_cache(path, Path(run_dvc("cache", "dir").strip()))]
     if lost:
         named = ", ".join(map(str, lost[:3])) + (", ..." if len(lost) > 3 else "")
         raise PipelineError(
@@ -65,10 +63,3 @@ def _in_cache(path: Path, cache: Path) -> bool:
     """Whether DVC keeps the same bytes, of another version perhaps, so that nothing is lost."""
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
     return (cache / "files/md5" / md5[:2] / md5[2:]).is_file()
-
-
-def _dvc(*words: str) -> str:
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PipelineError(f"`dvc {' '.join(words)}` failed: {done.stderr.strip()}")
-    return done.stdout

@@ -4,9 +4,7 @@ Reads what the stages have made so far. Without it a request holds the named has
 their looks.
 """
 
-import gzip
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,13 +15,17 @@ import pandas as pd
 
 from annotations.ledger.lock import LockEntry, review_key
 from annotations.ledger.takedowns import Takedowns, TakenDown, url_hash
+from annotations.server.exports import read_export_file
 from annotations.server.import_files import read_tasks, written
 from annotations.settings import IMPORT_FILES, SECOND_LOOK_FILES
 from pipeline.core.errors import PipelineError
-from pipeline.core.paths import CLUSTER, CROP, INGEST, PSEUDO
+from pipeline.core.params import ClusterParams
+from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, PSEUDO
 from pipeline.core.records import make_records, read_records
+from pipeline.core.store import Store
 from pipeline.dataset.cluster_table import read_beside, read_clusters
 from pipeline.dataset.taken_down import taken_down_looks
+from pipeline.look_alikes.finder import look_alikes, prints_of
 from pipeline.look_alikes.perceptual_hash import perceptual_hash
 from sinet.images.decode import Array, ImageError, decode_image, pixel_id, read_bytes, read_image
 
@@ -33,7 +35,7 @@ class Made:
     """What the stages made: records, and clusters by id."""
 
     photographs: pd.DataFrame  # of all sources
-    crops: pd.DataFrame
+    crops: pd.DataFrame  # reviewed ones too, which were cut by the review's own box
     labelled: Mapping[str, str]
     crawl: Mapping[str, str]
     beside: Mapping[str, Sequence[str]]
@@ -65,19 +67,15 @@ def read_made(entries: Iterable[LockEntry], exports: Iterable[Path]) -> Made:
         tasks |= _parents(read_tasks(folder)) if written(folder) else {}
     for path in exports:
         tasks |= _parents(read_export_file(path))
+    crops = _records([CROP / "bodies", CROP / "crawl", PSEUDO, DATASET])
     return Made(
         _records(sorted(path.parent for path in INGEST.glob("*/*/records.parquet"))),
-        _records([CROP / "bodies", CROP / "crawl"]),
+        crops.dropna(subset="parent_id").drop_duplicates("id"),
         read_clusters(labelled) if labelled.is_file() else {},
         read_clusters(crawl) if crawl.is_file() else {},
         read_beside(beside) if beside.is_file() else {},
         tasks,
     )
-
-
-def read_export_file(path: Path) -> list[dict[str, Any]]:
-    """The tasks of a server's export, as `python -m annotations pull` saved it."""
-    return list(json.loads(gzip.decompress(path.read_bytes())))
 
 
 def named_by(text: str, made: Made) -> Named:
@@ -102,16 +100,18 @@ def named_by(text: str, made: Made) -> Named:
     )
 
 
-def request_for(named: Named, made: Made, max_distance: int, day: str, reason: str) -> TakenDown:
+def request_for(named: Named, made: Made, params: ClusterParams, day: str, reason: str) -> TakenDown:
     """The request that names the picture, its photograph, all crops of it, and what looks like them.
 
-    Look-alikes are those in a cluster with it, and what is at most `max_distance` bits from one of these or from its
-    mirror image, as stage ingest will find them again.
+    Look-alikes are those of its cluster that show the same photograph as it or a crop of it, and what is at most
+    `max_hash_distance` bits from one of all these or from its mirror image, as stage ingest will find them again.
+    Likeness goes on no further: behind a collage, which looks like each of its parts, stand strangers.
     """
     photographs = made.photographs
-    ids = _photographs_of(named.ids, made)
-    ids |= _in_one_cluster(ids, made)
-    shown = pd.concat([photographs[photographs["id"].isin(ids)], _crops_of(ids, made)])
+    ids = _equal(_photographs_of(named.ids, made), made)
+    alike = _alike(ids, made, params)
+    shown = pd.concat([photographs[photographs["id"].isin(ids | alike)], _crops_of(ids, made)])
+    ids |= alike
     pictures = [read_image(Path(str(path))) for path in shown["image"] if Path(str(path)).is_file()]
     pictures += [] if named.pixels is None else [named.pixels]
     looks = tuple(perceptual_hash(one).tobytes().hex() for one in pictures)
@@ -119,7 +119,7 @@ def request_for(named: Named, made: Made, max_distance: int, day: str, reason: s
     there = {
         str(row.id): str(row.image) for row in photographs.itertuples() if Path(str(row.image)).is_file()
     }
-    ids |= taken_down_looks(there, Takedowns([request]), max_distance).keys()
+    ids |= taken_down_looks(there, Takedowns([request]), params.max_hash_distance).keys()
     chosen = photographs[photographs["id"].isin(ids)]
     twins = (twin for text in chosen["twins"] for twin in text.split())
     files = {*named.files, *chosen["sha256"], *twins}
@@ -181,7 +181,31 @@ def _crops_of(ids: Collection[str], made: Made) -> pd.DataFrame:
     return made.crops[made.crops["parent_id"].isin(list(ids))]
 
 
-def _in_one_cluster(ids: Collection[str], made: Made) -> set[str]:
+def _equal(ids: set[str], made: Made) -> set[str]:
+    """These photographs, those of the same files, and those that have the pixels of a crop of them."""
+    files = {str(row.id): {str(row.sha256), *str(row.twins).split()} for row in made.photographs.itertuples()}
+    wanted = {file for one in ids for file in files[one]}
+    same = {one for one, own in files.items() if not wanted.isdisjoint(own)}
+    return same | (files.keys() & set(_crops_of(same, made)["id"]))
+
+
+def _alike(ids: set[str], made: Made, params: ClusterParams) -> set[str]:
+    """The photographs of a cluster with these of which one comparison tells that they show the same."""
+    inside, others = _pictures(ids, made), _pictures(in_one_cluster(ids, made) - ids, made)
+    if not inside or not others:
+        return set()
+    prints = prints_of(others | inside, Store("look_alikes"), "takedown")
+    pairs = look_alikes(prints, params, "takedown", inside)
+    return _photographs_of({one for pair in pairs for one in pair} - inside.keys(), made) - ids
+
+
+def _pictures(ids: Collection[str], made: Made) -> dict[str, str]:
+    """Path by id of these photographs and their crops, of those that are there."""
+    rows = pd.concat([made.photographs[made.photographs["id"].isin(list(ids))], _crops_of(ids, made)])
+    return {str(row.id): str(row.image) for row in rows.itertuples() if Path(str(row.image)).is_file()}
+
+
+def in_one_cluster(ids: Collection[str], made: Made) -> set[str]:
     """The photographs in a cluster with these or their crops, or in one beside it."""
     members = {*ids, *_crops_of(ids, made)["id"]}
     labelled = {made.labelled[one] for one in members & made.labelled.keys()}

@@ -1,20 +1,26 @@
 """Where earlier versions still hold a picture that was taken out: commits, DVC's cache, remotes; and how to remove it.
 
 Outputs name their pictures by id, and those of tasks by the review's key, so that the lists of files in DVC's cache
-tell which versions hold one. A page with thumbnails is counted where its version holds the picture.
+tell which versions hold one; what a crawl fetched is found by its table's hashes and addresses. A page
+with thumbnails is counted where its version holds the picture.
 """
 
+import csv
+import io
 import json
 import re
 import subprocess
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands.explain import LOCK, parse_dvc_lock
+from annotations.ledger.takedowns import Takedowns, url_hash
+from pipeline.commands.explain import LOCK, parse_dvc_lock, run_dvc
 from pipeline.core.errors import PipelineError
-from pipeline.core.paths import DATA, PAGE
+from pipeline.core.paths import CRAWL, DATA, PAGE
+from pipeline.fetching.journal import PICTURES
 
 _NAME = re.compile("[0-9a-f]{16}")
 
@@ -32,34 +38,38 @@ class Traces:
     remotes: list[str] = field(default_factory=list)  # of DVC
 
 
-def find_traces(names: Collection[str], reviews: Collection[str], lock: Path) -> Traces:
-    """Look for pictures of these `names` (ids and keys) and for `reviews` (keys) in the history of `lock`."""
+def find_traces(takedowns: Takedowns, lock: Path) -> Traces:
+    """Look for the requests' pictures in the history of dvc.lock, and for their reviews in that of `lock`.
+
+    PipelineError where DVC fails: where its cache lies is then unknown.
+    """
     traces = Traces()
     cache = Path(".dvc/cache")
     if Path(".dvc").is_dir():
-        cache = Path(_run("dvc", "cache", "dir").strip() or cache)
-        traces.remotes = [line.split()[0] for line in _run("dvc", "remote", "list").splitlines()]
+        cache = Path(run_dvc("cache", "dir").strip())
+        traces.remotes = [line.split()[0] for line in run_dvc("remote", "list").splitlines()]
     here: set[str] = set()
     used: set[str] = set()
     if LOCK.is_file():
         listed = _Listed(parse_dvc_lock(LOCK.read_text(encoding="utf-8")), cache)
-        here, used = listed.holding(names), listed.all
+        here, used = listed.holding(takedowns), listed.all
         traces.in_workspace = bool(here)
     found = set(here)
     locks: dict[str, _Listed | None] = {}
+    holding: set[str] = set()  # blobs
     for commit, blob in _locks(_run("git", "rev-list", "--all", "--full-history", "--", str(LOCK)).split()):
         if blob not in locks:
             locks[blob] = _read_lock(blob, cache)
         earlier = locks[blob]
         if earlier is None:
             continue
-        held = earlier.holding(names)
+        held = earlier.holding(takedowns)
         found |= held
         if held:
+            holding.add(blob)
             traces.commits.append(commit[:10])
         elif earlier.incomplete:
             traces.unknown.append(commit[:10])
-    holding = {blob for blob, earlier in locks.items() if earlier is not None and earlier.holding(names)}
     refs = _run(
         "git", "for-each-ref", "--format=%(refname)", "refs/heads", "refs/tags", "refs/remotes"
     ).split()
@@ -67,8 +77,8 @@ def find_traces(names: Collection[str], reviews: Collection[str], lock: Path) ->
     traces.objects = [
         path for one in sorted(found - (used - here)) if (path := _object(cache, one)).is_file()
     ]
-    if reviews:
-        pattern = "|".join(sorted(reviews))
+    if takedowns.reviews:
+        pattern = "|".join(sorted(takedowns.reviews))
         traces.reviews = _run(
             "git",
             "log",
@@ -112,13 +122,17 @@ def what_is_left(traces: Traces, exports: Collection[Path]) -> list[str]:
     if exports:
         lines.append(
             f"{len(exports)} exports of the server hold its masks ({exports_folder(exports)}): "
-            "`python -m pipeline takedown --purge` removes them"
+            "`python -m pipeline takedown --purge` takes its tasks out of them"
         )
     if traces.reviews:
         lines.append(
             f"{len(traces.reviews)} commits hold its masks in the lock ({_few(traces.reviews)}): only a rewritten "
             "history (`git filter-repo`) and new clones lack them"
         )
+    lines.append(
+        "a server that is not this machine's keeps copies of its exports: delete `export/project-*-at-*.json` in the "
+        "folder of its data"
+    )
     lines.append(
         "not known here: other clones and their caches, temporary experiments (.dvc/tmp), backups of the review "
         "(`make review-backup`), models trained with it"
@@ -131,8 +145,8 @@ def exports_folder(exports: Collection[Path]) -> Path:
     return min(exports).parent
 
 
-def purge(traces: Traces, exports: Collection[Path]) -> int:
-    """Remove it from DVC's cache and the server's exports here, and return how many files went.
+def purge(traces: Traces) -> int:
+    """Remove it from DVC's cache here, and return how many files went.
 
     PipelineError while the workspace's own version holds it.
     """
@@ -141,10 +155,9 @@ def purge(traces: Traces, exports: Collection[Path]) -> int:
             "expected outputs that do not hold the picture any more, found a dvc.lock that does; run `dvc repro`, "
             "commit, then purge. Nothing was removed from DVC's cache"
         )
-    files = [*traces.objects, *exports]
-    for path in files:
+    for path in traces.objects:
         path.unlink()
-    return len(files)
+    return len(traces.objects)
 
 
 class _Listed:
@@ -161,21 +174,45 @@ class _Listed:
                     self.incomplete |= not path.is_file()
                     listed = json.loads(path.read_bytes()) if path.is_file() else []
                     self.folders[out["path"]] = {one["relpath"]: one["md5"] for one in listed}
+        self.crawls = {  # the table of each crawl's pictures, by output
+            out: _object(cache, files[PICTURES])
+            for out, files in self.folders.items()
+            if Path(out).parent == CRAWL and PICTURES in files
+        }
+        self.incomplete |= not all(table.is_file() for table in self.crawls.values())
 
     @property
     def all(self) -> set[str]:
         return {md5 for files in self.folders.values() for md5 in files.values()}
 
-    def holding(self, names: Collection[str]) -> set[str]:
-        """md5 of the files named by one of `names`, and of the pages of a version that has some."""
-        wanted = set(names)
+    def holding(self, takedowns: Takedowns) -> set[str]:
+        """md5 of the requests' pictures and masks, and of the pages of a version that has some."""
+        wanted = {*takedowns.pixels, *takedowns.reviews}
         found = {
             md5
             for files in self.folders.values()
             for path, md5 in files.items()
             if not wanted.isdisjoint(_NAME.findall(path))
         }
+        for out, table in self.crawls.items():
+            fetched = _fetched(table) if table.is_file() else []
+            found |= {
+                self.folders[out][file]
+                for file, sha256, urls in fetched
+                if file in self.folders[out]
+                and (sha256 in takedowns.files or not takedowns.urls.keys().isdisjoint(urls))
+            }
         return found | set(self.folders.get(str(PAGE), {}).values()) if found else found
+
+
+@cache  # as many versions have the same table
+def _fetched(table: Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Of each picture of a crawl its file, the file's sha256 and the hashes of its addresses."""
+    rows = csv.DictReader(io.StringIO(table.read_text(encoding="utf-8"), newline=""))
+    return [
+        (row["file"], row["sha256"], tuple(url_hash(row[name]) for name in ("url", "final_url") if row[name]))
+        for row in rows
+    ]
 
 
 def _read_lock(blob: str, cache: Path) -> _Listed | None:

@@ -76,6 +76,12 @@ class Store:
         """Remove an entry, if it is there."""
         self._path(key).unlink(missing_ok=True)
 
+    def results_of(self, names: Collection[str]) -> list[tuple[str, Result]]:
+        """The whole results of the named pictures, each with the name that it has."""
+        named = [(_name_in(path), path.name) for path in sorted(self.folder.glob("??/*"))]
+        found = [(of, self.get(key)) for of, key in named if of in names]
+        return [(of, result) for of, result in found if result is not None]
+
     def forget(self, names: Collection[str]) -> list[Result]:
         """Remove and return the entries of the named pictures, and those that do not say whose they are."""
         forgotten = []

@@ -1,13 +1,18 @@
 """What people asked to have taken out leaves a server and this machine's review; all else stays."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from annotations.ledger.takedowns import Takedowns, TakenDown
 from annotations.server.client import Project, TaskHead
 from annotations.server.installation import Installation
+from annotations.server.session import Session, fetch_export
 from annotations.server.withdraw import clear_pictures, clear_second_round, wanted_tasks, withdraw_tasks
+from annotations.settings import read_settings
 
 PROJECT = Project(1, "portraits", "<View/>")
 GONE = TakenDown(key="a" * 16, date="2026-11-29", files=("f" * 64,), reviews=("9" * 16,))
@@ -27,6 +32,11 @@ class Ledger:
         self.asked.append(task)
         del self.tasks[task]
 
+    def files(self) -> dict[str, str]:
+        versions = (*self.tasks, 7, 8, 9)
+        named = [f"{n:016x}-{kind}.jpg" for n in versions for kind in ("cutout", "image", "outline")]
+        return dict.fromkeys([*named, "guidelines-0123456789ab.html", "mine.jpg"], "address")
+
     def remove(self, names: list[str]) -> None:
         self.asked.append(sorted(names))
 
@@ -40,11 +50,16 @@ def task(key: str, parent: str) -> dict[str, Any]:
 
 
 def test_the_pictures_go_before_the_tasks_that_name_them() -> None:
-    server: Any = Ledger(head(1), head(2, parent="f" * 64), head(3, key="9" * 16))
-    gone, stay = withdraw_tasks(server, PROJECT, Takedowns([GONE]), server)
+    """And those of a task that a newer mask replaced (7); a second round shows the first one's (9)."""
+    shows = (f"/data/upload/4/0123abcd-{9:016x}-image.jpg",)
+    server: Any = Ledger(replace(head(1), shows=shows), head(2, parent="f" * 64), head(3, key="9" * 16))
+    on_their_way = (f"{8:016x}",)
+    gone, stay = withdraw_tasks(server, [PROJECT], Takedowns([GONE]), server, on_their_way)
     assert ([one.id for one in gone], [one.id for one in stay], list(server.tasks)) == ([2, 3], [1], [1])
-    names = [f"{n:016x}-{kind}.jpg" for n in (2, 3) for kind in ("cutout", "image", "outline")]
+    names = [f"{n:016x}-{kind}.jpg" for n in (2, 3, 7) for kind in ("cutout", "image", "outline")]
     assert server.asked == [names, 2, 3]
+    withdraw_tasks(server, [PROJECT], Takedowns([GONE]), server, on_their_way)
+    assert server.asked[3:] == [names[6:]]  # also where no task is left
 
 
 def test_what_is_named_is_not_sent_again(tmp_path: Path) -> None:
@@ -74,3 +89,21 @@ def test_served_pictures_of_tasks_that_are_gone_go_too(tmp_path: Path) -> None:
         "guidelines.html",
         "mine.jpg",
     ]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_this_machines_server_keeps_no_copy_of_an_export(tmp_path: Path, own: bool) -> None:
+    installation = Installation(tmp_path)
+    (installation.database / "export").mkdir(parents=True)
+    copy = installation.database / "export" / "project-1-at-2026-11-29-23-00-0123abcd.json"
+    (other := copy.with_name("mine.json")).touch()
+
+    class Exporting:
+        def export(self, project: Project) -> bytes:
+            copy.write_text("[]")
+            return b"[]"
+
+    server: Any = Exporting()
+    session = Session(read_settings(), installation, server, own)
+    assert fetch_export(session, PROJECT) == b"[]"
+    assert copy.exists() == (not own) and other.exists()

@@ -38,7 +38,9 @@ def test_a_file_beside_the_sources_of_a_role_is_somebodys(
 ) -> None:
     """The folder is no stage's out, so that DVC would take the file for a change and train anew."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(look, "_dvc", lambda *words: "{}" if words[0] == "data" else str(tmp_path / "cache"))
+    monkeypatch.setattr(
+        look, "run_dvc", lambda *words: "{}" if words[0] == "data" else str(tmp_path / "cache")
+    )
     Path("dvc.lock").write_text("stages: {}\n")
     role = Path("data/ingest/labelled")
     (role / "eg1800").mkdir(parents=True)

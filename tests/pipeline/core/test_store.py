@@ -187,6 +187,7 @@ def test_the_entries_of_a_picture_and_those_of_nobody_are_forgotten(tmp_path: Pa
         store.put(key, Result({"of": of}, blobs), of)
     (tmp_path / "stage/ad").mkdir()
     (tmp_path / "stage/ad/ad44").write_bytes(b"of older code")
+    assert store.results_of(["one"]) == [("one", Result({"of": "one"}, blobs))]
     assert store.forget(["one"]) == [Result({"of": "one"}, blobs), Result({"of": ""}, blobs), Result({})]
     assert [path.name for path in sorted(tmp_path.rglob("*")) if path.is_file()] == ["ab22"]
     assert store.get("ab22") is not None
