@@ -155,7 +155,10 @@ def read_export(content: bytes) -> Reading:
 
 
 def _tasks(content: bytes) -> Iterator[dict[str, Any]]:
-    """The tasks of a JSON list, parsed one at a time: an edited mask takes many times the memory of its text."""
+    """The tasks of a JSON list, parsed one at a time: an edited mask takes many times the memory of its text.
+
+    Not by ijson, which takes all memory for a hundred thousand brackets, and stops at integers past 64 bits.
+    """
     try:
         text = content.decode().strip()
         if not (text.startswith("[") and text.endswith("]")):
