@@ -214,6 +214,8 @@ class TrainRecipe(Recipe):
     input: InputScale
     # Of the forward and backward pass; weights and loss stay float32.
     precision: Literal["float32", "bfloat16"]
+    # torch.compile of what is trained, for a GPU: minutes at the start of each phase, and needs a C++ compiler.
+    compile: Annotated[bool, Field(strict=True)]
     class_weights: Annotated[
         bool, Field(strict=True)
     ]  # 1 / log(1.10 + frequency), frequencies of the train side

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -189,11 +189,12 @@ def _train_phase(
         if average is not None:
             average.load_state_dict(state.average)
     weights = class_weights(data.class_shares()).to(device) if recipe.class_weights else None
+    network = team.wrapped(part_of(name, model), device)
     run = Run(
         name=name,
         phase=phase,
         model=model,
-        network=team.wrapped(part_of(name, model), device),
+        network=cast(nn.Module, torch.compile(network)) if recipe.compile else network,
         average=average,
         optimizer=optimizer,
         data=data,

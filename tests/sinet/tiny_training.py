@@ -80,6 +80,7 @@ def tiny_recipe(**changes: object) -> TrainRecipe:
         "predict_size": 64,
         "input": {"order": "rgb", "mean": [128, 128, 128], "std": [64, 64, 64], "scale": 1.0},
         "precision": "float32",
+        "compile": False,
         "class_weights": True,
         "weight_decay": {"depthwise": 0.0, "convolution": 2e-4, "rest": 2e-6},
         "average_decay": 0.5,

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -294,6 +295,22 @@ def test_bfloat16_learns_about_the_same(samples: list[Sample], dev: list[Sample]
         assert all(value.dtype != torch.bfloat16 for value in result.model.state_dict().values())
     assert losses["bfloat16"] != losses["float32"]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+
+
+def test_compiled_it_learns_the_same(
+    samples: list[Sample], dev: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Traced as for a GPU; the generator of code is torch's own, and takes minutes."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    plain, compiled = (
+        train(samples, dev, tiny_recipe(compile=compiles), tmp_path / str(compiles), CPU)
+        for compiles in (False, True)
+    )
+    losses = [[row["loss"] for row in result.history] for result in (plain, compiled)]
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-3)
+    assert losses[1] == pytest.approx(losses[0], rel=0.05), "steps of Adam enlarge what rounding began"
+    assert compiled.history != plain.history, "it was not compiled: the fused way adds in another order"
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
 
 
 def test_waiting_for_pictures_is_a_share_of_the_steps_not_of_dev(monkeypatch: pytest.MonkeyPatch) -> None:
