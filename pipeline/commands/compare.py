@@ -9,7 +9,7 @@ from pipeline.core.params import load_params
 from pipeline.core.stage import write_text
 from pipeline.versions.comparison import Pairs, comparison_report, paired, pairs_of_versions
 from pipeline.versions.revision import WORKSPACE, open_versions
-from pipeline.versions.tables import dataset_of, facts_of
+from pipeline.versions.tables import dataset_of, known_facts_of
 
 WEIGHTS = ".safetensors"
 
@@ -43,7 +43,7 @@ def _pairs_of_weights(old: Path, new: Path) -> Pairs:
     test = dataset[dataset["side"] == "test"].reset_index(drop=True)
     if test.empty:
         raise PipelineError("expected pictures on the test side of data/dataset, found none")
-    return paired(_scores(test, old), _scores(test, new), facts_of(here))
+    return paired(_scores(test, old), _scores(test, new), known_facts_of(here))
 
 
 def _scores(test: pd.DataFrame, weights: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.versions.paired import Interval, mean_interval, survive, verdict
 from pipeline.versions.revision import Version
 from pipeline.versions.slices import picture_slices
-from pipeline.versions.tables import dataset_of, facts_of, scores_of
+from pipeline.versions.tables import dataset_of, known_facts_of, scores_of
 
 MEASURES = {"foreground_iou": "foreground IoU", "boundary_f1": "boundary F1"}
 SMALLEST = 0.005  # the least difference of a score that matters
@@ -115,7 +115,7 @@ def pairs_of_versions(old: Version, new: Version) -> Pairs:
             "models on the test side that lies here"
         )
     same["cluster"] = same["id"].map(masks[1]["cluster"])
-    facts = facts_of(new)
+    facts = known_facts_of(new)
     return Pairs(same, facts, (*notes, *_without_facts(facts)))
 
 

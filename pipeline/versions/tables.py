@@ -12,12 +12,12 @@ import yaml
 from annotations.ledger.lock import review_key
 from pipeline.core.errors import PipelineError
 from pipeline.core.licences import licence_name
-from pipeline.core.paths import DATASET, KEPT_SIDES, METRICS, PARAMS, PLOTS
+from pipeline.core.paths import DATASET, KEPT_SIDES, METRICS, PARAMS, PICTURE_FACTS, PLOTS
 from pipeline.dataset.kept_sides import read_sides
 from pipeline.versions.revision import NotHereError, Version
 
 RECORDS = DATASET / "records.parquet"
-_FACTS = Path("data/facts/facts.parquet")
+_FACTS = PICTURE_FACTS / "facts.parquet"
 SCORES = PLOTS / "evaluate.csv"
 _ORIGIN = ("parent_sha256", "crop_box")
 # Of the records; versions may have others beside them.
@@ -88,7 +88,7 @@ def scores_of(version: Version) -> pd.DataFrame:
     return _with_columns(version, SCORES, table, ("id", "source", "label", "foreground_iou", "boundary_f1"))
 
 
-def facts_of(version: Version) -> pd.DataFrame | None:
+def known_facts_of(version: Version) -> pd.DataFrame | None:
     """What is known of each picture, by id; None of a version that was made before it was written down."""
     try:
         return _parquet(version, _FACTS, ("id",))
