@@ -159,14 +159,13 @@ def _output(version: Version, path: str) -> str:
 
 def _kept_sides(old: Version, new: Version) -> list[list[str]]:
     before, after = kept_sides_of(old), kept_sides_of(new)
-    rows = [["with a side", len(before), len(after)]]
     moved = sum(after.get(one, side) != side for one, side in before.items())
     counts = {
         "added": len(after.keys() - before.keys()),
         "removed": len(before.keys() - after.keys()),
         "moved": moved,
     }
-    return [[f"{name}", f"{count:,}"] for name, count in counts.items() if rows]
+    return [[name, f"{count:,}"] for name, count in counts.items()]
 
 
 def _reviews(old: Version, new: Version) -> list[list[str]]:
@@ -197,7 +196,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+    return "\n".join("|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines)
 
 
 def _cell(text: str) -> str:

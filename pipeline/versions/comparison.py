@@ -32,7 +32,7 @@ class ComparedSlice:
     """One slice and one metric: the mean scores, and the interval of their differences."""
 
     slice: str
-    metric: str
+    measure: str
     old: float
     new: float
     difference: Interval
@@ -131,7 +131,7 @@ def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SM
     pictures = pairs.pictures
     parts = [
         f"# Is {names[1]} better than {names[0]}?",
-        "; ".join(f"{MEASURES[row.metric]}: **{row.verdict}**" for row in rows if row.slice == "all") + ".",
+        "; ".join(f"{MEASURES[row.measure]}: **{row.verdict}**" for row in rows if row.slice == "all") + ".",
         f"SINet on {len(pictures):,} test pictures of {pictures['cluster'].nunique():,} photographs that both were "
         "measured on, in percent. The difference has its 95 % interval, of pictures drawn again with replacement. "
         f"`no difference` is one of less than {100 * smallest:g} points either way; `perhaps` is one that so many "
@@ -140,7 +140,7 @@ def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SM
     ]
     for metric, name in MEASURES.items():
         head = f"| {name} | pictures | {names[0]} | {names[1]} | difference | |\n|---|---:|---:|---:|---|---|"
-        lines = [_line(row) for row in rows if row.metric == metric]
+        lines = [_line(row) for row in rows if row.measure == metric]
         parts.append("\n".join([head, *lines]))
     return "\n\n".join(parts) + "\n"
 
