@@ -1,4 +1,4 @@
-"""`python -m pipeline`: configure the recipe for one's own data, check folders before, and benchmarks."""
+"""`python -m pipeline`: configure the recipe, check folders before it, hand over what it made, and benchmarks."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,9 @@ import typer
 
 from pipeline.commands import configure as configuring
 from pipeline.core.errors import PipelineError, sentence_of
-from pipeline.core.paths import SAMPLE, SINET
+from pipeline.core.paths import DATASET, SAMPLE, SINET
 from pipeline.core.stage import heed_interrupts
+from pipeline.handing_over import Format
 from sinet.benchmark.command import Size
 from sinet.core.terminal import always_printable
 
@@ -91,6 +92,22 @@ def takedown(
     from pipeline.commands import takedown as taking_down
 
     taking_down.main(names or (), reason, purge)
+
+
+@app.command("export-dataset")
+def export_dataset(
+    out: Annotated[Path, typer.Argument(help="a new folder")],
+    format: Annotated[Format, typer.Option(help="whose layout")],
+    side: Annotated[list[str] | None, typer.Option(help="train, dev or test; all without")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="only this licence: an SPDX id, CC-BY of any version, unknown")
+    ] = None,
+    dataset: Annotated[Path, typer.Option(help="another dataset's folder")] = DATASET,
+) -> None:
+    """Write the dataset for Hugging Face datasets, COCO, WebDataset or as pairs of files; pixels stay as they are."""
+    from pipeline.handing_over import export_dataset as handing_over
+
+    handing_over.main(format, out, side or (), allow or (), dataset)
 
 
 @benchmarks.command("crop")
