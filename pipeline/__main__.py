@@ -110,6 +110,16 @@ def export_dataset(
     handing_over.main(format, out, side or (), allow or (), dataset)
 
 
+@app.command()
+def browse(
+    out: Annotated[Path, typer.Argument(help="a new folder, for the page and its thumbnails")],
+) -> None:
+    """Write a page with all pictures and masks of the dataset, to be looked at in a browser without a server."""
+    from pipeline.browsing import browse as browsing
+
+    browsing.main(out, browsing.FilesHere())
+
+
 @benchmarks.command("crop")
 def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None) -> None:
     """CPU time and faces found of our face search against MTCNN's default settings, in the same run."""

@@ -9,11 +9,13 @@ import yaml
 
 from pipeline.core.reasons import meaning
 
+TEMPLATES = Path(__file__).parent / "templates"
+
 
 def template(name: str) -> jinja2.Template:
     """A template of this room, with the filters that all of them have."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=lambda template: template is not None and (".html" in template or ".svg" in template),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

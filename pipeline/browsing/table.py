@@ -1,0 +1,98 @@
+"""The pictures of a version on the page: those of the dataset, and the pseudo labels that stay outside it."""
+
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.core.licences import licence_name
+from pipeline.core.paths import DATASET, PSEUDO, REJECTED
+
+_SHOWN = ("side", "source", "label", "review", "left_out", "flags", "licence")
+_ORIGINS = ("source_key", "author", "url", "retrieved_at", "parent_id", "crop_box", "teacher", "cluster")
+_TEXTS = (*_SHOWN, *_ORIGINS)
+_VERDICTS = {"review_rejected": "reject", "review_unsure": "unsure", "review_undecided": "undecided"}
+ReadFile = Callable[
+    [str], bytes | None
+]  # of a path from the folder of dvc.yaml; None where the version has none
+
+
+def browsed_table(read: ReadFile) -> pd.DataFrame:
+    """A row a picture, by id: the texts above (`left_out` is a reason), uncertainty, width, height, image and mask.
+
+    Paths are from the folder of dvc.yaml. A reviewed picture has the uncertainty and the flags of its pseudo label.
+    """
+    dataset = _records(read, DATASET)
+    pseudo = _records(read, PSEUDO)
+    beside = pseudo[~pseudo["id"].isin(dataset["id"])]
+    beside = beside.assign(left_out=_reasons(read, beside), side=None)
+    beside["review"] = beside["left_out"].map(_VERDICTS.get)
+    doubts = pseudo.set_index("id")
+    for name in ("uncertainty", "flags"):
+        told = dataset["id"].map(doubts[name])
+        dataset[name] = dataset[name].replace("", None).fillna(told)
+    table = pd.concat([dataset.assign(left_out=None), beside], ignore_index=True)
+    table["licence"] = table["licence"].map(licence_name)
+    for name in _TEXTS:
+        table[name] = table[name].astype(object).where(table[name].notna(), "").astype(str)
+    return table.sort_values("id", ignore_index=True)
+
+
+def as_scripts(table: pd.DataFrame, title: str, about: str) -> dict[str, str]:
+    """The texts of pictures.js, by which the page is drawn and filtered, and of origins.js, which follows."""
+    doubts = [None if pd.isna(one) else round(float(one), 4) for one in table["uncertainty"]]
+    first = {"id": table["id"].tolist(), "uncertainty": doubts, **_texts(table, _SHOWN)}
+    plain = {name: table[name].tolist() for name in ("width", "height", "image", "mask")}
+    return {
+        "pictures.js": _assigned("PICTURES", {"title": title, "about": about, "columns": first}),
+        "origins.js": _assigned("ORIGINS", {**plain, **_texts(table, _ORIGINS)}),
+    }
+
+
+def _assigned(name: str, content: object) -> str:
+    """A script that gives a name to some content; a browser reads a JSON text more quickly than a script so long."""
+    text = json.dumps(content, separators=(",", ":")).replace("\\", "\\\\").replace("'", "\\'")
+    return f"window.{name} = JSON.parse('{text}');\n"
+
+
+def _texts(table: pd.DataFrame, names: Sequence[str]) -> dict[str, object]:
+    return {name: _few_words(table[name]) for name in names}
+
+
+def _few_words(column: "pd.Series[str]") -> object:
+    """The texts as they are, or where most of them are repeated the different ones and which it is of each picture."""
+    words = sorted(set(column))
+    if len(words) > len(column) // 2:
+        return column.tolist()
+    numbers = {word: at for at, word in enumerate(words)}
+    return {"words": words, "of": [numbers[word] for word in column]}
+
+
+def _records(read: ReadFile, folder: Path) -> pd.DataFrame:
+    """The rows of a folder's table, with paths from the folder of dvc.yaml; none where the version has no table.
+
+    Read without the schema, since the version may be of an earlier one.
+    """
+    content = read(str(folder / "records.parquet"))
+    if content is None:
+        return pd.DataFrame(columns=["id", "image", "mask", "width", "height", "uncertainty", *_TEXTS])
+    table = pd.read_parquet(io.BytesIO(content))
+    for name in ("image", "mask"):
+        table[name] = [_from_project(folder, one) for one in table[name]]
+    return table
+
+
+def _from_project(folder: Path, name: str) -> str:
+    """Tables name files from their own folder; those of earlier versions from the folder of dvc.yaml."""
+    return name if Path(name).parts[0] == folder.parts[0] else os.path.normpath(folder / name)
+
+
+def _reasons(read: ReadFile, beside: pd.DataFrame) -> list[str]:
+    """Why stage merge left out each pseudo label."""
+    file = io.BytesIO(read(str(REJECTED / "merge.csv")) or b"source,source_key,reason\n")
+    rows = pd.read_csv(file, dtype=str, keep_default_na=False, lineterminator="\n")
+    found = {(one.source, one.source_key): str(one.reason) for one in rows.itertuples()}
+    return [found.get((one.source, one.source_key), "left out") for one in beside.itertuples()]
