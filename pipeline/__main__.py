@@ -79,6 +79,39 @@ def explain() -> None:
 
 
 @app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="[OLD]", help="revision, tag or experiment")] = "HEAD",
+    new: Annotated[
+        str, typer.Argument(metavar="[NEW]", help="the same, or `workspace`: the files that lie here")
+    ] = "workspace",
+    out: Annotated[Path | None, typer.Option(help="write the Markdown to a file", metavar="FILE.md")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="also write a page with the pictures", metavar="PAGE.html")
+    ] = None,
+    masks: Annotated[bool, typer.Option(help="open the masks that changed, for their IoU")] = True,
+) -> None:
+    """What changed in the data between two versions: pictures, sides, masks and headline figures, as Markdown."""
+    from pipeline.commands import diff as difference
+
+    difference.main((old, new), out, html, masks)
+
+
+@app.command()
+def compare(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="revision, tag, experiment or weights file")],
+    new: Annotated[str, typer.Argument(metavar="[NEW]", help="the same, or `workspace`")] = "workspace",
+    smallest: Annotated[
+        float, typer.Option(min=0.01, max=50, help="least difference that matters, in points of 100")
+    ] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="write the Markdown to a file", metavar="FILE.md")] = None,
+) -> None:
+    """Whether NEW's SINet is better than OLD's on the test pictures of both: over all and in slices, with intervals."""
+    from pipeline.commands import compare as comparing
+
+    comparing.main((old, new), smallest / 100, out)
+
+
+@app.command()
 def takedown(
     names: Annotated[list[str] | None, typer.Argument(metavar="ID|FILE|URL...")] = None,
     reason: Annotated[

@@ -4,13 +4,12 @@ Of a full body, the face on the person's mask decides where, other people are ba
 alike. A crawled picture has no mask yet: its largest sure face decides, and what is a portrait already is taken whole.
 """
 
-import functools
 import hashlib
 import shutil
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import pandas as pd
@@ -25,13 +24,11 @@ from pipeline.core.paths import CACHE, CROP, INGEST
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, key_of
+from pipeline.faces.known_faces import face_finder, face_key, faces_of
 from pipeline.faces.masked_person import find_portrait
 from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut
 from sinet.core import atomic
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
-
-if TYPE_CHECKING:
-    from pipeline.faces.detector import Face, FaceFinder
 
 # The parameters that a portrait depends on: of a photograph with a mask, and of one without.
 _WITH_MASK = {"faces", "geometry", "fill", "min_on_mask", "min_coverage", "max_coverage", "other_face"}
@@ -105,14 +102,6 @@ def count_whole(records: pd.DataFrame) -> dict[str, float]:
         "cropped": int((~whole).sum()),
         "whole_share": float(whole.mean()) if len(records) else 0.0,
     }
-
-
-def face_key(id_: str, params: CropParams) -> str:
-    """The store's key of a picture's faces, which neither a threshold nor the geometry changes."""
-    from pipeline.faces.detector import weights_hash
-
-    search = params.faces.model_dump(include={"min_size", "max_side"})
-    return key_of("faces", code_of("pipeline.faces.detector"), id_, search, weights_hash())
 
 
 def crop_key(id_: str, mask_file: bytes | None, params: CropParams) -> str:
@@ -201,37 +190,13 @@ def _result(task: _Task) -> Result:
 def _portrait(image: Array, mask: Array | None, task: _Task) -> Portrait:
     """The portrait in a photograph (H, W, 3) uint8 RGB; NoPortraitError where there is none."""
     if mask is not None:
-        return find_portrait(image, mask, _finder(task.params), task.params)
+        return find_portrait(image, mask, face_finder(task.params), task.params)
     height, width = image.shape[:2]
-    return choose_portrait(width, height, _faces_of(image, task), task.params)
-
-
-def _faces_of(image: Array, task: _Task) -> list["Face"]:
-    """The faces of a picture without a mask, from a store of their own where they were found before."""
-    from pipeline.faces.detector import Face
-
-    store, key = Store("faces", task.cache), face_key(task.id, task.params)
-    known = store.get(key)
-    if known is not None:
-        return [Face(Box.parse(box), probability) for box, probability in known.meta["faces"]]
-    found = _finder(task.params).find(image)
-    store.put(key, Result({"faces": [[str(face.box), face.probability] for face in found]}), task.id)
-    return found
+    return choose_portrait(width, height, faces_of(image, task.id, task.params, task.cache), task.params)
 
 
 def _one_thread() -> None:
     cv2.setNumThreads(1)
-
-
-@functools.cache
-def _finder(params: CropParams) -> "FaceFinder":
-    """The networks, loaded once a worker, and only where a photograph's faces are not known."""
-    import torch
-
-    from pipeline.faces.detector import FaceFinder
-
-    torch.set_num_threads(1)
-    return FaceFinder(params)
 
 
 def main() -> None:

@@ -16,11 +16,23 @@ import pandas as pd
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, ReportParams, load_params
-from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
+from pipeline.core.paths import (
+    DATASET,
+    GALLERY,
+    METRICS,
+    PAGE,
+    PICTURE_FACTS,
+    PLOTS,
+    PSEUDO,
+    REJECTED,
+    REPORTS,
+)
 from pipeline.core.records import read_records, read_rejected
 from pipeline.core.stage import run, write_text
+from pipeline.dataset.facts_table import read_facts
 from pipeline.reporting.figures import iou_histogram, teacher_curves, train_curves
 from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics
+from pipeline.reporting.groups import balance_rows, groups_of
 from pipeline.reporting.page import (
     Page,
     ShownPicture,
@@ -155,6 +167,11 @@ def _table(path: Path) -> pd.DataFrame:
         raise _damaged(path, path.stem, "a table", error) from error
 
 
+def _text(path: Path) -> str:
+    _expect(path, path.stem)
+    return path.read_text(encoding="utf-8")
+
+
 def _json(path: Path, stage: str) -> Any:
     _expect(path, stage)
     try:
@@ -234,10 +251,12 @@ def main() -> None:
         },
         "merge": _rejected(REJECTED / "merge.csv", "merge"),
     }
+    records = read_records(DATASET)
     page = Page(
-        plots=draw_plots(metrics, tables),
+        plots={**draw_plots(metrics, tables), "balance": _text(PLOTS / "balance.svg")},
+        balance=balance_rows(groups_of(records, read_facts(PICTURE_FACTS))),
         rejected=rejected,
-        samples=choose_samples(read_records(DATASET), read_records(PSEUDO), params.report),
+        samples=choose_samples(records, read_records(PSEUDO), params.report),
         gallery=read_gallery(GALLERY),
         label=str(tables["evaluate"]["label"].iloc[0]),
         params=_shown(params),

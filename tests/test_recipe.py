@@ -25,8 +25,8 @@ AUDIT = str(Path(__file__).parent / "audit")
 
 STAGES = [
     "sample", "list_sources", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "cluster", "split",
-    "teacher", "pseudo_label", "queue", "push", "agreement", "merge", "train", "evaluate", "export", "second_look",
-    "report",
+    "teacher", "pseudo_label", "queue", "push", "agreement", "merge", "balance", "train", "evaluate", "export",
+    "second_look", "report",
 ]  # fmt: skip
 
 

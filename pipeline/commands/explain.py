@@ -1,19 +1,12 @@
 """Say in words which stages of dvc.lock differ from the committed one, and why that may be."""
 
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from pipeline.core.errors import PipelineError
+from pipeline.versions.dvc_lock import BRING_BACK, LOCK, parse_dvc_lock
 
-LOCK = Path("dvc.lock")
-_DAMAGED = "dvc.lock is damaged, as where DVC is stopped while it writes it"
-_BRING_BACK = (
-    "`git checkout dvc.lock` brings the committed one back, and what was made since is in DVC's cache"
-)
 # Whose floating-point sums depend on the type of CPU.
 TRAINING = ("teacher", "pseudo_label", "train", "evaluate", "export")
 # Which only use a trained SINet.
@@ -33,25 +26,6 @@ def first_to_differ(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     return [name for name in changed if not (set(_inputs(after["stages"][name])) & made_by.keys())]
 
 
-def parse_dvc_lock(text: str) -> dict[str, Any]:
-    """The content of a dvc.lock; PipelineError where it is not whole, as where DVC was killed while writing it."""
-    try:
-        lock = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise PipelineError(f"{_DAMAGED} ({str(error).splitlines()[0]}); {_BRING_BACK}") from error
-    if not isinstance(lock, dict) or not isinstance(lock.get("stages"), dict):
-        raise PipelineError(f"{_DAMAGED} ({len(text)} characters, no stages); {_BRING_BACK}")
-    return lock
-
-
-def run_dvc(*words: str) -> str:
-    """What DVC prints: that of this Python, whether PATH has one or not. PipelineError where it fails."""
-    done = subprocess.run([sys.executable, "-m", "dvc", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PipelineError(f"`dvc {' '.join(words)}` failed: {done.stderr.strip()}")
-    return done.stdout
-
-
 def explain(before: dict[str, Any], after: dict[str, Any], params_changed: bool) -> str:
     """One sentence or two for the end of `make repro`."""
     changed = changed_stages(before, after)
@@ -61,7 +35,7 @@ def explain(before: dict[str, Any], after: dict[str, Any], params_changed: bool)
     if missing:
         return (
             f"dvc.lock lacks {', '.join(missing)}, which the committed one has: `dvc repro` runs them, "
-            f"{_BRING_BACK}."
+            f"{BRING_BACK}."
         )
     if not changed:
         return "dvc.lock differs from the committed one, but every output has the committed bytes."

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.commands.explain import LOCK, parse_dvc_lock, run_dvc
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import SOURCE_LIST
 from pipeline.core.params import ROLES
 from pipeline.core.paths import CRAWL, DATA, INGEST, MODELS
+from pipeline.versions.dvc_lock import LOCK, parse_dvc_lock, run_dvc
 
 
 def main() -> None:

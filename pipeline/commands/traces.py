@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from annotations.ledger.takedowns import Takedowns, url_hash
-from pipeline.commands.explain import LOCK, parse_dvc_lock, run_dvc
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CRAWL, DATA, PAGE
 from pipeline.fetching.journal import PICTURES
+from pipeline.versions.dvc_lock import LOCK, parse_dvc_lock, run_dvc
 
 _NAME = re.compile("[0-9a-f]{16}")
 

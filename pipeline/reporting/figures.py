@@ -21,6 +21,14 @@ INK = "#1f2a36"
 BACKGROUND = "#fefefe"
 # Okabe and Ito's palette: told apart with any kind of colour blindness.
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+# The facts whose spread is drawn, each with its title and the ends of its axis.
+_SPREAD = {
+    "face_height": ("Face, of the height", (0, 1)),
+    "brightness": ("Brightness", (0, 1)),
+    "sharpness": ("Sharpness", (10, 20_000)),
+    "centre_x": ("Person, left to right", (0, 1)),
+    "skin_tone": ("Skin tone, degrees (proxy)", (-90, 90)),
+}
 
 
 def teacher_curves(table: pd.DataFrame, best_epoch: int) -> str:
@@ -132,6 +140,31 @@ def bias_grids(maps: Mapping[str, NDArray[np.float64]]) -> str:
         return _svg(figure, "bias")
 
 
+def spread_by_group(groups: Mapping[str, pd.DataFrame]) -> str:
+    """How the facts of pictures are spread (`pipeline.dataset.facts_table`): a panel a fact, a line a group.
+
+    A line reaches from the 5th to the 95th percentile, its thick part from the 25th to the 75th, the dot is the median.
+    """
+    names = list(groups)
+    with _figure(len(_SPREAD), 2.7, 0.9 + 0.24 * len(names)) as (figure, panels):
+        for axes, (fact, (title, limits)) in zip(panels, _SPREAD.items(), strict=True):
+            for at, table in enumerate(groups.values()):
+                known = table[fact].dropna()
+                if known.empty:
+                    continue
+                low, quarter, middle, three, high = known.quantile([0.05, 0.25, 0.5, 0.75, 0.95])
+                axes.hlines(at, low, high, color=BLUE, linewidth=1)
+                axes.hlines(at, quarter, three, color=BLUE, linewidth=5, alpha=0.5)
+                axes.plot([middle], [at], color=ORANGE, marker="o", markersize=4)
+            axes.set(ylim=(len(names) - 0.4, -0.6), xlim=limits)
+            axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names), fontsize=8)
+            if fact == "sharpness":
+                axes.set_xscale("log")
+                axes.set_xticks([100, 1000, 10_000], ["100", "1,000", "10,000"])
+            _titles(axes, title, "")
+        return _svg(figure, "balance")
+
+
 def histogram_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Edges of bins up to 1 that hold all values (0..1), in round steps, at most 30 of them."""
     lowest = float(values.min())
@@ -144,7 +177,8 @@ def histogram_edges(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @contextmanager
-def _figure(panels: int) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+def _figure(panels: int, width: float = 4.6, height: float = 2.9) -> Iterator[tuple[Figure, Sequence[Axes]]]:
+    """A figure of `panels` beside each other, each of `width` x `height` inches."""
     with mpl.rc_context(
         {
             "svg.fonttype": "none",  # letters stay text: sharp, small, and found by a search
@@ -162,7 +196,7 @@ def _figure(panels: int) -> Iterator[tuple[Figure, Sequence[Axes]]]:
             "axes.facecolor": BACKGROUND,
         }
     ):
-        figure = Figure(figsize=(4.6 * panels, 2.9), layout="constrained")
+        figure = Figure(figsize=(width * panels, height), layout="constrained")
         yield figure, figure.subplots(1, panels, squeeze=False)[0]
 
 

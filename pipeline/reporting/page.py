@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline.core.params import ROLES
 from pipeline.core.records import SIDES
+from pipeline.dataset.facts_table import SLICES
 from pipeline.reporting.figures import BACKGROUND, INK
 from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics, extent, flow, sources_of
 from pipeline.reporting.rendering import template
@@ -41,7 +42,10 @@ class ShownPictures:
 class Page:
     """What the page shows beside the metrics."""
 
-    plots: Mapping[str, str]  # SVG text of train, teacher and iou
+    plots: Mapping[str, str]  # SVG text of train, teacher, iou and balance
+    balance: Sequence[
+        Mapping[str, Any]
+    ]  # a row a side and source, as `pipeline.reporting.groups.balance_rows`
     rejected: Mapping[
         str, Sequence[Mapping[str, str]]
     ]  # by stage, as the metrics: source, source_key, reason, detail
@@ -146,6 +150,8 @@ def _page_facts(metrics: Metrics, page: Page) -> dict[str, Any]:
         "start_sentence": _start(metrics["train"], metrics["merge"], page.params["train"]["weights"]),
         "cards": _cards(evaluate, page.params["evaluate"]),
         "metric_names": METRIC_NAMES,
+        "balance": page.balance,
+        "slices": SLICES,
         "by_label": _by_label(evaluate, page.label),
         "samples": page.samples,
         "gallery": page.gallery,

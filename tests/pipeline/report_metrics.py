@@ -165,7 +165,7 @@ MORE_SOURCES: dict[str, dict[str, Any]] = {
     "ingest@web_2": {"role": "crawl", "in": 400, "out": 400, "rejected": 0, "reasons": {}},
 }
 
-_PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
+PLOT = '<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
 
 STAGES = (
     "ingest@eg1800",
@@ -192,7 +192,8 @@ def metrics_of_more_sources() -> dict[str, dict[str, Any]]:
 def page(**more: Any) -> Page:
     """A page that shows nothing, but for what a test gives it."""
     plain: dict[str, Any] = {
-        "plots": {name: _PLOT.format(name) for name in ("train", "teacher", "iou")},
+        "plots": {name: PLOT.format(name) for name in ("train", "teacher", "iou", "balance")},
+        "balance": [{"name": "side train", "pictures": 31720, "shares": [0.013, None, *[0.5] * 6]}],
         "rejected": {stage: [] for stage in (*STAGES, *MORE_SOURCES)},
         "samples": [],
         "gallery": [],

@@ -21,9 +21,10 @@ from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
 from pipeline.core.records import Rejected, make_records, read_records, read_rejected
 from pipeline.core.store import Result, Store
-from pipeline.crop import count_whole, crop, crop_key, face_key, main, summarise
+from pipeline.crop import count_whole, crop, crop_key, main, summarise
 from pipeline.drawing.picture import body, generator, nobody, portrait, wide
 from pipeline.faces.detector import FaceFinder
+from pipeline.faces.known_faces import face_key
 from pipeline.faces.portrait import choose_portrait, cut
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image, read_mask
 from tests.pipeline.dataset_inputs import write_source

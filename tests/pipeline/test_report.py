@@ -18,13 +18,25 @@ from PIL import Image
 
 from pipeline import report as stage
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import ReportParams
-from pipeline.core.paths import DATASET, GALLERY, METRICS, PAGE, PLOTS, PSEUDO, REJECTED, REPORTS
-from pipeline.core.records import Rejected, make_records, write_records, write_rejected
+from pipeline.core.params import ReportParams, load_params
+from pipeline.core.paths import (
+    DATASET,
+    GALLERY,
+    METRICS,
+    PAGE,
+    PICTURE_FACTS,
+    PLOTS,
+    PSEUDO,
+    REJECTED,
+    REPORTS,
+)
+from pipeline.core.records import Rejected, make_records, read_records, write_records, write_rejected
+from pipeline.dataset.facts_table import write_facts
+from pipeline.dataset.picture_facts import picture_facts
 from pipeline.reporting.flow import BY_ROLE
 from sinet.images.decode import encode_png, read_image
 from tests.pipeline import dataset_inputs as inputs
-from tests.pipeline.report_metrics import FIGURES, FILES, MORE_SOURCES, metrics
+from tests.pipeline.report_metrics import FIGURES, FILES, MORE_SOURCES, PLOT, metrics
 from tests.pipeline.reporting.test_figures import TEACHER, TRAIN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,6 +107,13 @@ def write_training(seed: int) -> None:
     (GALLERY / "gallery.json").write_text(json.dumps(entries))
 
 
+def write_balance() -> None:
+    """Facts of the dataset's pictures, and their plot, as stage balance leaves them; no face was found."""
+    facts = picture_facts(read_records(DATASET), load_params().crop)
+    write_facts(PICTURE_FACTS, facts)
+    (PLOTS / "balance.svg").write_text(PLOT.format("balance"))
+
+
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as all other stages leave it, with photographs in every place where a stage keeps them."""
@@ -106,6 +125,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_records(DATASET, make_records(dataset_records(DATASET)))
     write_records(PSEUDO, make_records(pseudo_records(PSEUDO, [0.1, 0.5, 0.9])))
     write_training(1)
+    write_balance()
     return tmp_path
 
 
@@ -181,7 +201,7 @@ def test_the_page_holds_the_pictures_themselves(world: Path) -> None:
     assert np.abs(np.asarray(pictures[-2]).astype(int) - worst).mean() < 8
     assert "data/" not in "".join(re.findall(r'src="([^"]{,200})"', html))
     shown = set(re.findall(r"!\[.*?\]\((.*?)\)", (PAGE / "report.md").read_text()))
-    assert len(shown) == 6
+    assert len(shown) == 7
     assert all((PAGE / name).is_file() for name in shown)
 
 

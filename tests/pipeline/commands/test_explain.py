@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.commands.explain import changed_stages, explain, first_to_differ, main, parse_dvc_lock
+from pipeline.commands.explain import changed_stages, explain, first_to_differ, main
 from pipeline.core.errors import PipelineError
+from pipeline.versions.dvc_lock import parse_dvc_lock
 
 LOCK: dict[str, Any] = {
     "stages": {

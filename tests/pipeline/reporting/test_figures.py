@@ -20,6 +20,7 @@ from pipeline.reporting.figures import (
     PURPLE,
     histogram_edges,
     iou_histogram,
+    spread_by_group,
     teacher_curves,
     train_curves,
 )
@@ -37,10 +38,21 @@ TRAIN = pd.DataFrame(
     }
 )
 SCORES = {"drawn by people": [0.91, 0.95, 0.97], "portrait crops": [0.88, 0.93]}
+FACTS = pd.DataFrame(
+    {
+        "face_height": [0.4, 0.5, None],
+        "brightness": [0.3, 0.5, 0.7],
+        "sharpness": [90.0, 300.0, 4000.0],
+        "centre_x": [0.5, 0.5, 0.6],
+        "skin_tone": [None, None, None],
+    },
+    dtype="float64",
+)
 PLOTS: dict[str, Callable[[], str]] = {
     "teacher": partial(teacher_curves, TEACHER, 2),
     "train": partial(train_curves, TRAIN, 2),
     "iou": partial(iou_histogram, SCORES),
+    "balance": partial(spread_by_group, {"side train": FACTS, "mine": FACTS[2:]}),
     "iou_of_one": partial(iou_histogram, {"drawn by people": [0.9]}),
 }
 NAMESPACE = "{http://www.w3.org/2000/svg}"

@@ -1,0 +1,129 @@
+"""What is plain to see of each picture of a dataset: light, colour, faces, where the person stands.
+
+They say of whom and in which light a dataset has many or few pictures, and cut a test side into slices
+(`pipeline.dataset.facts_table`).
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.core.boxes import Box
+from pipeline.core.code import code_of
+from pipeline.core.execute import map_images
+from pipeline.core.params import CropParams
+from pipeline.core.paths import CACHE
+from pipeline.core.store import Result, Store, key_of
+from pipeline.dataset.facts_table import FACTS
+from pipeline.faces.known_faces import face_key, faces_of
+from pipeline.faces.portrait import cut, is_confident
+from sinet.core.paper import SIZE
+from sinet.images.decode import Array, read_bytes, read_image, read_mask
+from sinet.network.preprocess import squash_image
+
+if TYPE_CHECKING:
+    from pipeline.faces.detector import Face
+
+_SPREAD = 16  # of 255: what JPEG, resizing and slight toning leave between the channels of a grey picture
+_SEARCHED = 320  # pixels, the longer side in which faces are looked for: a portrait's face is large
+_INNER = 0.6  # of a face's box, around its middle: skin more than hair and background
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One picture for a worker."""
+
+    id: str
+    image: str
+    mask: str
+    cache: Path
+    params: CropParams
+
+
+def picture_facts(records: pd.DataFrame, params: CropParams, cache: Path = CACHE) -> pd.DataFrame:
+    """`id` and FACTS of each record, by id; each has a mask. What was found of a picture before comes from the cache.
+
+    A face counts where `faces.min_probability` says that it is one, and where it is of at least `other_face` of the
+    largest one's height. The skin tone is a proxy: the light of a picture changes it as much as skin does.
+    """
+    rows = records.sort_values("id")
+    columns = (rows["id"], rows["image"], rows["mask"])
+    search = params.faces.model_copy(update={"max_side": max(_SEARCHED, params.faces.min_size)})
+    small = params.model_copy(update={"faces": search})
+    tasks = [_Task(one, image, mask, cache, small) for one, image, mask in zip(*columns, strict=True)]
+    found = list(map_images(_stored_facts, tasks, desc="facts", initializer=_one_thread))
+    table = pd.DataFrame(found, columns=list(FACTS)).astype("float64")
+    table = table.astype({"grey": "bool", "faces": "int64"})
+    table.insert(0, "id", rows["id"].to_numpy())
+    return table
+
+
+def facts_of(image: Array, mask: Array, faces: Sequence["Face"], params: CropParams) -> dict[str, Any]:
+    """FACTS of one picture (H, W, 3) uint8 RGB with its mask (H, W) uint8 {0, 1}, which holds somebody."""
+    small = squash_image(image, SIZE)
+    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    sure = [face.box for face in faces if is_confident(face, params)]
+    largest = max(sure, key=lambda box: (box.height, box.width, -box.x0, -box.y0), default=None)
+    grey = _has_no_colour(small)
+    rows, columns = np.nonzero(mask)
+    height, width = mask.shape
+    return {
+        "brightness": float(luma.mean()) / 255,
+        "sharpness": float(cv2.Laplacian(luma, cv2.CV_64F).var()),
+        "grey": grey,
+        "face_height": math.nan if largest is None else largest.height / height,
+        "faces": sum(box.height >= params.other_face * largest.height for box in sure) if largest else 0,
+        "person_share": float(mask.mean()),
+        "centre_x": (float(columns.mean()) + 0.5) / width,
+        "centre_y": (float(rows.mean()) + 0.5) / height,
+        "skin_tone": math.nan if largest is None or grey else skin_tone(image, mask, largest),
+    }
+
+
+def skin_tone(image: Array, mask: Array, face: Box) -> float:
+    """The individual typology angle of a face, in degrees: about 90 is the lightest, -90 the darkest.
+
+    arctan((L - 50) / b) of the median CIELab colour of the person inside the middle of the box (Chardon et al. 1991,
+    "Skin colour typology and suntanning pathways"); NaN where no pixel of that is person.
+    """
+    x, y = round(face.width * (1 - _INNER) / 2), round(face.height * (1 - _INNER) / 2)
+    box = Box(face.x0 + x, face.y0 + y, face.x1 - x, face.y1 - y)
+    skin = cut(image, box, 0)[cut(mask, box, 0) == 1]
+    if not len(skin):
+        return math.nan
+    lab = cv2.cvtColor(skin[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
+    light, _, yellow = np.median(lab, axis=0).tolist()
+    return math.degrees(math.atan2(light - 50, max(yellow, 1e-6)))
+
+
+def _has_no_colour(image: NDArray[np.uint8]) -> bool:
+    """Whether nearly every pixel has the same level in its three channels, but for what files do to it."""
+    spread = image.max(axis=2).astype(np.int64) - image.min(axis=2)
+    return bool(np.quantile(spread, 0.99) <= _SPREAD)
+
+
+def _stored_facts(task: _Task) -> dict[str, Any]:
+    mask_file = hashlib.sha256(read_bytes(Path(task.mask))).hexdigest()
+    limits = (task.params.faces.min_probability, task.params.other_face)
+    code = code_of("pipeline.dataset.picture_facts")
+    store, key = Store("facts", task.cache), key_of(code, face_key(task.id, task.params), mask_file, limits)
+    known = store.get(key)
+    if known is not None:
+        return known.meta
+    image = read_image(Path(task.image))
+    faces = faces_of(image, task.id, task.params, task.cache)
+    found = facts_of(image, read_mask(Path(task.mask)), faces, task.params)
+    store.put(key, Result(found), task.id)
+    return found
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)

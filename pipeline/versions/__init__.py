@@ -1,0 +1,1 @@
+"""What changed between two versions of the data, and whether the later one is better."""

@@ -1,0 +1,193 @@
+"""Whether one version's SINet is better than another's: picture by picture, overall and in slices.
+
+Only pictures with the same mask on both test sides are compared: another mask is another question.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.core.errors import PipelineError
+from pipeline.versions.paired import Interval, mean_interval, survive, verdict
+from pipeline.versions.revision import Version
+from pipeline.versions.slices import picture_slices
+from pipeline.versions.tables import dataset_of, known_facts_of, scores_of
+
+MEASURES = {"foreground_iou": "foreground IoU", "boundary_f1": "boundary F1"}
+SMALLEST = 0.005  # the least difference of a score that matters
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Test pictures with two scores each: id, source, label, cluster, and each of MEASURES as NAME_old and NAME_new."""
+
+    pictures: pd.DataFrame
+    facts: pd.DataFrame | None
+    notes: tuple[str, ...] = ()  # what a reader must know of them
+
+
+@dataclass(frozen=True)
+class ComparedSlice:
+    """One slice and one metric: the mean scores, and the interval of their differences."""
+
+    slice: str
+    metric: str
+    old: float
+    new: float
+    difference: Interval
+    verdict: str
+
+
+@dataclass(frozen=True)
+class SliceScore:
+    """One slice of one version: the interval of each of MEASURES."""
+
+    slice: str
+    scores: dict[str, Interval]
+
+
+def compared_rows(pairs: Pairs, smallest: float = SMALLEST) -> list[ComparedSlice]:
+    """A row a metric and slice, all pictures first.
+
+    That row stands for itself. The slices of a metric are judged together (Holm): of so many some lie apart by chance.
+    """
+    rows = []
+    slices = picture_slices(pairs.pictures, pairs.facts)
+    for metric in MEASURES:
+        parts = [pairs.pictures[one.chosen] for one in slices]
+        differences = [_difference(part, metric) for part in parts]
+        p_values = [one.p_value for one in differences]
+        hold = [*survive(p_values[:1]), *survive(p_values[1:])]
+        rows += [
+            ComparedSlice(
+                one.name,
+                metric,
+                float(part[f"{metric}_old"].mean()),
+                float(part[f"{metric}_new"].mean()),
+                difference,
+                verdict(difference, smallest, held),
+            )
+            for one, part, difference, held in zip(slices, parts, differences, hold, strict=True)
+        ]
+    return rows
+
+
+def slice_scores(pictures: pd.DataFrame, facts: pd.DataFrame | None) -> list[SliceScore]:
+    """How good one version is in each slice; `pictures` has id, source, label, cluster and each of MEASURES."""
+    return [
+        SliceScore(
+            one.name,
+            {
+                metric: mean_interval(
+                    pictures.loc[one.chosen, metric].to_numpy(), pictures.loc[one.chosen, "cluster"].tolist()
+                )
+                for metric in MEASURES
+            },
+        )
+        for one in picture_slices(pictures, facts)
+    ]
+
+
+def pairs_of_versions(old: Version, new: Version) -> Pairs:
+    """The test pictures that both have measured against the same mask; PipelineError where there is none.
+
+    The scores are those that stage evaluate wrote. NotHereError where scores or a table of pictures cannot be had.
+    """
+    notes = _unlike(old, new)
+    before, after = scores_of(old), scores_of(new)
+    masks = [dataset_of(version).set_index("id") for version in (old, new)]
+    both = before[["id", *MEASURES]].merge(after, on="id", suffixes=("_old", "_new"))
+    md5 = [both["id"].map(table["mask_md5"]) for table in masks]
+    same = both[(md5[0] == md5[1]).to_numpy()].reset_index(drop=True)
+    left_out = {
+        f"only in {old.title}": len(before) - len(both),
+        f"only in {new.title}": len(after) - len(both),
+        "with another mask": len(both) - len(same),
+    }
+    words = [f"{count:,} {why}" for why, count in left_out.items() if count]
+    if words:
+        notes.append(f"Left out: {', '.join(words)}.")
+    if same.empty:
+        raise PipelineError(
+            f"expected test pictures with the same mask in {old.title} and {new.title}, found none "
+            f"({'; '.join(words)}); `python -m pipeline compare A.safetensors B.safetensors` measures both "
+            "models on the test side that lies here"
+        )
+    same["cluster"] = same["id"].map(masks[1]["cluster"])
+    facts = known_facts_of(new)
+    return Pairs(same, facts, (*notes, *_without_facts(facts)))
+
+
+def paired(old: pd.DataFrame, new: pd.DataFrame, facts: pd.DataFrame | None) -> Pairs:
+    """Two tables of scores of the same pictures, joined; `new` also says source, label and cluster."""
+    both = old[["id", *MEASURES]].merge(new, on="id", suffixes=("_old", "_new"), validate="one_to_one")
+    return Pairs(both, facts, tuple(_without_facts(facts)))
+
+
+def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SMALLEST) -> str:
+    """The text as Markdown: the answer first, then a table a metric."""
+    rows = compared_rows(pairs, smallest)
+    pictures = pairs.pictures
+    parts = [
+        f"# Is {names[1]} better than {names[0]}?",
+        "; ".join(f"{MEASURES[row.metric]}: **{row.verdict}**" for row in rows if row.slice == "all") + ".",
+        f"SINet on {len(pictures):,} test pictures of {pictures['cluster'].nunique():,} photographs that both were "
+        "measured on, in percent. The difference has its 95 % interval, of pictures drawn again with replacement. "
+        f"`no difference` is one of less than {100 * smallest:g} points either way; `perhaps` is one that so many "
+        "slices can show by chance; `not enough pictures` says how many would decide.",
+        *pairs.notes,
+    ]
+    for metric, name in MEASURES.items():
+        head = f"| {name} | pictures | {names[0]} | {names[1]} | difference | |\n|---|---:|---:|---:|---|---|"
+        lines = [_line(row) for row in rows if row.metric == metric]
+        parts.append("\n".join([head, *lines]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(row: ComparedSlice) -> str:
+    one = row.difference
+    between = "" if one.low is None or one.high is None else f" [{100 * one.low:+.2f}, {100 * one.high:+.2f}]"
+    cells = (
+        row.slice.replace("|", "\\|"),
+        f"{one.pictures:,}",
+        f"{100 * row.old:.2f}",
+        f"{100 * row.new:.2f}",
+        f"{100 * one.mean:+.2f}{between}",
+        row.verdict,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _difference(part: pd.DataFrame, metric: str) -> Interval:
+    values = part[f"{metric}_new"].to_numpy() - part[f"{metric}_old"].to_numpy()
+    return mean_interval(values, part["cluster"].tolist())
+
+
+def _unlike(old: Version, new: Version) -> list[str]:
+    """What makes the scores of two versions less comparable; PipelineError where it makes them incomparable."""
+    stages = [version.lock["stages"].get("evaluate", {}) for version in (old, new)]
+    params = [stage.get("params", {}).get("params.yaml", {}).get("evaluate", {}) for stage in stages]
+    for name in ("size", "boundary_kernel"):
+        values = [one.get(name) for one in params]
+        if values[0] != values[1]:
+            raise PipelineError(
+                f"expected one protocol, found evaluate.{name} {values[0]} in {old.title} and {values[1]} in "
+                f"{new.title}: their scores are of two things; run `dvc repro evaluate` with one of the values"
+            )
+    code = [
+        {dep["path"]: dep.get("md5") for dep in stage.get("deps", []) if dep["path"].startswith("sinet/")}
+        for stage in stages
+    ]
+    other = sorted(path for path in code[0].keys() | code[1].keys() if code[0].get(path) != code[1].get(path))
+    if not other:
+        return []
+    return [
+        f"They were measured by different code ({', '.join(other)}), which may be a part of the difference."
+    ]
+
+
+def _without_facts(facts: pd.DataFrame | None) -> Sequence[str]:
+    return (
+        [] if facts is not None else ["What the pictures show was not written down there: no slices by it."]
+    )

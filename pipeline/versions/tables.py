@@ -1,0 +1,128 @@
+"""The tables of a version: its pictures with their reviewers, the scores of its test pictures, its headline figures."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from annotations.ledger.lock import review_key
+from pipeline.core.errors import PipelineError
+from pipeline.core.licences import licence_name
+from pipeline.core.paths import DATASET, KEPT_SIDES, METRICS, PARAMS, PICTURE_FACTS, PLOTS
+from pipeline.dataset.kept_sides import read_sides
+from pipeline.versions.revision import NotHereError, Version
+
+RECORDS = DATASET / "records.parquet"
+_FACTS = PICTURE_FACTS / "facts.parquet"
+SCORES = PLOTS / "evaluate.csv"
+_ORIGIN = ("parent_sha256", "crop_box")
+# Of the records; versions may have others beside them.
+_NEEDED = ("id", "source", "label", "side", "licence", "image", "mask", "sha256", *_ORIGIN, "cluster")
+_FIGURES = (  # what it is called, of which stage, where in its metrics, and whether it is a share
+    ("SINet, foreground IoU on test", "evaluate", ("foreground_iou",), True),
+    ("SINet, two-class mIoU on test", "evaluate", ("mean_iou",), True),
+    ("SINet, boundary F1 on test", "evaluate", ("boundary_f1",), True),
+    ("SINet, foreground IoU at own size", "evaluate", ("foreground_iou_native",), True),
+    ("teacher, foreground IoU on dev", "teacher", ("foreground_iou",), True),
+    ("pictures left out to keep the sides apart", "merge", ("leaks",), False),
+    ("reviews without their picture", "merge", ("orphaned_reviews",), False),
+    ("unreviewed pseudo labels", "merge", ("unreviewed",), False),
+)
+
+
+def path_in_dataset(path: str) -> str:
+    """The path of a picture or mask from the project's folder, whether its table says it from there or from its own."""
+    return path if Path(path).is_relative_to(DATASET) else str(DATASET / path)
+
+
+def dataset_of(version: Version) -> pd.DataFrame:
+    """A row a picture: the columns of its record that are needed here, its reviewer, and the md5 of its mask.
+
+    Paths are from the project's folder, a licence is its SPDX id where it is understood. NotHereError where the table
+    cannot be had, PipelineError where it is another kind of table or misses a mask.
+    """
+    table = _parquet(version, RECORDS, _NEEDED)[list(_NEEDED)]
+    for column in ("image", "mask"):
+        table[column] = table[column].map(path_in_dataset)
+    table["licence"] = table["licence"].map(licence_name)
+    hashes = version.hashes(table["mask"].tolist())
+    missing = [path for path in table["mask"] if path not in hashes]
+    if missing:
+        raise PipelineError(
+            f"expected {missing[0]} in {version.title}, found no such file; `dvc checkout` brings it"
+        )
+    table["mask_md5"] = table["mask"].map(hashes)
+    reviews = reviews_of(version)
+    keys = [
+        review_key(parent, box) if label == "reviewed" else ""
+        for label, parent, box in zip(table["label"], table["parent_sha256"], table["crop_box"], strict=True)
+    ]
+    table["reviewer"] = [str(reviews.get(key, {}).get("reviewer", "")) for key in keys]
+    return table
+
+
+def reviews_of(version: Version) -> dict[str, dict[str, Any]]:
+    """The lines of the lock by key; without any check, which stage merge makes."""
+    params = yaml.safe_load(version.read(str(PARAMS)))
+    with version.folder_in_git(str(params["reviews"]["path"])) as folder:
+        lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
+    try:
+        return {line["key"]: line for line in map(json.loads, lines)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise PipelineError(f"the reviews of {version.title} cannot be read: {error}") from error
+
+
+def kept_sides_of(version: Version) -> dict[str, str]:
+    """The side that each photograph was given first, by id, from git alone."""
+    with version.folder_in_git(str(KEPT_SIDES)) as folder:
+        return read_sides(folder)
+
+
+def scores_of(version: Version) -> pd.DataFrame:
+    """A row a test picture: id, source, label, foreground_iou, boundary_f1. NotHereError where it cannot be had."""
+    table = pd.read_csv(io.BytesIO(version.read(str(SCORES))), dtype={"id": str})
+    return _with_columns(version, SCORES, table, ("id", "source", "label", "foreground_iou", "boundary_f1"))
+
+
+def known_facts_of(version: Version) -> pd.DataFrame | None:
+    """What is known of each picture, by id; None of a version that was made before it was written down."""
+    try:
+        return _parquet(version, _FACTS, ("id",))
+    except NotHereError:
+        return None
+
+
+def figures_of(version: Version) -> dict[str, tuple[float, bool] | None]:
+    """The headline figures by name, each with whether it is a share; None where its file cannot be had."""
+    found: dict[str, tuple[float, bool] | None] = {}
+    for name, stage, keys, share in _FIGURES:
+        value = _metrics(version, stage)
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        found[name] = None if value is None else (float(value), share)
+    return found
+
+
+def _metrics(version: Version, stage: str) -> Any:
+    try:
+        return json.loads(version.read(str(METRICS / f"{stage}.json")))
+    except NotHereError:
+        return None
+
+
+def _parquet(version: Version, path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    return _with_columns(version, path, pd.read_parquet(io.BytesIO(version.read(str(path)))), columns)
+
+
+def _with_columns(version: Version, path: Path, table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise PipelineError(
+            f"expected the columns {', '.join(columns)} in {path} of {version.title}, found none called "
+            f"{', '.join(missing)}: that version is of an earlier recipe"
+        )
+    return table
