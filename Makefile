@@ -29,7 +29,7 @@ repro: install  ## run the recipe; PROFILE=real PAIRS=DIR CRAWL=DIR (or EG1800=,
 	@$(if $(EG1800)$(PAIRS)$(BAIDU)$(CRAWL)$(IMG2DATASET)$(URLS),$(if $(PROFILE),,echo 'EG1800=, PAIRS=, BAIDU=, CRAWL=, IMG2DATASET= and URLS= need a profile: add PROFILE=real'; exit 1))
 	@$(if $(PROFILE),python -m pipeline configure "$$PROFILE" $(if $(EG1800),--eg1800 "$$EG1800") $(if $(PAIRS),--pairs "$$PAIRS") $(if $(BAIDU),--baidu "$$BAIDU") $(if $(CRAWL),--crawl "$$CRAWL") $(if $(IMG2DATASET),--img2dataset "$$IMG2DATASET") $(if $(URLS),--urls "$$URLS") $(if $(CONTACT),--contact "$$CONTACT"))
 	@python -m pipeline look
-	dvc repro
+	@options=$$(python -m pipeline absent) && echo "dvc repro $$options" && dvc repro $$options
 	@python -m pipeline explain
 	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'
 

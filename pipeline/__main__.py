@@ -62,6 +62,14 @@ def look() -> None:
     looking.main()
 
 
+@app.command()
+def absent() -> None:
+    """Print `--allow-missing` for `dvc repro` where a raw folder is not here, but what was read from it is."""
+    from pipeline.commands import absent as missing
+
+    missing.main()
+
+
 @app.command("serve-crawl")
 def serve(port: Annotated[int, typer.Option(min=1, max=65535)] = 8765) -> None:
     """Serve the drawn world's crawl from this machine for the profile loopback, until Ctrl-C."""

@@ -1,8 +1,8 @@
 """Merge labelled pictures, portrait crops, reviewed and (where asked) pseudo labels into one dataset.
 
 Reads the records with their sides (data/split), data/pseudo and the lock of reviews with the judgements beside it.
-Writes data/dataset with its own copy of every picture and mask, whose they are (ATTRIBUTION.md), and a reason for
-everything left out.
+Writes data/dataset, which stands alone: its own files of every picture and mask, tables with paths from there, whose
+they are (ATTRIBUTION.md) and a card (README.md); and a reason for everything left out.
 """
 
 import shutil
@@ -16,11 +16,13 @@ from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
 from pipeline.core.ingested import read_ingested
 from pipeline.core.licences import licence_name
+from pipeline.core.link import link_or_copy
 from pipeline.core.params import ClusterParams, MergeParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
     Rejected,
     account,
+    as_stored,
     check_pictures,
     check_records,
     dataset_hash,
@@ -30,10 +32,11 @@ from pipeline.core.records import (
     write_records,
     write_rejected,
 )
-from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.core.stage import run, write_json, write_metrics, write_text
 from pipeline.core.store import Store
 from pipeline.dataset.attribution import attribution
 from pipeline.dataset.cluster_table import read_clusters
+from pipeline.dataset.folder_card import folder_card, table_schema
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import check_sides, publishes_test
 from pipeline.dataset.takedown_list import read_requests
@@ -221,20 +224,26 @@ def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, 
 
 
 def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """Copy every picture and mask into the folder, named by id, and write ATTRIBUTION.md and the copies' records."""
+    """Put every picture and mask into the folder, named by id, with their records, ATTRIBUTION.md and a card.
+
+    Returns the records of the files there. The table stands there as CSV too, which pandas reads without pyarrow.
+    """
     records = records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         copies = []
         for one, path in zip(records["id"], records[column], strict=True):
             copy = folder / kind / f"{one}{Path(path).suffix}"
-            shutil.copyfile(path, copy)
+            link_or_copy(Path(path), copy)
             copies.append(str(copy))
         records[column] = pd.Series(copies, index=records.index, dtype="str")
     # The teacher's probabilities stay with the pseudo labels: a dataset does not point out of its own folder.
     records["probability"] = pd.Series([None] * len(records), index=records.index, dtype="str")
     write_records(folder, records)
+    write_text(folder / "records.csv", as_stored(folder, records).to_csv(index=False, lineterminator="\n"))
+    write_json(folder / "schema.json", table_schema())
     write_text(folder / "ATTRIBUTION.md", attribution(records))
+    write_text(folder / "README.md", folder_card(records, dataset_hash(records)))
     return records
 
 

@@ -26,7 +26,7 @@ AUDIT = str(Path(__file__).parent / "audit")
 STAGES = [
     "sample", "list_sources", "ingest@eg1800", "ingest@baidu", "ingest@crawl", "crop", "cluster", "split",
     "teacher", "pseudo_label", "queue", "push", "agreement", "merge", "balance", "train", "evaluate", "export",
-    "second_look", "report",
+    "second_look", "report", "headline",
 ]  # fmt: skip
 
 
@@ -137,8 +137,12 @@ def test_what_a_dvc_user_expects(world: Path) -> None:
         '"split" -> "teacher"',
     ):
         assert arrow in dag
-    shown = json.loads(run(world, "dvc", "metrics", "show", "--json").stdout)
-    assert "foreground_iou" in shown[""]["data"]["metrics/evaluate.json"]["data"]
+    shown = json.loads(run(world, "dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert list(shown) == ["headline.json"]
+    figures = shown["headline.json"]["data"]
+    assert len(figures) <= 12 and {"iou", "teacher", "train", "leaks", "moved", "accepted"} <= figures.keys()
+    table = run(world, "dvc", "metrics", "show").stdout
+    assert max(map(len, table.splitlines())) <= 120
     plots = run(world, "dvc", "plots", "show", "--json").stdout
     assert "dev_foreground_iou" in plots
 

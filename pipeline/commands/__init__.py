@@ -1,1 +1,1 @@
-"""`python -m pipeline check`, `configure`, `look`, `explain`; and what holds dvc.yaml and docs against the code."""
+"""`python -m pipeline check`, `configure`, `look`, `absent`, `explain`; what holds dvc.yaml and docs to the code."""

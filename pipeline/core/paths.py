@@ -27,7 +27,8 @@ TEACHER = MODELS / "teacher.safetensors"
 SINET = MODELS / "sinet.safetensors"
 SINET_ONNX = MODELS / "sinet.onnx"
 
-METRICS = Path("metrics")
+METRICS = Path("metrics")  # all that a stage counted, in DVC's cache
+HEADLINE = Path("headline.json")  # of it what versions are compared by, in git
 PLOTS = Path("plots")
 REPORTS = Path("reports")  # in git: numbers, tables and plots only
 

@@ -1,10 +1,13 @@
 """The manifest: one row a picture, a checked schema, Parquet on disk, sorted by id.
 
+A table names files by their path from its own folder, so that the folder can be taken elsewhere.
+
 Rejected items stand in data/rejected/STAGE.csv, so that nothing vanishes: items in = records + rejected.
 """
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,36 +25,64 @@ log = logging.getLogger("pipeline")
 LABELS = ("none", "human", "crop", "pseudo", "reviewed")
 SIDES = ("train", "dev", "test")
 
-_text: dict[str, Any] = {"dtype": "str", "nullable": True}
+SCHEMA_VERSION = 1  # grows where columns come or go, or mean something else
+_VERSION_KEY = "schema_version"  # of a table's `attrs`, which Parquet keeps
+_PATHS = ("image", "mask", "probability")  # in a table from its folder, in memory from the folder of dvc.yaml
+
+
+def _text(description: str) -> pa.Column:
+    return pa.Column("str", nullable=True, description=description)
+
+
 SCHEMA = pa.DataFrameSchema(
     {
-        "id": pa.Column("str", pa.Check.str_matches(r"^[0-9a-f]{16}$"), unique=True),
-        "source": pa.Column("str"),
-        "source_key": pa.Column("str"),  # the file's name inside the source
-        "parent_id": pa.Column(**_text),  # of a crop: the id of the picture it was cut from
-        "parent_sha256": pa.Column(**_text),  # of a crop: sha256 of the parent's original file
-        "crop_box": pa.Column(**_text),  # "x0,y0,x1,y1" in the upright parent's pixels; may reach outside it
-        "face": pa.Column(**_text),  # "x0,y0,x1,y1" in this picture's pixels
-        "face_probability": pa.Column("float64", nullable=True),
-        "label": pa.Column("str", pa.Check.isin(LABELS)),
-        "image": pa.Column("str"),  # path from the folder that holds dvc.yaml
-        "mask": pa.Column(**_text),  # 0/255 PNG of the image's size
-        "probability": pa.Column(**_text),  # 8-bit PNG, 255 = certainly person
-        "width": pa.Column("int64"),
-        "height": pa.Column("int64"),
-        "sha256": pa.Column("str"),  # of the original file as found in the source
-        "twins": pa.Column("str"),  # sha256 of a crawl's other files of the same pixels, space-separated
-        "url": pa.Column(**_text),
-        "author": pa.Column(**_text),
-        "licence": pa.Column(**_text),
-        "retrieved_at": pa.Column(**_text),
-        "published_side": pa.Column("str", pa.Check.isin(SIDES), nullable=True),  # the source's own split
-        "teacher": pa.Column(**_text),  # hash of the teacher's weights file
-        "uncertainty": pa.Column("float64", nullable=True),  # 0 = certain, 1 = doubtful
-        "flags": pa.Column("str"),  # space-separated quality flags, "" for none
-        "review": pa.Column(**_text),  # accept, fix, reject, unsure
-        "cluster": pa.Column(**_text),  # id of the near-duplicate cluster
-        "side": pa.Column("str", pa.Check.isin(SIDES), nullable=True),
+        "id": pa.Column(
+            "str",
+            pa.Check.str_matches(r"^[0-9a-f]{16}$"),
+            unique=True,
+            description="hash of the upright RGB pixels, 16 hex digits",
+        ),
+        "source": pa.Column("str", description="name of the source"),
+        "source_key": pa.Column("str", description="the file's name inside the source"),
+        "parent_id": _text("of a crop: id of the picture that it was cut from"),
+        "parent_sha256": _text("of a crop: sha256 of the parent's original file"),
+        "crop_box": _text("x0,y0,x1,y1 in the upright parent's pixels; may reach outside it"),
+        "face": _text("x0,y0,x1,y1 in this picture's pixels"),
+        "face_probability": pa.Column("float64", nullable=True, description="of the face detector, 0 to 1"),
+        "label": pa.Column(
+            "str",
+            pa.Check.isin(LABELS),
+            description="whose the mask is: human, crop (human, cut out of a full body), reviewed (a teacher's, that a "
+            "person accepted or fixed), pseudo (a teacher's, unseen) or none",
+        ),
+        "image": pa.Column("str", description="path from the folder of this table"),
+        "mask": _text(
+            "path from the folder of this table: PNG of the image's size, 0 background, 255 person"
+        ),
+        "probability": _text("path from the folder of this table: 8-bit PNG, 255 is certainly person"),
+        "width": pa.Column("int64", description="of image and mask, in pixels"),
+        "height": pa.Column("int64", description="of image and mask, in pixels"),
+        "sha256": pa.Column("str", description="of the original file as found in the source"),
+        "twins": pa.Column(
+            "str", description="sha256 of a crawl's other files of the same pixels, space-separated"
+        ),
+        "url": _text("where it was fetched"),
+        "author": _text("whom the source names"),
+        "licence": _text("what the source states; empty where it states none"),
+        "retrieved_at": _text("when it was fetched"),
+        "published_side": pa.Column(
+            "str", pa.Check.isin(SIDES), nullable=True, description="the source's own split"
+        ),
+        "teacher": _text("hash of the weights file of the teacher that made the mask"),
+        "uncertainty": pa.Column(
+            "float64", nullable=True, description="of the teacher's mask: 0 certain, 1 doubtful"
+        ),
+        "flags": pa.Column("str", description="space-separated quality flags of the teacher's mask"),
+        "review": _text("what people said: accept, fix, reject or unsure"),
+        "cluster": _text("id of the cluster of pictures that show the same photograph"),
+        "side": pa.Column(
+            "str", pa.Check.isin(SIDES), nullable=True, description="train, dev (to choose by) or test"
+        ),
     },
     strict=True,
     ordered=True,
@@ -93,10 +124,24 @@ def check_records(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_records(folder: Path, records: pd.DataFrame) -> None:
-    """Write FOLDER/records.parquet, sorted by id."""
-    records = check_records(records.sort_values("id", ignore_index=True))
+    """Write FOLDER/records.parquet, sorted by id, with the paths from FOLDER."""
+    stored = as_stored(folder, records)
     with atomic.replacing(folder / "records.parquet") as temporary:
-        records.to_parquet(temporary, index=False)
+        stored.to_parquet(temporary, index=False)
+
+
+def as_stored(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
+    """The checked records as a table in FOLDER has them: sorted by id, the paths from FOLDER, the schema's version."""
+    records = check_records(records.sort_values("id", ignore_index=True))
+    stored = _with_paths(records, lambda path: os.path.relpath(path, folder))
+    stored.attrs = {_VERSION_KEY: SCHEMA_VERSION}
+    return stored
+
+
+def _with_paths(records: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    return records.assign(
+        **{name: records[name].map(change, na_action="ignore").astype(records[name].dtype) for name in _PATHS}
+    )
 
 
 def write_rejected(stage: str, rejected: Sequence[Rejected], folder: Path = REJECTED) -> None:
@@ -108,11 +153,17 @@ def write_rejected(stage: str, rejected: Sequence[Rejected], folder: Path = REJE
 
 
 def read_records(folder: Path) -> pd.DataFrame:
-    """Read FOLDER/records.parquet and check it."""
+    """Read FOLDER/records.parquet and check it; its paths are then from where the process runs."""
     path = folder / "records.parquet"
     if not path.is_file():
         raise PipelineError(f"expected {path}, found no such file; run `dvc repro` to make it")
-    return check_records(pd.read_parquet(path))
+    stored = pd.read_parquet(path)
+    version = stored.attrs.pop(_VERSION_KEY, "none")
+    if version != SCHEMA_VERSION:
+        raise PipelineError(
+            f"expected {path} of schema version {SCHEMA_VERSION}, found {version}: other code wrote it; run `dvc repro`"
+        )
+    return _with_paths(check_records(stored), lambda name: os.path.normpath(folder / name))
 
 
 def check_pictures(records: pd.DataFrame, *folders: Path) -> None:

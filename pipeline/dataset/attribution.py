@@ -17,8 +17,8 @@ one that no source states. The id is the name of the picture's files in `images/
 
 def attribution(records: pd.DataFrame) -> str:
     """The text of ATTRIBUTION.md: a table a licence, a row a picture by source and name; the same for equal records."""
-    named = records.assign(named=records["licence"].map(licence_name).astype("str"))
-    parts = [_HEAD, _summary(named)]
+    named = _with_names(records)
+    parts = [_HEAD, licence_summary(records)]
     for licence, group in named.sort_values(["source", "source_key", "id"]).groupby("named"):
         rows = [f"| {' | '.join(map(_cell, row))} |" for row in _rows(group)]
         table = [
@@ -30,13 +30,18 @@ def attribution(records: pd.DataFrame) -> str:
     return "\n".join(parts)
 
 
-def _summary(named: pd.DataFrame) -> str:
+def licence_summary(records: pd.DataFrame) -> str:
+    """A Markdown table: how many pictures each source gives by each licence, and how many of no stated author."""
     rows = [
         f"| {_cell(licence)} | {_cell(source)} | {len(group)} | {int(group['author'].isna().sum())} |"
-        for (licence, source), group in named.groupby(["named", "source"])
+        for (licence, source), group in _with_names(records).groupby(["named", "source"])
     ]
     head = ["| licence | source | pictures | of no stated author |", "|---|---|---:|---:|"]
     return "\n".join([*head, *rows]) + "\n"
+
+
+def _with_names(records: pd.DataFrame) -> pd.DataFrame:
+    return records.assign(named=records["licence"].map(licence_name).astype("str"))
 
 
 def _rows(group: pd.DataFrame) -> Iterator[tuple[str, ...]]:

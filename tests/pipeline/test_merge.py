@@ -355,9 +355,12 @@ def test_the_stage_writes_a_dataset_that_stands_alone(world: Path) -> None:
     assert {path.stem for path in (DATASET / "images").iterdir()} == set(records["id"])
     assert sorted(path.name for path in DATASET.iterdir()) == [
         "ATTRIBUTION.md",
+        "README.md",
         "images",
         "masks",
+        "records.csv",
         "records.parquet",
+        "schema.json",
     ]
 
     reviewed = records[records["label"] == "reviewed"]

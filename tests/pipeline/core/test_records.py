@@ -10,6 +10,7 @@ import pytest
 from pipeline.core.errors import PipelineError
 from pipeline.core.records import (
     COLUMNS,
+    SCHEMA_VERSION,
     Rejected,
     account,
     check_records,
@@ -102,6 +103,36 @@ def test_a_table_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
         tmp_path / "records.parquet"
     )
     with pytest.raises(PipelineError, match="side"):
+        read_records(tmp_path)
+
+
+def test_a_table_names_files_from_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the folder can be taken elsewhere; read back, the paths are from where the process runs."""
+    monkeypatch.chdir(tmp_path)
+    given = make_records(
+        [row(1, image="data/split/images/a.jpg", mask="data/ingest/a.png"), row(2, image="data/crop/b.png")]
+    )
+    write_records(Path("data/split"), given)
+    stored = pd.read_parquet("data/split/records.parquet")
+    assert stored["image"].tolist() == ["images/a.jpg", "../crop/b.png"]
+    assert stored["mask"].iloc[0] == "../ingest/a.png" and pd.isna(stored["mask"].iloc[1])
+    pd.testing.assert_frame_equal(read_records(Path("data/split")), given)
+    Path("data").rename("elsewhere")
+    assert read_records(Path("elsewhere/split"))["image"].tolist() == [
+        "elsewhere/split/images/a.jpg",
+        "elsewhere/crop/b.png",
+    ]
+
+
+@pytest.mark.parametrize("attrs", [{}, {"schema_version": SCHEMA_VERSION + 1}])
+def test_a_table_of_another_version_is_refused(tmp_path: Path, attrs: dict[str, int]) -> None:
+    """Its paths may mean something else, as those of tables from before there were versions do."""
+    write_records(tmp_path, make_records([row(1)]))
+    table = pd.read_parquet(tmp_path / "records.parquet")
+    table.attrs = attrs
+    table.to_parquet(tmp_path / "records.parquet")
+    found = attrs.get("schema_version", "none")
+    with pytest.raises(PipelineError, match=f"schema version {SCHEMA_VERSION}, found {found}.*`dvc repro`"):
         read_records(tmp_path)
 
 
