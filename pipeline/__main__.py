@@ -154,11 +154,14 @@ def export_dataset(
 @app.command()
 def browse(
     out: Annotated[Path, typer.Argument(help="a new folder, for the page and its thumbnails")],
+    rev: Annotated[
+        str, typer.Option(help="a git revision or tag; the files that lie here without")
+    ] = "workspace",
 ) -> None:
-    """Write a page with all pictures and masks of the dataset, to be looked at in a browser without a server."""
+    """Write a page with all pictures and masks of a version, to be looked at in a browser without a server."""
     from pipeline.browsing import browse as browsing
 
-    browsing.main(out, browsing.FilesHere())
+    browsing.main(out, rev)
 
 
 @benchmarks.command("crop")

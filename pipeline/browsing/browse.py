@@ -3,9 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Protocol
 
 import pandas as pd
 
@@ -17,54 +15,31 @@ from pipeline.core.paths import DATASET
 from pipeline.core.stage import write_text
 from pipeline.handing_over.new_folder import new_folder
 from pipeline.reporting.rendering import TEMPLATES
+from pipeline.versions.revision import Version, open_versions
 
 _PAGE = Path(__file__).parent / "page"
 
 
-class Files(Protocol):
-    """The files of a version, by their paths from the folder of dvc.yaml."""
-
-    title: str
-
-    def read(self, path: str) -> bytes | None:
-        """The content, None where the version has no such file."""
-
-    def bring(self, paths: Collection[str]) -> Mapping[str, Path]:
-        """Where the files lie, by path, of those that can be had."""
-
-
-class FilesHere:
-    """The files of the working tree."""
-
-    title = "the working tree"
-
-    def read(self, path: str) -> bytes | None:
-        """The content, None where there is no such file."""
-        return Path(path).read_bytes() if Path(path).is_file() else None
-
-    def bring(self, paths: Collection[str]) -> Mapping[str, Path]:
-        """Where the files lie, by path, of those that there are."""
-        return {path: Path(path) for path in paths if Path(path).is_file()}
-
-
-def main(out: Path, files: Files) -> None:
+def main(out: Path, revision: str) -> None:
     """Write OUT/index.html with its thumbnails, and say how many pictures it shows and which it cannot."""
-    table = browsed_table(files.read)
-    if table.empty:
-        raise PipelineError(
-            f"expected {DATASET}/records.parquet in {files.title}, found none; `dvc pull` or `dvc repro`"
-        )
+    (version,) = open_versions(revision)
+    table = browsed_table(version)
     with new_folder(out) as filling:
-        shown, faults = _with_thumbnails(table, files, filling)
+        shown, faults = _with_thumbnails(table, version, filling)
+        if shown.empty:
+            raise PipelineError(
+                f"expected pictures of {version.title}, found none of {len(table):,} here or in the cache, "
+                f"{version.objects.why_not}; `dvc pull` brings what the remote has"
+            )
         # The page finds the originals only from where it will lie.
-        places = files.bring([*shown["image"], *shown["mask"]])
+        places = version.bring([*shown["image"], *shown["mask"]])
         for name in ("image", "mask"):
             shown[name] = [os.path.relpath(places[path], out) for path in shown[name]]
         left_out = int((shown["left_out"] != "").sum())
         about = f"{len(shown) - left_out:,} pictures of {DATASET}" + (
             f", and {left_out:,} pseudo labels that stay outside it" if left_out else ""
         )
-        for name, text in as_scripts(shown, f"Dataset of {files.title}", about).items():
+        for name, text in as_scripts(shown, f"Dataset of {version.title}", about).items():
             write_text(filling / name, text)
         for page in sorted(_PAGE.iterdir()):
             shutil.copyfile(page, filling / page.name)
@@ -76,9 +51,9 @@ def main(out: Path, files: Files) -> None:
     print(f"{about}: open {out / 'index.html'}")
 
 
-def _with_thumbnails(table: pd.DataFrame, files: Files, folder: Path) -> tuple[pd.DataFrame, list[str]]:
+def _with_thumbnails(table: pd.DataFrame, version: Version, folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows whose thumbnails could be written, and a sentence for each other one."""
-    places = files.bring([*table["image"], *table["mask"]])
+    places = version.bring([*table["image"], *table["mask"]])
     there = table["image"].isin(list(places)) & table["mask"].isin(list(places))
     faults = [f"{one}: neither here nor in the cache or the remote" for one in table.loc[~there, "id"]]
     table = table[there].reset_index(drop=True)

@@ -3,37 +3,39 @@
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.core.licences import licence_name
 from pipeline.core.paths import DATASET, PSEUDO, REJECTED
+from pipeline.versions.revision import NotHereError, Version
 
 _SHOWN = ("side", "source", "label", "review", "left_out", "flags", "licence")
 _ORIGINS = ("source_key", "author", "url", "retrieved_at", "parent_id", "crop_box", "teacher", "cluster")
 _TEXTS = (*_SHOWN, *_ORIGINS)
 _VERDICTS = {"review_rejected": "reject", "review_unsure": "unsure", "review_undecided": "undecided"}
-ReadFile = Callable[
-    [str], bytes | None
-]  # of a path from the folder of dvc.yaml; None where the version has none
 
 
-def browsed_table(read: ReadFile) -> pd.DataFrame:
+def browsed_table(version: Version) -> pd.DataFrame:
     """A row a picture, by id: the texts above (`left_out` is a reason), uncertainty, width, height, image and mask.
 
     Paths are from the folder of dvc.yaml. A reviewed picture has the uncertainty and the flags of its pseudo label.
+    NotHereError where the dataset's table cannot be had.
     """
-    dataset = _records(read, DATASET)
-    pseudo = _records(read, PSEUDO)
+    dataset = _records(version, DATASET)
+    try:
+        pseudo = _records(version, PSEUDO)
+    except NotHereError:  # a dataset needs none
+        pseudo = dataset.head(0)
     beside = pseudo[~pseudo["id"].isin(dataset["id"])]
-    beside = beside.assign(left_out=_reasons(read, beside), side=None)
+    beside = beside.assign(left_out=_reasons(version, beside), side=None)
     beside["review"] = beside["left_out"].map(_VERDICTS.get)
     doubts = pseudo.set_index("id")
     for name in ("uncertainty", "flags"):
-        told = dataset["id"].map(doubts[name])
-        dataset[name] = dataset[name].replace("", None).fillna(told)
+        own = dataset[name].astype(object)
+        dataset[name] = own.where(own.notna() & (own != ""), dataset["id"].map(doubts[name]))
     table = pd.concat([dataset.assign(left_out=None), beside], ignore_index=True)
     table["licence"] = table["licence"].map(licence_name)
     for name in _TEXTS:
@@ -71,15 +73,12 @@ def _few_words(column: "pd.Series[str]") -> object:
     return {"words": words, "of": [numbers[word] for word in column]}
 
 
-def _records(read: ReadFile, folder: Path) -> pd.DataFrame:
-    """The rows of a folder's table, with paths from the folder of dvc.yaml; none where the version has no table.
+def _records(version: Version, folder: Path) -> pd.DataFrame:
+    """The rows of a folder's table, with paths from the folder of dvc.yaml.
 
     Read without the schema, since the version may be of an earlier one.
     """
-    content = read(str(folder / "records.parquet"))
-    if content is None:
-        return pd.DataFrame(columns=["id", "image", "mask", "width", "height", "uncertainty", *_TEXTS])
-    table = pd.read_parquet(io.BytesIO(content))
+    table = pd.read_parquet(io.BytesIO(version.read(str(folder / "records.parquet"))))
     for name in ("image", "mask"):
         table[name] = [_from_project(folder, one) for one in table[name]]
     return table
@@ -90,9 +89,12 @@ def _from_project(folder: Path, name: str) -> str:
     return name if Path(name).parts[0] == folder.parts[0] else os.path.normpath(folder / name)
 
 
-def _reasons(read: ReadFile, beside: pd.DataFrame) -> list[str]:
-    """Why stage merge left out each pseudo label."""
-    file = io.BytesIO(read(str(REJECTED / "merge.csv")) or b"source,source_key,reason\n")
+def _reasons(version: Version, beside: pd.DataFrame) -> list[str]:
+    """Why stage merge left out each pseudo label; "left out" where that cannot be had."""
+    try:
+        file = io.BytesIO(version.read(str(REJECTED / "merge.csv")))
+    except NotHereError:
+        return ["left out"] * len(beside)
     rows = pd.read_csv(file, dtype=str, keep_default_na=False, lineterminator="\n")
     found = {(one.source, one.source_key): str(one.reason) for one in rows.itertuples()}
     return [found.get((one.source, one.source_key), "left out") for one in beside.itertuples()]

@@ -44,11 +44,11 @@ def write_thumbnails(files: BrowsedFiles) -> str:
     files.name.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(small).save(files.name.with_suffix(".jpg"), quality=_QUALITY)
     person = cv2.resize(mask * np.uint8(255), size, interpolation=cv2.INTER_AREA)
-    files.name.with_suffix(".png").write_bytes(overlay(person))
+    files.name.with_suffix(".png").write_bytes(shade_around(person))
     return ""
 
 
-def overlay(person: NDArray[Any]) -> bytes:
+def shade_around(person: NDArray[Any]) -> bytes:
     """What is laid over a picture, as PNG: (H, W) uint8, 128 and above is person and stays clear."""
     inside = (person > 127).astype(np.uint8)
     levels = np.where(inside == 1, _PERSON, _OUTSIDE).astype(np.uint8)
