@@ -1,4 +1,4 @@
-"""`python -m pipeline`: configure the recipe for one's own data, check folders before, and benchmarks."""
+"""`python -m pipeline`: configure the recipe, check folders before it, hand over what it made, and benchmarks."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,9 @@ import typer
 
 from pipeline.commands import configure as configuring
 from pipeline.core.errors import PipelineError, sentence_of
-from pipeline.core.paths import SAMPLE, SINET
+from pipeline.core.paths import DATASET, SAMPLE, SINET
 from pipeline.core.stage import heed_interrupts
+from pipeline.handing_over import Format
 from sinet.benchmark.command import Size
 from sinet.core.terminal import always_printable
 
@@ -132,6 +133,35 @@ def takedown(
     from pipeline.commands import takedown as taking_down
 
     taking_down.main(names or (), reason, purge)
+
+
+@app.command("export-dataset")
+def export_dataset(
+    out: Annotated[Path, typer.Argument(help="a new folder")],
+    format: Annotated[Format, typer.Option(help="whose layout")],
+    side: Annotated[list[str] | None, typer.Option(help="train, dev or test; all without")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(help="only this licence: an SPDX id, CC-BY of any version, unknown")
+    ] = None,
+    dataset: Annotated[Path, typer.Option(help="another dataset's folder")] = DATASET,
+) -> None:
+    """Write the dataset for Hugging Face datasets, COCO, WebDataset or as pairs of files; pixels stay as they are."""
+    from pipeline.handing_over import export_dataset as handing_over
+
+    handing_over.main(format, out, side or (), allow or (), dataset)
+
+
+@app.command()
+def browse(
+    out: Annotated[Path, typer.Argument(help="a new folder, for the page and its thumbnails")],
+    rev: Annotated[
+        str, typer.Option(help="a git revision or tag; the files that lie here without")
+    ] = "workspace",
+) -> None:
+    """Write a page with all pictures and masks of a version, to be looked at in a browser without a server."""
+    from pipeline.browsing import browse as browsing
+
+    browsing.main(out, rev)
 
 
 @benchmarks.command("crop")

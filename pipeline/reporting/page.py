@@ -1,20 +1,15 @@
 """Turn counts and figures into texts: the dataset card that git tracks, and the page with pictures."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
-import yaml
-
 from pipeline.core.params import ROLES
-from pipeline.core.reasons import meaning
 from pipeline.core.records import SIDES
 from pipeline.dataset.facts_table import SLICES
 from pipeline.reporting.figures import BACKGROUND, INK
 from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics, extent, flow, sources_of
+from pipeline.reporting.rendering import template
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
 
 _TITLE = "From the sources' files to the sides of the dataset"
@@ -64,7 +59,7 @@ class Page:
 
 def dataset_card(metrics: Metrics) -> str:
     """reports/dataset.md: what the dataset holds and what was left out, from the data stages alone."""
-    return _template("dataset.md.j2").render(_data_facts(metrics))
+    return template("dataset.md.j2").render(_data_facts(metrics))
 
 
 def dataset_table(metrics: Metrics) -> str:
@@ -90,20 +85,20 @@ def flow_svg(metrics: Metrics, *, standalone: bool = True) -> str:
     nodes, edges = flow(metrics)
     width, height = extent(nodes)
     drawing = {"nodes": nodes, "edges": edges, "width": width, "height": height, "title": _TITLE}
-    return _template("flow.svg.j2").render(drawing, standalone=standalone).strip() + "\n"
+    return template("flow.svg.j2").render(drawing, standalone=standalone).strip() + "\n"
 
 
 def page_html(metrics: Metrics, page: Page) -> str:
     """data/report/index.html: one file with its style, drawings and pictures inside."""
     plots = {name: inline_svg(text) for name, text in page.plots.items()}
-    return _template("page.html.j2").render(
+    return template("page.html.j2").render(
         _page_facts(metrics, page), flow=flow_svg(metrics, standalone=False), plots=plots
     )
 
 
 def page_markdown(metrics: Metrics, page: Page) -> str:
     """data/report/report.md; its plots lie beside it."""
-    return _template("report.md.j2").render(_page_facts(metrics, page))
+    return template("report.md.j2").render(_page_facts(metrics, page))
 
 
 def inline_svg(text: str) -> str:
@@ -289,33 +284,3 @@ def _plural(count: int, noun: str) -> str:
 def _quoted(text: str) -> str:
     """A field of a CSV line."""
     return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
-
-
-def _cell(text: str) -> str:
-    """A text of unknown origin inside a Markdown table."""
-    return " ".join(
-        text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[").split()
-    )
-
-
-def _yaml(section: Any) -> str:
-    return str(
-        yaml.safe_dump(json.loads(json.dumps(section)), sort_keys=False, default_flow_style=None, width=100)
-    )
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=lambda template: template is not None and (".html" in template or ".svg" in template),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "thousands": lambda count: f"{int(count):,}",
-        "meaning": meaning,
-        "cell": _cell,
-        "yaml": _yaml,
-    }
-    return environment.get_template(name)

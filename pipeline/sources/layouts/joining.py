@@ -2,7 +2,7 @@
 
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
@@ -36,19 +36,23 @@ _LISTS: dict[str, PublishedSide] = {
 
 
 def join_pictures(
-    folder: Path, root: Path, images_folder: Path | None, mask_folders: Sequence[Path]
+    folder: Path,
+    root: Path,
+    images_folder: Path | None,
+    mask_folders: Sequence[Path],
+    tables: Collection[str] = (),
 ) -> Listing:
     """List the pictures of one folder with their masks and published sides; names are relative to `folder`.
 
     A mask comes from the first of `mask_folders` that has it. Lists lie in `root`, or in select_data/ or lists/ there:
     a picture in none of them is rejected, and one in both counts as test. PipelineError for a list that is not
-    understood.
+    understood. Other tables than `tables`, which the caller reads or knows, are noted.
     """
     listing = Listing()
     images = _by_number(flat_pictures(images_folder, folder, listing)) if images_folder else {}
     masks = _masks(mask_folders, folder, listing)
     sides = _sides(root, {*images, *masks}, listing)
-    note_tables(folder, listing)
+    note_tables(folder, listing, tables)
     for number in sorted({*images, *masks, *sides}):
         files = images.get(number, [])
         if len(files) == 1 and len(masks.get(number, [])) == 1 and (not sides or number in sides):

@@ -172,13 +172,14 @@ def is_harmless(path: Path) -> bool:
     return about or path.suffix.lower() in _HARMLESS
 
 
-def note_tables(folder: Path, listing: Listing) -> None:
-    """Note the tables of a source whose layout has none: nobody reads the licences in them."""
+def note_tables(folder: Path, listing: Listing, known: Collection[str] = ()) -> None:
+    """Note the tables of a source that its layout does not know: nobody reads the licences in them."""
     read = (MATLAB, ".txt")  # lists
     tables = [
         path
         for path in files(folder)
-        if not is_picture(path) and not is_harmless(path) and path.suffix.lower() not in read
+        if not is_picture(path) and not is_harmless(path)
+        if path.suffix.lower() not in read and path.name not in known
     ]
     if tables:
         listing.notes["tables not read: this layout has none, so no licence is known"] += len(tables)

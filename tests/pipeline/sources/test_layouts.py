@@ -883,3 +883,31 @@ def test_the_real_folders_are_recognised(real_data):
         assert recognise(real_data / layout) == kind
         listing = read_layout(kind, real_data / layout)
         assert (len(listing.items), listing.unusable) == (count, [])
+
+
+def test_the_table_of_terms_beside_pairs_tells_each_picture_s(tmp_path):
+    names = [f"images/{one}.jpg" for one in "abc"] + [f"masks/{one}.png" for one in "abc"]
+    lines = [
+        "file,licence,author,url",
+        "images/a.jpg,CC0,Ann,http://x",
+        "images/c.jpg,,,",
+        "images/d.jpg,CC0,,",
+    ]
+    touch(touch(tmp_path, *names), "sources.csv", content="\n".join([*lines, "images/a.jpg,MIT,,", ""]))
+    listing = read_layout("pairs", tmp_path)
+    assert [(one.source_key, one.licence, one.author, one.url) for one in listing.items] == [
+        ("images/a.jpg", "CC0", "Ann", "http://x"),
+        ("images/b.jpg", None, None, None),
+        ("images/c.jpg", None, None, None),
+    ]
+    assert reasons(listing) == [
+        ("sources.csv:4 images/d.jpg", "listed_without_file"),
+        ("sources.csv:5 images/a.jpg", "listed_twice"),
+    ]
+    assert listing.notes == {"pictures that sources.csv has no line of": 1}
+
+
+def test_a_table_of_terms_beside_pairs_that_is_not_understood_stops(tmp_path):
+    touch(touch(tmp_path, "images/a.jpg", "masks/a.png"), "sources.csv", content="a;b\n1;2\n")
+    with pytest.raises(PipelineError, match=r"sources\.csv has no column that is known to name a picture"):
+        read_layout("pairs", tmp_path)

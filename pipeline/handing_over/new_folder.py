@@ -1,0 +1,45 @@
+"""A folder that is there whole or not at all: filled under another name beside it, which it takes at the end."""
+
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.core.errors import PipelineError
+
+
+@contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes `out` at the end, and goes where anything is raised.
+
+    PipelineError where something stands at `out` already, but for an empty folder, and where git would take its
+    pictures in.
+    """
+    if out.is_file() or out.is_symlink() or (out.is_dir() and any(out.iterdir())):
+        raise PipelineError(
+            f"expected a new or an empty folder, found that {out} holds something; name another"
+        )
+    if _in_git(out):
+        raise PipelineError(
+            f"expected a folder outside this repository, or one that git ignores, found {out}: pictures do not belong "
+            f"into git. Name another, or write /{out.name}/ into .gitignore"
+        )
+    filling = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    filling.mkdir(parents=True)
+    try:
+        yield filling
+        filling.rename(out)
+    finally:
+        shutil.rmtree(filling, ignore_errors=True)  # there is none where it has taken its place
+
+
+def _in_git(out: Path) -> bool:
+    """Whether `git add` would take what lies in the folder, which may not be there yet."""
+    above = next(one for one in out.absolute().parents if one.is_dir())
+    command = ["git", "-C", str(above), "check-ignore", "--quiet", f"{out.absolute()}/x"]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 1  # 128: no repository
+    except FileNotFoundError:  # no git at all
+        return False
