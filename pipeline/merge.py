@@ -40,6 +40,7 @@ from pipeline.dataset.takedown_list import read_requests
 from pipeline.look_alikes.finder import look_alikes, prints_of
 from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
 from pipeline.review.reviewed import check_orphans, cut_reviewed
+from sinet.core import atomic
 
 
 def merge(
@@ -221,14 +222,14 @@ def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, 
 
 
 def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """Copy every picture and mask into the folder, named by id, and write ATTRIBUTION.md and the copies' records."""
+    """Copy (or link) every picture and mask into the folder, named by id, and write ATTRIBUTION.md and the copies' records."""
     records = records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         copies = []
         for one, path in zip(records["id"], records[column], strict=True):
             copy = folder / kind / f"{one}{Path(path).suffix}"
-            shutil.copyfile(path, copy)
+            atomic.link_or_copy(Path(path), copy)
             copies.append(str(copy))
         records[column] = pd.Series(copies, index=records.index, dtype="str")
     # The teacher's probabilities stay with the pseudo labels: a dataset does not point out of its own folder.

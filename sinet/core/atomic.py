@@ -3,6 +3,8 @@
 import errno
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,3 +51,17 @@ def write_atomic(path: Path, content: bytes, mode: int | None = None) -> None:
     """Make `path` hold this content, as `replacing` does."""
     with replacing(path, mode) as temporary:
         temporary.write_bytes(content)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make the new file `target` hold what `source` holds: as a link where the source is one, else as a copy.
+
+    DVC's cache may lend a file to the workspace as a link (`cache.type`), and then protects it; where it makes copies,
+    it would replace a link of ours by one.
+    """
+    status = source.lstat()
+    if status.st_nlink > 1 or stat.S_ISLNK(status.st_mode):
+        with suppress(OSError):  # on another disk, or one without links
+            os.link(source.resolve(), target)
+            return
+    shutil.copyfile(source, target)
