@@ -222,7 +222,7 @@ def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, 
 
 
 def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
-    """Copy (or link) every picture and mask into the folder, named by id, and write ATTRIBUTION.md and the copies' records."""
+    """Copy or link each picture and mask into the folder, named by id; write ATTRIBUTION.md and the copies' records."""
     records = records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
         (folder / kind).mkdir(parents=True, exist_ok=True)

@@ -15,9 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
+from typing import Any, NamedTuple
 
 from pipeline.core.paths import CACHE, of_project
 from sinet.core import atomic
@@ -27,12 +25,13 @@ _SMALL = 4096  # bytes of blobs that lie in the table; more are a file, which wo
 _PATIENCE = 60.0  # seconds to wait for another process that writes
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _ASKED = 500  # names in one question to the table
+# Its journal survives kills; after a power cut the table may be damaged, which is found and costs only time.
 # `names` lists the blobs as [name, bytes], `blobs` holds them one after the other, NULL where they are a file;
 # `used` is the last day that asked for it, in days since 1970.
 _SCHEMA = """
 PRAGMA secure_delete = ON;
-PRAGMA journal_mode = WAL;
-PRAGMA synchronous = NORMAL;
+PRAGMA journal_mode = TRUNCATE;
+PRAGMA synchronous = OFF;
 CREATE TABLE IF NOT EXISTS results (
     key TEXT PRIMARY KEY, of TEXT NOT NULL, meta TEXT NOT NULL, names TEXT NOT NULL, blobs BLOB,
     checksum BLOB NOT NULL, bytes INTEGER NOT NULL, used INTEGER NOT NULL
@@ -60,6 +59,14 @@ class StoreSize:
     entries: int
     bytes: int
     used: date | None
+
+
+class Use(NamedTuple):
+    """An entry, how large it is, and on which day (since 1970) it was last asked for."""
+
+    day: int
+    bytes: int
+    key: str
 
 
 def key_of(*parts: object) -> str:
@@ -153,9 +160,11 @@ class Store:
         entries, total, used = rows[0] if rows else (0, 0, None)
         return StoreSize(entries, total, None if used is None else date(1970, 1, 1) + timedelta(days=used))
 
-    def uses(self) -> list[tuple[int, int, str]]:
-        """Day, bytes and key of each entry, which for the longest was not used first."""
-        return self._select("SELECT used, bytes, key FROM results ORDER BY used, rowid")
+    def uses(self) -> list[Use]:
+        """All entries, first what was not used for the longest, of one day what was put first."""
+        return [
+            Use(*row) for row in self._select("SELECT used, bytes, key FROM results ORDER BY used, rowid")
+        ]
 
     def drop(self, keys: Sequence[str]) -> None:
         """Remove entries and the files of none, and give their room back to the disk."""
@@ -176,13 +185,11 @@ class Store:
         return sorted(found)
 
     def _remove(self, keys: Sequence[str]) -> None:
-        table = self._opened()
-        if table is None or not keys:
+        if self._opened() is None:
             return
         for key in keys:
             self._write("DELETE FROM results WHERE key = ?", (key,))
             self._file(key).unlink(missing_ok=True)
-        table.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was removed stands in no log either
 
     def _select(self, query: str, values: Sequence[object] = ()) -> list[Any]:
         """The rows; none where there is no table, or a damaged one, of which nothing can be used."""
@@ -217,18 +224,15 @@ class Store:
         """The same, of a table that is made where there is none."""
         path = self._path()
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(
-            path.with_suffix(".lock")
-        ):  # two that switch to the log at once would disturb each other
-            table = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-            table.executescript(_SCHEMA)
+        table = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        table.executescript(_SCHEMA)
         status = path.stat()
         _tables[os.getpid(), status.st_dev, status.st_ino] = table
         return table
 
     def _clear(self) -> None:
         """Remove a damaged table: without it everything is missing."""
-        for end in ("", "-wal", "-shm"):
+        for end in ("", "-journal"):
             self._path().with_name(TABLE + end).unlink(missing_ok=True)
 
     def _fault(self, error: sqlite3.Error) -> OSError:
