@@ -120,6 +120,17 @@ def compare(
 
 
 @app.command()
+def cache(
+    prune: Annotated[bool, typer.Option("--prune", help="remove what was not used for the longest")] = False,
+    keep: Annotated[str, typer.Option(help="so much stays, as 500MB or 10GB", metavar="SIZE")] = "10GB",
+) -> None:
+    """Say what .cache holds of single pictures' results, stage by stage; with --prune make it smaller."""
+    from pipeline.commands import cache as caching
+
+    caching.main(prune, keep)
+
+
+@app.command()
 def takedown(
     names: Annotated[list[str] | None, typer.Argument(metavar="ID|FILE|URL...")] = None,
     reason: Annotated[
@@ -162,6 +173,16 @@ def browse(
     from pipeline.browsing import browse as browsing
 
     browsing.main(out, rev)
+
+
+@benchmarks.command("again")
+def benchmark_again(
+    pictures: Annotated[int, typer.Option(min=100, help="of each role, before 1 % more")] = 1000,
+) -> None:
+    """CPU time of each data stage: in full, with 1 % more pictures, with nothing changed, with other gates."""
+    from pipeline.experiments import again
+
+    again.main(pictures)
 
 
 @benchmarks.command("crop")

@@ -4,12 +4,13 @@ Of a full body, the face on the person's mask decides where, other people are ba
 alike. A crawled picture has no mask yet: its largest sure face decides, and what is a portrait already is taken whole.
 """
 
+import functools
 import hashlib
 import shutil
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import pandas as pd
@@ -19,16 +20,19 @@ from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.ingested import join_sources
+from pipeline.core.link import link_or_copy
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Result, Store, key_of
-from pipeline.faces.known_faces import face_finder, face_key, faces_of
+from pipeline.faces.known_faces import face_key, faces_of
 from pipeline.faces.masked_person import find_portrait
 from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut
-from sinet.core import atomic
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
+
+if TYPE_CHECKING:
+    from pipeline.faces.detector import Face
 
 # The parameters that a portrait depends on: of a photograph with a mask, and of one without.
 _WITH_MASK = {"faces", "geometry", "fill", "min_on_mask", "min_coverage", "max_coverage", "other_face"}
@@ -43,8 +47,12 @@ class _Task:
     id: str
     image: str
     mask: str | None
+    width: int
+    height: int
     cache: Path
     params: CropParams
+    key: str  # of which portrait it has (`crop_key`)
+    mask_hash: str | None
 
 
 def crop(
@@ -53,18 +61,21 @@ def crop(
     """Cut a portrait out of each record; return the portraits' records and what was rejected.
 
     A record with a mask becomes FOLDER/images/ID.png and FOLDER/masks/ID.png, label "crop"; one without becomes an
-    image alone, label "none", and where it is taken whole it keeps its id and its file. Photographs that were cut
-    before come from the cache.
+    image alone, label "none", and where it is taken whole it keeps its id and its file. What was found and cut before
+    comes from the cache: another gate looks for no face again.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    (folder / "images").mkdir(parents=True)
+    for name in ("images", "masks") if records["mask"].notna().any() else ("images",):
+        (folder / name).mkdir(parents=True)
     parents = _in_order(records).to_dict("records")
-    tasks = [_Task(row["id"], row["image"], _mask_of(row), cache, params) for row in parents]
-    keys = map_images(_crop_one, tasks, desc=f"crop {folder.name}", initializer=_one_thread)
+    tasks = [_task(row, params, cache) for row in parents]
+    todo = [task for task in tasks if _known(task) is None]
+    for _ in map_images(_crop_one, todo, desc=f"crop {folder.name}", initializer=_one_thread):
+        pass
     rows: dict[str, dict[str, Any]] = {}
     rejected = []
-    for parent, key in zip(parents, keys, strict=True):
-        result = Store("crop", cache).get(key)
+    for parent, task in zip(parents, tasks, strict=True):
+        result = _known(task)
         if result is None:
             raise PipelineError(f"{cache}/crop lost a result while the stage ran; run it again")
         reason = _reason(result, rows)
@@ -105,10 +116,18 @@ def count_whole(records: pd.DataFrame) -> dict[str, float]:
 
 
 def crop_key(id_: str, mask_file: bytes | None, params: CropParams) -> str:
-    """The store's key of a photograph's portrait: a hash of all that it depends on."""
-    mask = None if mask_file is None else hashlib.sha256(mask_file).hexdigest()
-    settings = params.model_dump(include=_WITHOUT_MASK if mask is None else _WITH_MASK)
-    return key_of("crop", code_of("pipeline.crop"), face_key(id_, params), mask, settings)
+    """The store's key of which portrait a photograph has, or why none: a hash of all that this depends on."""
+    settings = params.model_dump(include=_WITHOUT_MASK if mask_file is None else _WITH_MASK)
+    return key_of("crop", code_of("pipeline.crop"), face_key(id_, params), _hash_of(mask_file), settings)
+
+
+def _cut_key(task: _Task, box: str) -> str:
+    """The store's key of a portrait's pixels: no gate and no face decides them."""
+    return key_of("cut", code_of("pipeline.crop"), task.id, task.mask_hash, box, task.params.fill)
+
+
+def _hash_of(mask_file: bytes | None) -> str | None:
+    return None if mask_file is None else hashlib.sha256(mask_file).hexdigest()
 
 
 def _in_order(records: pd.DataFrame) -> pd.DataFrame:
@@ -118,8 +137,13 @@ def _in_order(records: pd.DataFrame) -> pd.DataFrame:
     return order.drop(columns="rank")
 
 
-def _mask_of(row: dict[Hashable, Any]) -> str | None:
-    return row["mask"] if isinstance(row["mask"], str) else None
+def _task(row: dict[Hashable, Any], params: CropParams, cache: Path) -> _Task:
+    mask = row["mask"] if isinstance(row["mask"], str) else None
+    file = None if mask is None else read_bytes(Path(mask))
+    key = crop_key(row["id"], file, params)
+    return _Task(
+        row["id"], row["image"], mask, row["width"], row["height"], cache, params, key, _hash_of(file)
+    )
 
 
 def _reason(result: Result, rows: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
@@ -137,14 +161,15 @@ def _write_pictures(result: Result, parent: Path, folder: Path) -> dict[str, str
     """Write what a result holds into FOLDER; a picture taken whole keeps its parent's file."""
     id_ = result.meta["id"]
     if "image" in result.blobs:
-        image, content = folder / "images" / f"{id_}.png", result.blobs["image"]
+        image = folder / "images" / f"{id_}.png"
+        image.write_bytes(result.blobs["image"])
     else:
-        image, content = folder / "images" / f"{id_}{parent.suffix}", parent.read_bytes()
-    atomic.write_atomic(image, content)
+        image = folder / "images" / f"{id_}{parent.suffix}"
+        link_or_copy(parent, image)
     if "mask" not in result.blobs:
         return {"image": image.as_posix()}
     mask = folder / "masks" / f"{id_}.png"
-    atomic.write_atomic(mask, result.blobs["mask"])
+    mask.write_bytes(result.blobs["mask"])
     return {"image": image.as_posix(), "mask": mask.as_posix()}
 
 
@@ -154,45 +179,55 @@ def _inherited(parent: dict[Hashable, Any]) -> dict[str, Any]:
     return {**same, "parent_id": parent["id"], "parent_sha256": parent["sha256"]}
 
 
-def _crop_one(task: _Task) -> str:
-    """Cut one photograph unless the store knows it; return the store's key."""
-    mask_file = None if task.mask is None else read_bytes(Path(task.mask))
-    key = crop_key(task.id, mask_file, task.params)
+def _known(task: _Task) -> Result | None:
+    """What the store has of a photograph: the portrait and its pixels, or a reason; None where any is missing."""
     store = Store("crop", task.cache)
-    if store.get(key) is None:
-        store.put(key, _result(task), task.id)
-    return key
+    chosen = store.get(task.key)
+    if chosen is None or "reason" in chosen.meta:
+        return chosen
+    pixels = store.get(_cut_key(task, chosen.meta["crop_box"]))
+    return pixels and Result({**pixels.meta, **chosen.meta}, pixels.blobs)
 
 
-def _result(task: _Task) -> Result:
-    image = read_image(Path(task.image))
-    mask = None if task.mask is None else read_mask(Path(task.mask))
+def _crop_one(task: _Task) -> None:
+    """Store the portrait of a photograph, and its pixels, where they are not known."""
+    store = Store("crop", task.cache)
+    pixels = functools.cache(lambda: read_image(Path(task.image)))  # read only for what is not known
     try:
-        portrait = _portrait(image, mask, task)
+        portrait = _portrait(task, pixels)
     except NoPortraitError as error:
-        return Result({"reason": error.reason, "detail": error.detail})
+        store.put(task.key, Result({"reason": error.reason, "detail": error.detail}), task.id)
+        return
     box, face = portrait.box, portrait.face
-    pixels = cut(image, box, task.params.fill)
-    meta = {
-        "id": pixel_id(pixels),
-        "crop_box": str(box),
-        "face": str(face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)),
-        "face_probability": face.probability,
-        "width": box.width,
-        "height": box.height,
-    }
-    if mask is not None:
-        return Result(meta, {"image": encode_png(pixels), "mask": encode_mask(cut(mask, box, 0))})
+    key = _cut_key(task, str(box))
+    if store.get(key) is None:
+        store.put(key, _cut(task, box, pixels()), task.id)
+    inside = face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)
+    chosen = {"crop_box": str(box), "face": str(inside), "face_probability": face.probability}
+    store.put(task.key, Result(chosen), task.id)
+
+
+def _cut(task: _Task, box: Box, photograph: Array) -> Result:
+    """The pixels of a portrait, cut out of its photograph (H, W, 3) uint8 RGB."""
+    pixels = cut(photograph, box, task.params.fill)
+    meta = {"id": pixel_id(pixels), "width": box.width, "height": box.height}
+    if task.mask is not None:
+        mask = cut(read_mask(Path(task.mask)), box, 0)
+        return Result(meta, {"image": encode_png(pixels), "mask": encode_mask(mask)})
     whole = meta["id"] == task.id  # it is not stored a second time
     return Result(meta, {} if whole else {"image": encode_png(pixels)})
 
 
-def _portrait(image: Array, mask: Array | None, task: _Task) -> Portrait:
-    """The portrait in a photograph (H, W, 3) uint8 RGB; NoPortraitError where there is none."""
-    if mask is not None:
-        return find_portrait(image, mask, face_finder(task.params), task.params)
-    height, width = image.shape[:2]
-    return choose_portrait(width, height, faces_of(image, task.id, task.params, task.cache), task.params)
+def _portrait(task: _Task, pixels: Callable[[], Array]) -> Portrait:
+    """The portrait in a photograph; NoPortraitError where there is none."""
+    whole = Box(0, 0, task.width, task.height)
+
+    def search(part: Box) -> list["Face"]:
+        return faces_of(task.id, pixels, task.params, task.cache, None if part == whole else part)
+
+    if task.mask is None:
+        return choose_portrait(task.width, task.height, search(whole), task.params)
+    return find_portrait(read_mask(Path(task.mask)), search, task.params)
 
 
 def _one_thread() -> None:

@@ -29,9 +29,16 @@ from pipeline.core.paths import INGEST
 from pipeline.core.provenance import with_terms_of
 from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
 from pipeline.core.stage import run, write_metrics
+from pipeline.core.store import Result
 from pipeline.dataset.takedown_list import read_requests
 from pipeline.dataset.taken_down import taken_down_looks
-from pipeline.sources.inspection import INSPECTED, inspect_once
+from pipeline.sources.inspection import (
+    INSPECTED,
+    fault_of,
+    inspect_once,
+    inspection_key,
+    rules_key,
+)
 from pipeline.sources.layouts import read_layout
 from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing
 from pipeline.sources.pixel_duplicates import SameFile, SettledFiles, settle_duplicates
@@ -84,15 +91,23 @@ def ingest(
 ) -> Ingested:
     """Read the source `name` into `out`/images and `out`/masks; nothing else of `out` survives.
 
-    What `takedowns` name is rejected, and so is what looks like it by at most `max_hash_distance` bits. Each file is
-    read once. Workers write under the item's number; what stays gets its id as a name
-    afterwards, so that twins cannot overwrite each other.
+    What `takedowns` name is rejected, and so is what looks like it by at most `max_hash_distance` bits. A file is read
+    once, and again by a worker where the store does not know it; another gate decodes nothing again. Staged files have
+    the item's number as a name; what stays gets its id afterwards, so that twins cannot overwrite each other.
     """
     listing = read_layout(source.layout, Path(source.path))
     staging = _fresh(out)
     classes = params.mask_levels.classes(source.layout)
-    task = functools.partial(_take, params=params, classes=classes, staging=staging)
-    rows = list(map_images(task, list(enumerate(listing.items)), desc=f"ingest {name}", workers=workers))
+    rules = rules_key(params, classes)
+    task = functools.partial(_take, params=params, classes=classes, rules=rules, staging=staging)
+    numbered = list(enumerate(listing.items))
+    known = {
+        number: row for number, item in numbered if (row := _known(number, item, params, rules, staging))
+    }
+    todo = [one for one in numbered if one[0] not in known]
+    taken = map_images(task, todo, desc=f"ingest {name}", workers=workers)
+    known |= {number: row for (number, _), row in zip(todo, taken, strict=True)}
+    rows = [known[number] for number, _ in numbered]
     rows = _take_down(rows, listing.items, staging, takedowns or Takedowns(), max_hash_distance, workers)
     usable = [
         SameFile(number, row.id, item)
@@ -148,8 +163,24 @@ def summarise(ingested: Ingested) -> dict[str, Any]:
     }
 
 
+def _known(number: int, item: ListedPicture, params: IngestParams, rules: str, staging: Path) -> _Row | None:
+    """Stage a picture that the store knows; None where it does not, or the file cannot be read."""
+    try:
+        image, mask = _bytes_of(item, params)
+    except (ImageError, ReadError, MemoryError):
+        return None  # a worker says why
+    sha256 = hashlib.sha256(image).hexdigest()
+    key = inspection_key(rules, sha256, mask, matlab=_is_matlab(item))
+    result = INSPECTED.get(key)
+    return None if result is None else _staged(number, image, sha256, key, result, params, staging)
+
+
 def _take(
-    numbered: tuple[int, ListedPicture], params: IngestParams, classes: MaskClasses | None, staging: Path
+    numbered: tuple[int, ListedPicture],
+    params: IngestParams,
+    classes: MaskClasses | None,
+    rules: str,
+    staging: Path,
 ) -> _Row:
     """Read, check and stage one picture; runs in a worker and never raises for a bad file.
 
@@ -157,34 +188,49 @@ def _take(
     """
     number, item = numbered
     try:
-        image = item.read(params.max_pixels)
-        mask = None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
+        image, mask = _bytes_of(item, params)
     except ImageError as error:
         return _Row(error.reason, error.detail)
     try:
-        return _looked_at(number, item, image, mask, params, classes, staging)
+        sha256, matlab = hashlib.sha256(image).hexdigest(), _is_matlab(item)
+        key = inspection_key(rules, sha256, mask, matlab=matlab)
+        result = inspect_once(key, image, sha256, mask, params, classes, matlab=matlab)
+        return _staged(number, image, sha256, key, result, params, staging)
     except MemoryError as error:
         raise ReadError(errno.ENOMEM, os.strerror(errno.ENOMEM), item.image) from error
 
 
-def _looked_at(
+def _bytes_of(item: ListedPicture, params: IngestParams) -> tuple[bytes, bytes | None]:
+    """The files of a picture and of its mask."""
+    image = item.read(params.max_pixels)
+    return image, None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
+
+
+def _is_matlab(item: ListedPicture) -> bool:
+    return item.mask is not None and item.mask.lower().endswith(MATLAB)
+
+
+def _staged(
     number: int,
-    item: ListedPicture,
     image: bytes,
-    mask: bytes | None,
+    sha256: str,
+    key: str,
+    result: Result,
     params: IngestParams,
-    classes: MaskClasses | None,
     staging: Path,
 ) -> _Row:
-    sha256 = hashlib.sha256(image).hexdigest()
-    matlab = item.mask is not None and item.mask.lower().endswith(MATLAB)
-    result, stored = inspect_once(image, sha256, mask, params, classes, matlab=matlab)
-    if "reason" in result.meta:
-        return _Row(**result.meta)
-    atomic.write_atomic(_image_file(staging, number, result.meta["suffix"]), result.blobs.get("image", image))
+    """Stage what was found of a picture, unless a gate refuses it."""
+    meta = dict(result.meta)
+    if "reason" in meta:
+        return _Row(**meta)
+    fault = fault_of(meta["width"], meta["height"], meta.pop("mask_fault"), meta["foreground"], params)
+    if fault is not None:
+        return _Row(*fault)
+    # Whole or not does not matter here: the folder counts only once its records stand in it.
+    _image_file(staging, number, meta["suffix"]).write_bytes(result.blobs.get("image", image))
     if "mask" in result.blobs:
-        atomic.write_atomic(_mask_file(staging, number), result.blobs["mask"])
-    return _Row(**result.meta, sha256=sha256, converted="image" in result.blobs, stored=stored)
+        _mask_file(staging, number).write_bytes(result.blobs["mask"])
+    return _Row(**meta, sha256=sha256, converted="image" in result.blobs, stored=key)
 
 
 def _take_down(

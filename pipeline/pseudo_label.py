@@ -19,15 +19,15 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.link import link_or_copy
 from pipeline.core.params import PseudoLabelParams, load_params
 from pipeline.core.paths import CACHE, CROP, PSEUDO, TEACHER
 from pipeline.core.records import COLUMNS, account, make_records, read_records, write_records
 from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.core.store import Result, Store, key_of
 from pipeline.deeplab import network as deeplab
-from pipeline.deeplab.uncertainty import combine, doubt, quality_flags
-from sinet.core import atomic
-from sinet.images.decode import Array, encode_mask, encode_png, read_image
+from pipeline.deeplab.uncertainty import Parts, combine, doubt, quality_flags
+from sinet.images.decode import Array, decode_own_mask, encode_mask, encode_png, read_image
 
 _Probabilities = NDArray[np.float32]  # (size, size) in 0..1
 
@@ -54,6 +54,11 @@ class LabelSettings:
             self.label.model_dump(),
         )
 
+    def opinion_key(self, id_: str) -> str:
+        """The store's key of what the teacher said of a portrait, which no flag and no weight of a part decides."""
+        measured = self.label.uncertainty.model_dump(exclude={"weights"})
+        return key_of("opinion", code_of("pipeline.pseudo_label"), id_, self.teacher_hash, measured)
+
 
 @dataclass(frozen=True)
 class _Task:
@@ -70,18 +75,21 @@ def pseudo_label(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Label each portrait; return the records with their labels, and the parts of their uncertainty by id.
 
-    Writes FOLDER/images, FOLDER/masks and FOLDER/probability. A portrait labelled before comes from the cache.
+    Writes FOLDER/images, FOLDER/masks and FOLDER/probability. A portrait labelled before comes from the cache; other
+    flags or weights ask the teacher nothing again.
     """
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("images", "masks", "probability"):
         (folder / part).mkdir(parents=True)
     portraits = records.to_dict("records")
     tasks = [_Task(row["id"], row["image"], row["face"], settings) for row in portraits]
-    keys = map_images(_label_one, tasks, desc="pseudo_label", initializer=_one_thread)
+    todo = [task for task in tasks if _known(task) is None]
+    for _ in map_images(_label_one, todo, desc="pseudo_label", initializer=_one_thread):
+        pass
     rows = []
     parts: dict[str, dict[str, float]] = {}
-    for portrait, key in zip(portraits, keys, strict=True):
-        result = Store("pseudo_label", settings.cache).get(key)
+    for portrait, task in zip(portraits, tasks, strict=True):
+        result = _known(task)
         if result is None:
             raise PipelineError(
                 f"{settings.cache}/pseudo_label lost a result while the stage ran; run it again"
@@ -117,16 +125,26 @@ def label_portrait(
 
     What the record says is the doubt and the flags of that mask.
     """
+    parts, mask, probability = _opinion(image, settings)
+    blobs = {"mask": encode_mask(mask), "probability": encode_png(probability)}
+    return _judgement(parts, mask, face, settings), blobs
+
+
+def _opinion(image: Array, settings: LabelSettings) -> tuple[Parts, Array, Array]:
+    """The teacher's doubt, mask and probability of a portrait."""
     model, card = _teacher(settings.teacher, settings.teacher_hash)
     straight, mirrored = deeplab.two_opinions(model, card.preprocessing, image)
     probability, mask = joined(straight, mirrored, (image.shape[1], image.shape[0]))
-    parts = doubt(straight, mirrored, settings.label.uncertainty)
-    meta = {
+    return doubt(straight, mirrored, settings.label.uncertainty), mask, probability
+
+
+def _judgement(parts: Parts, mask: Array, face: Box, settings: LabelSettings) -> dict[str, Any]:
+    """What the record says of a mask."""
+    return {
         "uncertainty": combine(parts, settings.label.uncertainty),
         "flags": " ".join(quality_flags(mask, face, settings.label.flags)),
         **asdict(parts),
     }
-    return meta, {"mask": encode_mask(mask), "probability": encode_png(probability)}
 
 
 def joined(straight: _Probabilities, mirrored: _Probabilities, size: tuple[int, int]) -> tuple[Array, Array]:
@@ -139,13 +157,26 @@ def joined(straight: _Probabilities, mirrored: _Probabilities, size: tuple[int, 
     return probability, (probability > 127).astype(np.uint8)
 
 
-def _label_one(task: _Task) -> str:
-    """Label one portrait unless the store knows it; return the store's key."""
-    store, key = Store("pseudo_label", task.settings.cache), task.settings.label_key(task.id, task.face)
-    if store.get(key) is None:
-        image = read_image(Path(task.image))
-        store.put(key, Result(*label_portrait(image, Box.parse(task.face), task.settings)), task.id)
-    return key
+def _known(task: _Task) -> Result | None:
+    """What the store has of a portrait: what the record says, mask and probability; None where any is missing."""
+    store = Store("pseudo_label", task.settings.cache)
+    judged = store.get(task.settings.label_key(task.id, task.face))
+    said = judged and store.get(task.settings.opinion_key(task.id))
+    return judged and said and Result(judged.meta, said.blobs)
+
+
+def _label_one(task: _Task) -> None:
+    """Store the label of one portrait, and what the teacher says of it where that is not known."""
+    store, key = Store("pseudo_label", task.settings.cache), task.settings.opinion_key(task.id)
+    said = store.get(key)
+    if said is None:
+        parts, mask, probability = _opinion(read_image(Path(task.image)), task.settings)
+        said = Result(asdict(parts), {"mask": encode_mask(mask), "probability": encode_png(probability)})
+        store.put(key, said, task.id)
+    else:
+        parts, mask = Parts(**said.meta), decode_own_mask(said.blobs["mask"], "the stored mask")
+    judged = _judgement(parts, mask, Box.parse(task.face), task.settings)
+    store.put(task.settings.label_key(task.id, task.face), Result(judged), task.id)
 
 
 def _write_pictures(result: Result, portrait: dict[Hashable, Any], folder: Path) -> dict[str, str]:
@@ -153,9 +184,9 @@ def _write_pictures(result: Result, portrait: dict[Hashable, Any], folder: Path)
     source = Path(portrait["image"])
     image = folder / "images" / source.name
     mask, probability = (folder / name / f"{portrait['id']}.png" for name in ("masks", "probability"))
-    atomic.write_atomic(image, source.read_bytes())
-    atomic.write_atomic(mask, result.blobs["mask"])
-    atomic.write_atomic(probability, result.blobs["probability"])
+    link_or_copy(source, image)
+    mask.write_bytes(result.blobs["mask"])
+    probability.write_bytes(result.blobs["probability"])
     return {"image": image.as_posix(), "mask": mask.as_posix(), "probability": probability.as_posix()}
 
 

@@ -1,5 +1,6 @@
 """Where the recipe reads and writes, relative to the folder that holds dvc.yaml."""
 
+import functools
 from pathlib import Path
 
 DATA = Path("data")
@@ -35,3 +36,24 @@ REPORTS = Path("reports")  # in git: numbers, tables and plots only
 CACHE = Path(".cache")  # per-image results and training checkpoints; removing it costs only time
 PARAMS = Path("params.yaml")
 PROFILES = Path(__file__).parents[1] / "commands" / "profiles"
+
+_EXPERIMENTS = (
+    ".dvc",
+    "tmp",
+    "exps",
+)  # where DVC runs `dvc exp run --temp` and `--queue`, in copies of the project
+
+
+def of_project(path: Path) -> Path:
+    """The path in this project; in a temporary experiment of DVC, in the project that the experiment is of."""
+    return path if path.is_absolute() else _project_of(Path.cwd()) / path
+
+
+@functools.cache
+def _project_of(folder: Path) -> Path:
+    """The folder that holds .dvc/tmp/exps, where `folder` lies in that; else nothing before a relative path."""
+    parts = folder.parts
+    for at in range(1, len(parts) - len(_EXPERIMENTS)):
+        if parts[at : at + len(_EXPERIMENTS)] == _EXPERIMENTS:
+            return Path(*parts[:at])
+    return Path()

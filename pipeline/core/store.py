@@ -1,26 +1,47 @@
-"""Per-image results on disk, so that a run after adding 100 pictures does 100 pictures.
+"""Results of single pictures on disk, so that a run after adding 100 pictures does 100 pictures.
 
 The key is a hash of everything the result depends on. Removing the store changes nothing but time.
 """
 
+import errno
+import functools
 import hashlib
-import io
 import json
 import os
-import zipfile
-from collections.abc import Collection, Mapping
+import sqlite3
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pipeline.core.paths import CACHE
+from pipeline.core.paths import CACHE, of_project
 from sinet.core import atomic
 
-_TAIL = 1024  # bytes: the end of a ZIP file and the comment in it
-_END = b"PK\x05\x06"  # begins the end of a ZIP file, 22 bytes with the comment after them
+TABLE = "results.sqlite"
+_SMALL = 4096  # bytes of blobs that lie in the table; more are a file, which would take as much of a disk
+_PATIENCE = 60.0  # seconds to wait for another process that writes
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_ASKED = 500  # names in one question to the table
+# Its journal survives kills; after a power cut the table may be damaged, which is found and costs only time.
+# `names` lists the blobs as [name, bytes], `blobs` holds them one after the other, NULL where they are a file;
+# `used` is the last day that asked for it, in days since 1970.
+_SCHEMA = """
+PRAGMA secure_delete = ON;
+PRAGMA journal_mode = TRUNCATE;
+PRAGMA synchronous = OFF;
+CREATE TABLE IF NOT EXISTS results (
+    key TEXT PRIMARY KEY, of TEXT NOT NULL, meta TEXT NOT NULL, names TEXT NOT NULL, blobs BLOB,
+    checksum BLOB NOT NULL, bytes INTEGER NOT NULL, used INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_picture ON results (of);
+"""
+_ENTRY = "SELECT of, meta, names, blobs, checksum, used FROM results WHERE key = ?"
 
-# Bytes of the sha256 with which an entry begins; entries of older code have none, and so are missing.
-_HASH = 32
+# The open tables by process (a fork must not share one) and the file's inode: one that was removed and made is another.
+_tables: dict[tuple[int, int, int], sqlite3.Connection] = {}
 
 
 @dataclass(frozen=True)
@@ -31,31 +52,63 @@ class Result:
     blobs: dict[str, bytes] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class StoreSize:
+    """How much a store holds; `used` is the last day on which a stage asked for any of it."""
+
+    entries: int
+    bytes: int
+    used: date | None
+
+
+class Use(NamedTuple):
+    """An entry, how large it is, and on which day (since 1970) it was last asked for."""
+
+    day: int
+    bytes: int
+    key: str
+
+
 def key_of(*parts: object) -> str:
     """Hash of JSON-able parts (ids, weight hashes, params as dicts, the code's hash): 40 hex digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:40]
 
 
+def stores(root: Path = CACHE) -> list["Store"]:
+    """The stores that there are, by name."""
+    return [Store(path.parent.name, root) for path in sorted(of_project(root).glob(f"*/{TABLE}"))]
+
+
 class Store:
-    """A folder of results: .cache/STAGE/ab/abcdef...; safe for several writers, a damaged entry counts as missing."""
+    """The results of a stage: a row each of .cache/STAGE/results.sqlite, large ones with a file ab/abcdef... beside it.
+
+    Safe for several writers and for kills; a damaged entry counts as missing.
+    """
 
     def __init__(self, stage: str, root: Path = CACHE) -> None:
-        self.folder = root / stage
+        self.stage = stage
+        self._root = root
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies; of a temporary experiment in the project that it is of."""
+        return Path(self._where()).parent
 
     def get(self, key: str) -> Result | None:
         """The stored result, or None where there is none or its checksum does not hold."""
         try:
-            entry = self._path(key).read_bytes()
-        except OSError:
-            return None
-        content = entry[_HASH:]
-        if hashlib.sha256(content).digest() != entry[:_HASH]:
-            return None
-        try:
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                blobs = {name: archive.read(name) for name in archive.namelist()}
-                return Result(json.loads(blobs.pop("meta.json")), blobs)
-        except Exception:  # whole, but written by other code: zipfile and json raise a dozen types
+            table = self._opened()
+            row = None if table is None else table.execute(_ENTRY, (key,)).fetchone()
+            if table is None or row is None:
+                return None
+            of, meta, names, blobs, checksum, used = row
+            content = self._file(key).read_bytes() if blobs is None else blobs
+            if _checksum(of, meta, names, content) != checksum:
+                return None
+            if used < _today():
+                table.execute("UPDATE results SET used = ? WHERE key = ?", (_today(), key))
+            return Result(json.loads(meta), _blobs(names, content))
+        except (OSError, sqlite3.Error, TypeError, ValueError):  # damage of any kind
             return None
 
     def put(self, key: str, result: Result, of: str = "") -> None:
@@ -63,41 +116,163 @@ class Store:
 
         `of` names the picture that it shows, by id or file hash, so that `forget` finds it.
         """
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-            entries: Mapping[str, bytes] = {"meta.json": json.dumps(result.meta).encode(), **result.blobs}
-            for name, content in entries.items():
-                archive.writestr(zipfile.ZipInfo(name), content)
-            archive.comment = of.encode()
-        content = buffer.getvalue()
-        atomic.write_atomic(self._path(key), hashlib.sha256(content).digest() + content)
+        content = b"".join(result.blobs.values())
+        names = json.dumps([[name, len(blob)] for name, blob in result.blobs.items()])
+        meta = json.dumps(result.meta)
+        small = len(content) <= _SMALL
+        if not small:  # the file before the row that stands for it
+            atomic.write_atomic(self._file(key), content)
+        total = len(content) + len(meta) + len(names)
+        blobs = content if small else None
+        checksum = _checksum(of, meta, names, content)
+        self._write(
+            "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (key, of, meta, names, blobs, checksum, total, _today()),
+        )
 
     def remove(self, key: str) -> None:
         """Remove an entry, if it is there."""
-        self._path(key).unlink(missing_ok=True)
+        self._remove([key])
 
     def results_of(self, names: Collection[str]) -> list[tuple[str, Result]]:
         """The whole results of the named pictures, each with the name that it has."""
-        named = [(_name_in(path), path.name) for path in sorted(self.folder.glob("??/*"))]
-        found = [(of, self.get(key)) for of, key in named if of in names]
+        found = [(of, self.get(key)) for key, of in self._keys_of(names)]
         return [(of, result) for of, result in found if result is not None]
 
     def forget(self, names: Collection[str]) -> list[Result]:
         """Remove and return the entries of the named pictures, and those that do not say whose they are."""
-        forgotten = []
-        for path in sorted(self.folder.glob("??/*")):
-            if _name_in(path) in {"", *names}:
-                forgotten.append(self.get(path.name) or Result({}))
-                path.unlink()
-        return forgotten
+        keys = [key for key, _ in self._keys_of({"", *names})]
+        forgotten = [self.get(key) or Result({}) for key in keys]
+        self._remove(keys)
+        strangers = self.strangers()
+        for path in strangers:
+            path.unlink(missing_ok=True)
+        return forgotten + [Result({})] * len(strangers)
 
-    def _path(self, key: str) -> Path:
+    def strangers(self) -> list[Path]:
+        """The files that belong to no entry: of older code, or of a run that was killed between a file and its row."""
+        keys = {key for (key,) in self._select("SELECT key FROM results WHERE blobs IS NULL")}
+        return [path for path in sorted(self.folder.glob("??/*")) if path.name not in keys]
+
+    def size(self) -> StoreSize:
+        """How much it holds."""
+        rows = self._select("SELECT count(*), coalesce(sum(bytes), 0), max(used) FROM results")
+        entries, total, used = rows[0] if rows else (0, 0, None)
+        return StoreSize(entries, total, None if used is None else date(1970, 1, 1) + timedelta(days=used))
+
+    def uses(self) -> list[Use]:
+        """All entries, first what was not used for the longest, of one day what was put first."""
+        return [
+            Use(*row) for row in self._select("SELECT used, bytes, key FROM results ORDER BY used, rowid")
+        ]
+
+    def drop(self, keys: Sequence[str]) -> None:
+        """Remove entries and the files of none, and give their room back to the disk."""
+        self._remove(keys)
+        for path in self.strangers():
+            path.unlink(missing_ok=True)
+        with suppress(OSError):  # of use only; another process may be writing
+            self._write("VACUUM", ())
+
+    def _keys_of(self, names: Collection[str]) -> list[tuple[str, str]]:
+        """Key and picture of the entries of the named pictures, by key."""
+        wanted = sorted(names)
+        found: list[tuple[str, str]] = []
+        for start in range(0, len(wanted), _ASKED):
+            some = wanted[start : start + _ASKED]
+            marks = ", ".join("?" * len(some))
+            found += self._select(f"SELECT key, of FROM results WHERE of IN ({marks})", some)
+        return sorted(found)
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        if self._opened() is None:
+            return
+        for key in keys:
+            self._write("DELETE FROM results WHERE key = ?", (key,))
+            self._file(key).unlink(missing_ok=True)
+
+    def _select(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """The rows; none where there is no table, or a damaged one, of which nothing can be used."""
+        try:
+            table = self._opened()
+            return [] if table is None else table.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise self._fault(error) from error
+            self._clear()
+            return []
+
+    def _write(self, statement: str, row: Sequence[object]) -> None:
+        """Carry out a statement; a damaged table is made anew first."""
+        try:
+            (self._opened() or self._table()).execute(statement, row)
+        except sqlite3.DatabaseError as error:
+            if not _is_damage(error):
+                raise self._fault(error) from error
+            self._clear()
+            self._table().execute(statement, row)
+
+    def _opened(self) -> sqlite3.Connection | None:
+        """This process's connection to the table, None where there is no table."""
+        try:
+            status = os.stat(self._where())  # noqa: PTH116
+        except FileNotFoundError:
+            return None
+        return _tables.get((os.getpid(), status.st_dev, status.st_ino)) or self._table()
+
+    def _table(self) -> sqlite3.Connection:
+        """The same, of a table that is made where there is none."""
+        path = self._path()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        table.executescript(_SCHEMA)
+        status = path.stat()
+        _tables[os.getpid(), status.st_dev, status.st_ino] = table
+        return table
+
+    def _clear(self) -> None:
+        """Remove a damaged table: without it everything is missing."""
+        for end in ("", "-journal"):
+            self._path().with_name(TABLE + end).unlink(missing_ok=True)
+
+    def _fault(self, error: sqlite3.Error) -> OSError:
+        full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        return OSError(errno.ENOSPC if full else errno.EIO, str(error), str(self._path()))
+
+    def _path(self) -> Path:
+        return Path(self._where())
+
+    def _where(self) -> str:
+        return _place(self.stage, self._root, os.getcwd())  # noqa: PTH109  # asked for each picture
+
+    def _file(self, key: str) -> Path:
         return self.folder / key[:2] / key
 
 
-def _name_in(entry: Path) -> str:
-    """Whose an entry is, read from its last bytes alone; "" where it does not say so, or is damaged."""
-    with entry.open("rb") as file:
-        file.seek(-min(_TAIL, entry.stat().st_size), os.SEEK_END)
-        _, found, end = file.read().rpartition(_END)
-    return end[18:].decode(errors="replace") if found else ""
+@functools.cache
+def _place(stage: str, root: Path, _folder: str) -> str:
+    """The path of a stage's table, as a process that works in `_folder` finds it."""
+    return str((of_project(root) / stage / TABLE).absolute())
+
+
+def _today() -> int:
+    return int(time.time() // 86_400)
+
+
+def _checksum(of: str, meta: str, names: str, content: bytes) -> bytes:
+    digest = hashlib.sha256(f"{of}\n{meta}\n{names}\n".encode())
+    digest.update(content)
+    return digest.digest()
+
+
+def _blobs(names: str, content: bytes) -> dict[str, bytes]:
+    """The named parts of what lies one after the other."""
+    found, at = {}, 0
+    for name, size in json.loads(names):
+        found[name] = content[at : at + size]
+        at += size
+    return found
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 255 in _DAMAGED  # the higher bits say where

@@ -119,7 +119,7 @@ def _stored_facts(task: _Task) -> dict[str, Any]:
     if known is not None:
         return known.meta
     image = read_image(Path(task.image))
-    faces = faces_of(image, task.id, task.params, task.cache)
+    faces = faces_of(task.id, lambda: image, task.params, task.cache)
     found = facts_of(image, read_mask(Path(task.mask)), faces, task.params)
     store.put(key, Result(found), task.id)
     return found

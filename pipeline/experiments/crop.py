@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import SAMPLE
 from pipeline.core.torchvision_guard import install_torchvision_guard
 from pipeline.faces.detector import Face, FaceFinder
-from pipeline.faces.masked_person import find_portrait, masked_portrait
+from pipeline.faces.masked_person import faces_in, find_portrait, masked_portrait
 from pipeline.faces.portrait import NoPortraitError, Portrait
 from pipeline.sources.layouts import baidu
 from sinet.images.decode import Array, ImageError, read_bytes, read_image
@@ -110,7 +111,9 @@ def _measure(
         faces, seconds = timed(finder.find, image)
         ours.add(seconds, faces, wanted)
         if mask is not None:
-            chosen, seconds = timed(_passed, find_portrait, image, mask, finder, params)
+            chosen, seconds = timed(
+                _passed, find_portrait, mask, partial(faces_in, image, finder=finder), params
+            )
             stage.add(seconds, chosen, _passed(masked_portrait, wanted, mask, params))
     if not theirs.seconds:
         raise PipelineError("expected photographs that can be read, found none; the log names what is wrong")

@@ -1,6 +1,7 @@
 """The faces of a picture, searched for once: what was found is kept in the store, under the picture's id."""
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.params import CropParams
 from pipeline.core.store import Result, Store, key_of
+from pipeline.faces.masked_person import faces_in
 from sinet.images.decode import Array
 
 if TYPE_CHECKING:
@@ -22,15 +24,23 @@ def face_key(id_: str, params: CropParams) -> str:
     return key_of("faces", code_of("pipeline.faces.detector"), id_, search, weights_hash())
 
 
-def faces_of(image: Array, id_: str, params: CropParams, cache: Path) -> list["Face"]:
-    """The faces of a picture (H, W, 3) uint8 RGB with this id, from the store where they were found before."""
+def faces_of(
+    id_: str, pixels: Callable[[], Array], params: CropParams, cache: Path, part: Box | None = None
+) -> list["Face"]:
+    """The faces in a picture with this id, or in a part of it, in the picture's pixels.
+
+    `pixels` reads it, (H, W, 3) uint8 RGB, and is called only for faces that the store does not know.
+    """
     from pipeline.faces.detector import Face
 
     store, key = Store("faces", cache), face_key(id_, params)
+    if part is not None:
+        key = key_of(key, str(part))
     known = store.get(key)
     if known is not None:
         return [Face(Box.parse(box), probability) for box, probability in known.meta["faces"]]
-    found = face_finder(params).find(image)
+    finder, image = face_finder(params), pixels()
+    found = finder.find(image) if part is None else faces_in(image, part, finder)
     store.put(key, Result({"faces": [[str(face.box), face.probability] for face in found]}), id_)
     return found
 

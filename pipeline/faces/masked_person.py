@@ -3,7 +3,7 @@
 A photograph without a mask has its portrait from `choose_portrait` instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,23 +18,33 @@ from sinet.images.decode import Array
 if TYPE_CHECKING:
     from pipeline.faces.detector import Face, FaceFinder
 
+Search = Callable[[Box], Sequence["Face"]]
 
-def find_portrait(image: Array, mask: Array, finder: "FaceFinder", params: CropParams) -> Portrait:
+
+def find_portrait(mask: Array, search: Search, params: CropParams) -> Portrait:
     """The portrait of the person under the mask; NoPortraitError names the gate that refused the photograph.
 
-    `image` is (H, W, 3) uint8 RGB, `mask` (H, W) uint8 in {0, 1}. The upper third of the masked person, a
-    small part of a street photograph, is searched first. Where that shows no portrait, or one that reaches
-    out of the searched part, the whole photograph is searched.
+    `mask` is (H, W) uint8 in {0, 1}; `search` finds the faces in a part of the photograph. The upper third of the
+    masked person, a small part of a street photograph, is searched first. Where that shows no face of the person, or
+    one whose portrait reaches out of the searched part, the whole photograph is searched. The gates behind that choice
+    search nothing again.
     """
-    part = upper_body(mask)
-    try:
-        portrait = masked_portrait(_faces_in(image, part, finder), mask, params)
-    except NoPortraitError:
-        portrait = None
     height, width = mask.shape
-    if portrait is None or not _holds(part, portrait.box.clipped(width, height)):
-        portrait = masked_portrait(finder.find(image), mask, params)
-    return portrait
+    part = upper_body(mask)
+    faces = search(part)
+    try:
+        box = portrait_box(_chosen(faces, mask, params).box, width, height, params.geometry)
+    except NoPortraitError:
+        box = None
+    if box is None or not _holds(part, box.clipped(width, height)):
+        faces = search(Box(0, 0, width, height))
+    return masked_portrait(faces, mask, params)
+
+
+def faces_in(image: Array, part: Box, finder: "FaceFinder") -> list["Face"]:
+    """The faces in a part of a photograph (H, W, 3) uint8 RGB, in the photograph's pixels."""
+    found = finder.find(np.ascontiguousarray(cut(image, part, 0)))
+    return [replace(face, box=face.box.moved(part.x0, part.y0)) for face in found]
 
 
 def upper_body(mask: Array) -> Box:
@@ -47,6 +57,25 @@ def upper_body(mask: Array) -> Box:
 
 def masked_portrait(faces: Sequence["Face"], mask: Array, params: CropParams) -> Portrait:
     """The portrait of the largest good face on the mask; NoPortraitError names the gate that refused."""
+    face = _chosen(faces, mask, params)
+    height, width = mask.shape
+    box = portrait_box(face.box, width, height, params.geometry)
+    strangers = [one for one in faces if not on_mask(one, mask, params)]
+    others = [one for one in strangers if _spoils(one, face, box, params)]
+    if others:
+        raise NoPortraitError(
+            "several_people",
+            f"the crop holds {len(others)} more faces of at least {params.other_face:g} of this one's height",
+        )
+    coverage = _share(mask, box)
+    if not params.min_coverage <= coverage <= params.max_coverage:
+        allowed = f"{params.min_coverage:.0%} to {params.max_coverage:.0%}"
+        raise NoPortraitError("mask_coverage", f"{coverage:.1%} of the crop is person; {allowed} may be")
+    return Portrait(box, face)
+
+
+def _chosen(faces: Sequence["Face"], mask: Array, params: CropParams) -> "Face":
+    """The largest sure face on the mask; NoPortraitError where there is none, or one too small."""
     if not faces:
         raise NoPortraitError("no_face", "no face was found")
     good = [face for face in faces if on_mask(face, mask, params)]
@@ -65,19 +94,7 @@ def masked_portrait(faces: Sequence["Face"], mask: Array, params: CropParams) ->
     if not is_large(face, params):
         low = params.faces.min_height
         raise NoPortraitError("face_too_small", f"the face is {face.box.height} pixels high, below {low}")
-    height, width = mask.shape
-    box = portrait_box(face.box, width, height, params.geometry)
-    others = [one for one in faces if one not in good and _spoils(one, face, box, params)]
-    if others:
-        raise NoPortraitError(
-            "several_people",
-            f"the crop holds {len(others)} more faces of at least {params.other_face:g} of this one's height",
-        )
-    coverage = _share(mask, box)
-    if not params.min_coverage <= coverage <= params.max_coverage:
-        allowed = f"{params.min_coverage:.0%} to {params.max_coverage:.0%}"
-        raise NoPortraitError("mask_coverage", f"{coverage:.1%} of the crop is person; {allowed} may be")
-    return Portrait(box, face)
+    return face
 
 
 def on_mask(face: "Face", mask: Array, params: CropParams) -> bool:
@@ -98,9 +115,3 @@ def _holds(outer: Box, inner: Box) -> bool:
 
 def _share(mask: Array, box: Box) -> float:
     return float(cut(mask, box, 0).mean())
-
-
-def _faces_in(image: Array, part: Box, finder: "FaceFinder") -> list["Face"]:
-    """Faces of a part of the photograph, in the photograph's pixels."""
-    found = finder.find(np.ascontiguousarray(cut(image, part, 0)))
-    return [replace(face, box=face.box.moved(part.x0, part.y0)) for face in found]

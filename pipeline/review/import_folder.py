@@ -1,10 +1,11 @@
 """Write tasks as Label Studio import files with the pictures that they show, for the stages push and second_look."""
 
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from pipeline.core.stage import write_json
 from pipeline.core.store import Result, Store, key_of
 from pipeline.review.disguise import fitted
 from sinet.core import atomic
-from sinet.images.decode import Array, ImageError, read_image, read_mask
+from sinet.images.decode import Array, ImageError, read_bytes, read_image, read_mask
 
 log = logging.getLogger("pipeline")
 
@@ -65,8 +66,12 @@ def write_import_folder(
     pictures.mkdir(parents=True)
     _write(pictures / guidelines.PAGE_NAME, guidelines.page())
     files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
-    make = partial(_make_task, folder=pictures, root=params.picture_root, store=store)
-    tasks = [task for task in map_images(make, items, desc="push") if task is not None]
+    keys = [_task_key(item, params.picture_root) for item in items]
+    todo = [(key, item) for key, item in zip(keys, items, strict=True) if store.get(key) is None]
+    for _ in map_images(partial(_make_one, root=params.picture_root, store=store), todo, desc="push"):
+        pass
+    made = [_written(item, key, pictures, store) for key, item in zip(keys, items, strict=True)]
+    tasks = [task for task in made if task is not None]
     if too_rough := len(items) - len(tasks):
         log.info("push: %d gold tasks left out, as their right masks have too rough an outline", too_rough)
     for number, content in enumerate(task_batches(tasks), start=1):
@@ -82,23 +87,54 @@ def write_import_folder(
     return receipt
 
 
-def _make_task(item: Candidate, folder: Path, root: str, store: Store) -> dict[str, Any] | None:
-    """Write the three pictures of one task into FOLDER and return the task; None, and no picture, if TooRoughError."""
-    key = item.candidate.key
+def _task_key(item: Candidate, root: str) -> str:
+    """The store's key of a task, a hash of all that it depends on but for its place in the queue."""
+    candidate = asdict(replace(item.candidate, score=0.0))
+    try:
+        mask = hashlib.sha256(read_bytes(item.mask)).hexdigest()
+    except ImageError:  # who makes the task says why
+        mask = ""
+    shown = item.image.suffix, item.purpose, item.size, root, LABEL_CONFIG.read_text()
+    return key_of("task", code_of(__name__), candidate, mask, shown)
+
+
+def _written(item: Candidate, key: str, folder: Path, store: Store) -> dict[str, Any] | None:
+    """Write the pictures of a stored task into FOLDER and return the task with its score; None if it is too rough."""
+    made = store.get(key)
+    if made is None:
+        raise PipelineError("push lost a result while the stage ran; run it again")
+    blobs = dict(made.blobs)
+    task: dict[str, Any] | None = json.loads(blobs.pop("task"))
+    if task is not None:
+        task["predictions"][0]["score"] = item.candidate.score
+    for name, content in blobs.items():
+        (folder / f"{made.meta['stem']}-{name}.jpg").write_bytes(content)
+    return task
+
+
+def _make_one(keyed: tuple[str, Candidate], root: str, store: Store) -> None:
+    """Store a task with its three pictures."""
+    key, item = keyed
+    # A second look has names of its own: a server may show both folders' pictures at one address.
+    stem = f"{item.candidate.key}-again" if item.purpose == "student" else item.candidate.key
+    task, drawn = _make_task(item, stem, root)
+    store.put(key, Result({"stem": stem}, {"task": json.dumps(task).encode(), **drawn}), item.candidate.id)
+
+
+def _make_task(item: Candidate, stem: str, root: str) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
+    """One task and its pictures; None, and no picture, if TooRoughError."""
     try:
         read = read_mask(item.mask)
         right = read if item.size is None else fitted(read, *item.size)
         mask = _shown(item, right)
         # A second task shows the pictures of the first.
-        drawn = {} if item.purpose == "second" else _draw(item, mask, read, store)
+        drawn = {} if item.purpose == "second" else _draw(item, mask, read)
     except ImageError as error:
         kind = {"gold": "gold task", "student": "reviewed picture"}.get(item.purpose, "pseudo label")
         stage = "pseudo_label" if kind == "pseudo label" else "merge"
         raise PipelineError(
             f"a {kind} cannot be shown: {error.detail}; run `dvc repro --force {stage}`"
         ) from error
-    # A second look has names of its own: a server may show both folders' pictures at one address.
-    stem = f"{key}-again" if item.purpose == "student" else key
     pictures = TaskPictures(
         image=f"{root}/{stem}-image.jpg",
         outline=f"{root}/{stem}-outline.jpg",
@@ -110,10 +146,8 @@ def _make_task(item: Candidate, folder: Path, root: str, store: Store) -> dict[s
     try:
         task = build_task(item.candidate, mask, pictures, version, item.purpose, truth)
     except TooRoughError:
-        return None
-    for name, content in drawn.items():
-        _write(folder / f"{stem}-{name}.jpg", content)
-    return task
+        return None, {}
+    return task, drawn
 
 
 def _shown(item: Candidate, mask: Array) -> Array:
@@ -128,22 +162,14 @@ def _shown(item: Candidate, mask: Array) -> Array:
         raise PipelineError(f"the picture {item.candidate.id} makes no gold task: {error}") from error
 
 
-def _draw(item: Candidate, mask: Array, read: Array, store: Store) -> dict[str, bytes]:
+def _draw(item: Candidate, mask: Array, read: Array) -> dict[str, bytes]:
     """JPEG bytes of "image", "outline" and "cutout"; `read` is the mask as its file has it."""
-    key = key_of(
-        "push", code_of(__name__), item.candidate.id, hashlib.sha256(mask.tobytes()).hexdigest(), mask.shape
-    )
-    known = store.get(key)
-    if known is not None:
-        return known.blobs
     image = read_image(item.image)
     if image.shape[:2] != read.shape:
         raise ImageError("mask_size", f"{item.image.name} is {_size(image)} pixels, its mask {_size(read)}")
     image = image if item.size is None else fitted(image, *item.size)
     pictures = {"image": image, "outline": outline_view(image, mask), "cutout": cutout(image, mask)}
-    blobs = {name: encode_jpeg(pixels) for name, pixels in pictures.items()}
-    store.put(key, Result({}, blobs), item.candidate.id)
-    return blobs
+    return {name: encode_jpeg(pixels) for name, pixels in pictures.items()}
 
 
 def _size(pixels: Array) -> str:

@@ -1,6 +1,7 @@
 """One picture with its mask, looked at: an id, clean bytes to store, or the reason why it cannot be used."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -32,7 +33,7 @@ FEW_LEVELS = 8  # of grey: no photograph has so few
 
 @dataclass(frozen=True)
 class InspectedPicture:
-    """A usable picture."""
+    """A picture that can be decoded, and what the gates judge it by."""
 
     id: str
     width: int  # upright
@@ -42,6 +43,7 @@ class InspectedPicture:
     mask: bytes | None  # a 0/255 PNG
     foreground: float | None  # share of the mask that is person, 0..1
     levels: str  # of the mask's file, in words; "" where there is none
+    mask_fault: tuple[str, str] | None  # reason and sentence of a mask that cannot be used
 
 
 def inspect(
@@ -53,26 +55,26 @@ def inspect(
     matlab: bool = False,
 ) -> InspectedPicture:
     """Decode and check a picture and its mask (`matlab`: a .mat file). ImageError where they are unusable."""
-    decoded = decode(image, params.max_pixels)
-    height, width = decoded.pixels.shape[:2]
-    if min(width, height) < params.min_side:
-        raise ImageError("too_small", f"{width}x{height}; each side needs at least {params.min_side} pixels")
-    found = None if mask is None else _decode_mask(mask, params, classes, matlab=matlab)
-    person = None if found is None else _laid(found.person, decoded)
-    share = None if person is None else _checked_share(person, params)
-    return InspectedPicture(
-        id=pixel_id(decoded.pixels),
-        width=width,
-        height=height,
-        suffix=decoded.plain or ".png",
-        image=None if decoded.plain else encode_png(decoded.pixels),
-        mask=None if person is None else encode_mask(person),
-        foreground=share,
-        levels="" if found is None else found.levels,
-    )
+    picture = _decoded(image, mask, params, classes, matlab=matlab)
+    fault = fault_of(picture.width, picture.height, picture.mask_fault, picture.foreground, params)
+    if fault is not None:
+        raise ImageError(*fault)
+    return picture
+
+
+def rules_key(params: IngestParams, classes: MaskClasses | None) -> str:
+    """What a stored inspection depends on beside the files: no gate, as those judge what is stored."""
+    settings = params.model_dump(include={"max_pixels", "mask_threshold", "max_undecided"})
+    return key_of(code_of(__name__), LIBRARIES, settings, classes and classes.model_dump())
+
+
+def inspection_key(rules: str, sha256: str, mask: bytes | None, *, matlab: bool) -> str:
+    """The store's key of a picture's inspection; `rules` are those of `rules_key`."""
+    return key_of(rules, sha256, None if mask is None else hashlib.sha256(mask).hexdigest(), matlab)
 
 
 def inspect_once(
+    key: str,
     image: bytes,
     sha256: str,
     mask: bytes | None,
@@ -80,29 +82,71 @@ def inspect_once(
     classes: MaskClasses | None,
     *,
     matlab: bool,
-) -> tuple[Result, str]:
-    """inspect(), remembered by what the files hold, and the key in the store; a refusal has `reason` and `detail`.
+) -> Result:
+    """What a picture is like, remembered under `key`; one that cannot be decoded has `reason` and `detail`.
 
-    A plain picture's own bytes are not stored again.
+    No gate was applied (`fault_of`). A plain picture's own bytes are not stored again.
     """
-    settings = params.model_dump(exclude={"duplicate_masks", "max_reject_rate", "mask_levels"})
-    settings["classes"] = classes and classes.model_dump()
-    mask_hash = None if mask is None else hashlib.sha256(mask).hexdigest()
-    key = key_of(code_of(__name__), LIBRARIES, sha256, mask_hash, matlab, settings)
     known = INSPECTED.get(key)
     if known is not None:
-        return known, key
+        return known
     try:
-        picture = inspect(image, mask, params, classes, matlab=matlab)
+        picture = _decoded(image, mask, params, classes, matlab=matlab)
     except ImageError as error:
         result = Result({"reason": error.reason, "detail": error.detail})
     else:
-        kept = ("id", "width", "height", "suffix", "foreground", "levels")
+        kept = ("id", "width", "height", "suffix", "foreground", "levels", "mask_fault")
         meta = {name: getattr(picture, name) for name in kept}
         blobs = {"image": picture.image, "mask": picture.mask}
         result = Result(meta, {name: data for name, data in blobs.items() if data is not None})
     INSPECTED.put(key, result, sha256)
-    return result, key
+    return result
+
+
+def fault_of(
+    width: int,
+    height: int,
+    mask_fault: Sequence[str] | None,
+    foreground: float | None,
+    params: IngestParams,
+) -> tuple[str, str] | None:
+    """Reason and sentence of the first gate that refuses a picture; None where it may be used."""
+    if min(width, height) < params.min_side:
+        return "too_small", f"{width}x{height}; each side needs at least {params.min_side} pixels"
+    if mask_fault is not None:
+        reason, detail = mask_fault
+        return reason, detail
+    if foreground is not None and foreground < params.min_foreground:
+        return "empty_mask", f"{foreground:.2%} of the mask is person, less than {params.min_foreground:.0%}"
+    if foreground is not None and foreground > params.max_foreground:
+        return "full_mask", f"{foreground:.2%} of the mask is person, over {params.max_foreground:.0%}"
+    return None
+
+
+def _decoded(
+    image: bytes, mask: bytes | None, params: IngestParams, classes: MaskClasses | None, *, matlab: bool
+) -> InspectedPicture:
+    """A picture with its mask, before any gate; ImageError where the picture cannot be decoded."""
+    decoded = decode(image, params.max_pixels)
+    height, width = decoded.pixels.shape[:2]
+    found, person, fault = None, None, None
+    if mask is not None:
+        try:
+            found = _decode_mask(mask, params, classes, matlab=matlab)
+            person = _laid(found.person, decoded)
+        except ImageError as error:
+            fault = error.reason, error.detail
+    return InspectedPicture(
+        id=pixel_id(decoded.pixels),
+        width=width,
+        height=height,
+        suffix=decoded.plain or ".png",
+        image=None if decoded.plain else encode_png(decoded.pixels),
+        mask=None if person is None else encode_mask(person),
+        foreground=None if person is None else float(person.mean()),
+        levels="" if found is None else found.levels,
+        mask_fault=fault,
+    )
 
 
 def _decode_mask(data: bytes, params: IngestParams, classes: MaskClasses | None, *, matlab: bool) -> ReadMask:
@@ -128,14 +172,3 @@ def _laid(person: Array, image: Decoded) -> Array:
         return upright(person, image.orientation)
     found = f"{person.shape[1]}x{person.shape[0]}"
     raise ImageError("mask_size", f"the mask is {found}, the picture {width}x{height}")
-
-
-def _checked_share(person: Array, params: IngestParams) -> float:
-    """The share of a mask that is person; ImageError where it is empty or almost full."""
-    share = float(person.mean())
-    if share < params.min_foreground:
-        detail = f"{share:.2%} of the mask is person, less than {params.min_foreground:.0%}"
-        raise ImageError("empty_mask", detail)
-    if share > params.max_foreground:
-        raise ImageError("full_mask", f"{share:.2%} of the mask is person, over {params.max_foreground:.0%}")
-    return share

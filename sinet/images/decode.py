@@ -129,19 +129,23 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 def read_mask(path: Path) -> Array:
     """One of our own masks (0/255 PNG) as (H, W) uint8 in {0, 1}."""
-    data = read_bytes(path)
+    return decode_own_mask(read_bytes(path), path.name)
+
+
+def decode_own_mask(data: bytes, name: str) -> Array:
+    """The same of the bytes of a file, whose `name` an ImageError tells."""
     if not data.startswith(_PNG_SIGNATURE) or len(data) < 26:
-        raise ImageError("not_an_image", f"{path.name} is no PNG mask")
+        raise ImageError("not_an_image", f"{name} is no PNG mask")
     if int.from_bytes(data[16:20]) * int.from_bytes(data[20:24]) > MAX_PIXELS:
-        raise ImageError("too_large", f"{path.name} has more than {MAX_PIXELS:,} pixels")
+        raise ImageError("too_large", f"{name} has more than {MAX_PIXELS:,} pixels")
     if not _png_is_whole(data):
-        raise ImageError("truncated", f"{path.name} is a damaged PNG: a checksum does not hold")
+        raise ImageError("truncated", f"{name} is a damaged PNG: a checksum does not hold")
     try:
         mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     except cv2.error as error:
-        raise ImageError("truncated", f"{path.name} is a damaged PNG: {error}") from error
+        raise ImageError("truncated", f"{name} is a damaged PNG: {error}") from error
     if mask is None:
-        raise ImageError("truncated", f"{path.name} is a damaged PNG")
+        raise ImageError("truncated", f"{name} is a damaged PNG")
     return (mask > 127).astype(np.uint8)
 
 

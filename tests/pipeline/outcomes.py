@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.core.store import stores
+
 _PICTURES = ("image", "mask", "probability")
 
 
@@ -28,7 +30,6 @@ class Outcome:
         )
 
 
-def entries(folder: Path) -> dict[str, tuple[int, int]]:
-    """The store's files, and what changes when one is written again."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+def entries(cache: Path) -> dict[str, list[str]]:
+    """The keys of the results in the cache by store, as they were put: a second time is last."""
+    return {store.stage: [key for _, _, key in store.uses()] for store in stores(cache)}

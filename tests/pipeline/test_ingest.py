@@ -28,6 +28,7 @@ from pipeline.core.execute import map_images
 from pipeline.core.params import IngestParams, Source
 from pipeline.core.paths import REJECTED
 from pipeline.core.records import account, read_records, read_rejected, write_records, write_rejected
+from pipeline.core.store import Store
 from pipeline.ingest import ingest, summarise
 from pipeline.look_alikes.perceptual_hash import perceptual_hash
 from pipeline.sources.inspection import inspect
@@ -564,13 +565,20 @@ def test_workers_order_and_store_make_no_difference(project, monkeypatch):
     assert write(run(workers=1)) == expected
 
 
-def test_a_second_run_decodes_nothing(project, monkeypatch):
+def test_a_second_run_decodes_nothing_nor_does_another_gate(project, monkeypatch):
     world(project / "source", 6)
     first = write(run())
     monkeypatch.setattr(
-        "pipeline.sources.inspection.inspect", lambda *_, **__: pytest.fail("was decoded again")
+        "pipeline.sources.inspection._decoded", lambda *_, **__: pytest.fail("was decoded again")
     )
     assert write(run()) == first
+    for gate, value, reason in (
+        ("min_side", 1000, "too_small"),
+        ("min_foreground", 0.9, "empty_mask"),
+        ("max_foreground", 0.1, "full_mask"),
+    ):
+        done = run(params=PARAMS.model_copy(update={gate: value}))
+        assert reason in set(reasons(done).values()) <= {reason, "empty_file"}
     portrait(project / "source", 50, jpeg(50))
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         run()
@@ -586,7 +594,7 @@ def test_what_another_version_found_or_under_another_suffix_is_looked_at_anew(pr
     assert reasons(run()) == {}
     monkeypatch.setattr("pipeline.sources.inspection.LIBRARIES", "of another decoder")
     monkeypatch.setattr(
-        "pipeline.sources.inspection.inspect", lambda *_, **__: pytest.fail("was decoded again")
+        "pipeline.sources.inspection._decoded", lambda *_, **__: pytest.fail("was decoded again")
     )
     with pytest.raises(pytest.fail.Exception, match="decoded again"):
         run()
@@ -822,6 +830,6 @@ def test_what_people_asked_to_have_taken_out_is_rejected_and_not_remembered(proj
         assert [Path(key).stem for key in done.records["source_key"]] == ["stays"]
         assert all("request aaaaaaaaaaaaaaaa" in one.detail for one in done.rejected)
         assert len(list(Path("data/web/images").iterdir())) == 1 and not Path("data/web/staging").exists()
-        assert len(list(Path(".cache/ingest").glob("??/*"))) == 1
+        assert Store("ingest").size().entries == 1
         assert account("ingest", done.items, 1, done.rejected, 0.0)["reasons"] == {"taken_down": 4}
     assert len(ingest("web", source, PARAMS, Path("data/web"), 1).records) == 5  # the line deleted: undone

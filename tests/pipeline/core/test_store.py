@@ -1,11 +1,12 @@
 """The per-image store: what comes out is what went in, or nothing."""
 
-import hashlib
 import os
+import random
 import re
+import shutil
 import subprocess
 import sys
-import zipfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import TABLE, Result, Store, key_of
 
 META = st.dictionaries(st.text(), st.integers() | st.text() | st.none())
 BLOBS = st.dictionaries(st.text("abcdefgh", min_size=1), st.binary())
@@ -29,47 +30,65 @@ def test_round_trip(
     assert store.get("ab12") == Result(meta, blobs)
 
 
-def test_missing_and_damaged_entries_count_as_missing(tmp_path: Path) -> None:
+LARGE = Result({"a": 1}, {"mask": b"0123456789" * 1000})
+SMALL = Result({"x": 1}, {"image": b"123"})
+
+
+def test_missing_and_damaged_files_count_as_missing(tmp_path: Path) -> None:
     store = Store("stage", tmp_path)
-    assert store.get("ab12") is None
-    store.put("ab12", Result({"a": 1}, {"mask": b"0123456789" * 100}))
+    assert store.get("ab12") is None and not list(tmp_path.iterdir())
+    store.put("ab12", LARGE)
     path = tmp_path / "stage" / "ab" / "ab12"
     whole = path.read_bytes()
     for cut in (0, 1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:cut])
         assert store.get("ab12") is None, f"cut at {cut}"
-    flipped = bytearray(whole)
-    flipped[whole.index(b"0123456789") + 20] ^= 1
-    path.write_bytes(bytes(flipped))
-    assert store.get("ab12") is None
-
-
-def test_an_entry_with_any_bit_flipped_counts_as_missing(tmp_path: Path) -> None:
-    store = Store("stage", tmp_path)
-    store.put("ab12", Result({"x": 1}, {"image": b"123"}))
-    path = tmp_path / "stage" / "ab" / "ab12"
-    whole = path.read_bytes()
-    for bit in range(8 * len(whole)):
+    for bit in random.Random(1).sample(range(8 * len(whole)), 200):
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(bytes(flipped))
         assert store.get("ab12") is None, f"bit {bit}"
+    path.unlink()
+    assert store.get("ab12") is None
+    store.put("ab12", LARGE)
+    assert store.get("ab12") == LARGE
 
 
-@pytest.mark.parametrize("content", [b"", b"no zip", b"PK"])
-def test_a_whole_entry_of_something_else_counts_as_missing(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "stage" / "ab" / "ab12"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(hashlib.sha256(content).digest() + content)
-    assert Store("stage", tmp_path).get("ab12") is None
+def test_small_results_take_no_files_of_their_own(tmp_path: Path) -> None:
+    store = Store("stage", tmp_path)
+    for number in range(100):
+        store.put(f"ab{number}", SMALL)
+    assert {path.name for path in files(tmp_path)} == {TABLE}
 
 
-def test_an_entry_of_older_code_counts_as_missing(tmp_path: Path) -> None:
-    path = tmp_path / "stage" / "ab" / "ab12"
-    path.parent.mkdir(parents=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("meta.json", "{}")
-    assert Store("stage", tmp_path).get("ab12") is None
+def files(folder: Path) -> list[Path]:
+    """All files but the table's journal."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != f"{TABLE}-journal")
+
+
+def test_a_table_with_any_damage_gives_the_result_or_nothing_and_is_mended(tmp_path: Path) -> None:
+    Store("stage", tmp_path / "whole").put("ab12", SMALL)
+    whole = (tmp_path / "whole/stage" / TABLE).read_bytes()
+    row = whole.index(b'{"x": 1}')
+    draw = random.Random(2)
+    damaged = {f"cut {cut}": whole[:cut] for cut in (0, 1, 100, len(whole) // 2, len(whole) - 1)}
+    for at in (0, 30, 100, row, *draw.sample(range(len(whole)), 6)):
+        damaged[f"byte {at}"] = whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :]
+    for text in (b"", b"no table", b"x" * 9000):
+        damaged[f"{text[:9]!r}"] = text
+    lost = 0
+    for number, (what, content) in enumerate(damaged.items()):
+        path = tmp_path / str(number) / "stage" / TABLE
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+        store = Store("stage", tmp_path / str(number))
+        found = store.get("ab12")
+        assert found in (None, SMALL), what
+        lost += found is None
+        for key in ("ab12", "cd12"):
+            store.put(key, SMALL)
+            assert store.get(key) == SMALL, what
+    assert lost >= 8
 
 
 PUT = """
@@ -77,10 +96,10 @@ import sys
 from pathlib import Path
 from pipeline.core.store import Result, Store
 store = Store("stage", Path(sys.argv[1]))
-content = Result({"from": sys.argv[2]}, {"image": sys.argv[2].encode() * 100_000})
+content = Result({"n": 1}, {"image": b"1" * 100_000})
 print("ready", flush=True)
 sys.stdin.readline()
-for _ in range(400):
+for _ in range(200):
     store.put("ab12", content)
     assert store.get("ab12") is not None
 """
@@ -102,10 +121,10 @@ def test_two_writers_of_one_key_do_not_disturb_each_other(tmp_path: Path) -> Non
     with ThreadPoolExecutor(4) as pool:
         store = Store("stage", tmp_path)
         list(
-            pool.map(lambda n: store.put("ab12", Result({"n": n % 4}, {"image": bytes(100_000)})), range(400))
+            pool.map(lambda n: store.put("ab12", Result({"n": n % 4}, {"image": bytes(100_000)})), range(200))
         )
     assert store.get("ab12") is not None
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab12"]
+    assert [path.name for path in files(tmp_path)] == ["ab12", TABLE]
 
 
 def test_a_folder_in_place_of_an_entry_is_told_and_leaves_no_temporary_file(tmp_path: Path) -> None:
@@ -114,21 +133,39 @@ def test_a_folder_in_place_of_an_entry_is_told_and_leaves_no_temporary_file(tmp_
     store = Store("stage", tmp_path)
     assert store.get("ab12") is None
     with pytest.raises(IsADirectoryError) as caught:
-        store.put("ab12", Result({}, {}))
+        store.put("ab12", LARGE)
     assert caught.value.filename == str(entry)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not files(tmp_path)
+
+
+def test_a_folder_in_place_of_the_table_is_told(tmp_path: Path) -> None:
+    (tmp_path / "stage" / TABLE / "inside").mkdir(parents=True)
+    store = Store("stage", tmp_path)
+    assert store.get("ab12") is None
+    with pytest.raises(OSError, match="unable to open database file") as caught:
+        store.put("ab12", SMALL)
+    assert caught.value.filename == str(tmp_path / "stage" / TABLE)
+
+
+def test_a_table_that_was_removed_under_an_open_process_is_made_anew(tmp_path: Path) -> None:
+    store = Store("stage", tmp_path)
+    for _ in range(2):
+        store.put("ab12", SMALL)
+        assert store.get("ab12") == SMALL
+        shutil.rmtree(tmp_path / "stage")
+        assert store.get("ab12") is None
 
 
 def test_no_temporary_file_stays(tmp_path: Path) -> None:
-    Store("stage", tmp_path).put("ab12", Result({}, {}))
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab12"]
+    Store("stage", tmp_path).put("ab12", LARGE)
+    assert [path.name for path in files(tmp_path)] == ["ab12", TABLE]
 
 
 OTHER_WRITER = """
 import sys
 from pathlib import Path
 from pipeline.core.store import Result, Store
-Store("stage", Path(sys.argv[1])).put("ab12", Result({"x": 1}, {"image": b"123"}))
+Store("stage", Path(sys.argv[1])).put("ab12", Result({"a": 1}, {"mask": b"0123456789" * 1000}))
 """
 
 
@@ -149,16 +186,16 @@ def test_a_second_writer_of_one_key_does_not_disturb_the_first(
     for name in ("replace", "rename"):
         monkeypatch.setattr(os, name, after_another_process(getattr(os, name)))
     store = Store("stage", tmp_path)
-    store.put("ab12", Result({"x": 1}, {"image": b"123"}))
+    store.put("ab12", LARGE)
     assert os.replace.__module__ == "posix"  # the other process did run
-    assert store.get("ab12") == Result({"x": 1}, {"image": b"123"})
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["ab12"]
+    assert store.get("ab12") == LARGE
+    assert [path.name for path in files(tmp_path)] == ["ab12", TABLE]
 
 
 def test_what_is_half_written_is_never_seen_under_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store, old = Store("stage", tmp_path), Result({"x": 1}, {"image": b"old"})
+    store, old = Store("stage", tmp_path), LARGE
     store.put("ab12", old)
 
     def killed(*_: object, **__: object) -> None:
@@ -167,7 +204,7 @@ def test_what_is_half_written_is_never_seen_under_its_name(
     for name in ("replace", "rename"):
         monkeypatch.setattr(os, name, killed)
     with pytest.raises(KeyboardInterrupt):
-        store.put("ab12", Result({"x": 2}, {"image": b"new"}))
+        store.put("ab12", Result({"x": 2}, {"image": b"new" * 5000}))
     assert store.get("ab12") == old
 
 
@@ -180,16 +217,54 @@ def test_the_key_depends_on_every_part_and_not_on_the_order_of_a_dict() -> None:
     )
 
 
+WRITE = """
+import sys
+from pathlib import Path
+from pipeline.core.store import Result, Store
+store = Store("stage", Path(sys.argv[1]))
+print("ready", flush=True)
+for number in range(100_000):
+    store.put(f"{number % 50:04d}", Result({"n": number % 50}, {"image": b"1" * (number % 2 * 9000)}))
+"""
+
+
+def test_killed_writers_leave_whole_results(tmp_path: Path) -> None:
+    """Four times two writers at once, killed at any moment: what is there is whole, and more can be put."""
+    store, draw = Store("stage", tmp_path), random.Random(3)
+    for _ in range(4):
+        writers = [
+            subprocess.Popen([sys.executable, "-c", WRITE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+            for _ in range(2)
+        ]
+        for writer in writers:
+            assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
+        time.sleep(draw.uniform(0, 0.2))
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+        found = {number: store.get(f"{number:04d}") for number in range(50)}
+        assert all(
+            one is None or one == Result({"n": number}, {"image": b"1" * (number % 2 * 9000)})
+            for number, one in found.items()
+        )
+        store.put("ab12", SMALL)
+        assert store.get("ab12") == SMALL
+    assert any(found.values())
+
+
 def test_the_entries_of_a_picture_and_those_of_nobody_are_forgotten(tmp_path: Path) -> None:
     store = Store("stage", tmp_path)
-    blobs = {"image": b"PK\x05\x06" + b"x" * 2000}
+    blobs = {"image": b"pixels" * 2000}
     for key, of in (("aa11", "one"), ("ab22", "another"), ("ac33", "")):
         store.put(key, Result({"of": of}, blobs), of)
+    store.put("ae55", Result({}, {"image": b"few pixels"}), "one")
     (tmp_path / "stage/ad").mkdir()
     (tmp_path / "stage/ad/ad44").write_bytes(b"of older code")
-    assert store.results_of(["one"]) == [("one", Result({"of": "one"}, blobs))]
-    assert store.forget(["one"]) == [Result({"of": "one"}, blobs), Result({"of": ""}, blobs), Result({})]
-    assert [path.name for path in sorted(tmp_path.rglob("*")) if path.is_file()] == ["ab22"]
+    few = Result({}, {"image": b"few pixels"})
+    assert store.results_of(["one"]) == [("one", Result({"of": "one"}, blobs)), ("one", few)]
+    assert store.forget(["one"]) == [Result({"of": "one"}, blobs), Result({"of": ""}, blobs), few, Result({})]
+    assert [path.name for path in files(tmp_path)] == ["ab22", TABLE]
+    assert all(b"few pixels" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert store.get("ab22") is not None
     store.remove("ab22")
     store.remove("ab22")

@@ -1,6 +1,7 @@
 """The portrait of a masked person: the right face is chosen, and each gate that refuses has its reason."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from pipeline.core.boxes import Box
 from pipeline.core.params import load_params
 from pipeline.faces.detector import Face
-from pipeline.faces.masked_person import find_portrait, masked_portrait, on_mask, upper_body
+from pipeline.faces.masked_person import faces_in, find_portrait, masked_portrait, on_mask, upper_body
 from pipeline.faces.portrait import NoPortraitError, Portrait, portrait_box
 from sinet.images.decode import Array
 
@@ -90,7 +91,7 @@ class Eyes:
         return [Face(f.box.moved(-x, -y), f.probability) for f in seen]
 
 
-def test_the_upper_body_is_searched_first_and_the_rest_only_without_a_portrait_there() -> None:
+def test_the_upper_body_is_searched_first_and_the_rest_only_without_a_face_there() -> None:
     image = np.zeros((830, 550, 3), np.uint8)
     image[..., 0], image[..., 1] = np.arange(550) // 10, (np.arange(830) // 10)[:, None]
     part = upper_body(MASK)
@@ -103,5 +104,10 @@ def test_the_upper_body_is_searched_first_and_the_rest_only_without_a_portrait_t
         ([face(64, 60, 138, 170)], 2),  # on the left
     ):
         eyes = Eyes(image, faces)
-        assert find_portrait(image, MASK, eyes, PARAMS).face == faces[0]
+        assert find_portrait(MASK, partial(faces_in, image, finder=eyes), PARAMS).face == faces[0]
         assert eyes.asked == [(284, 340), (830, 550)][:searched]
+    strict = PARAMS.model_copy(update={"min_coverage": 0.9, "max_coverage": 0.9})
+    eyes = Eyes(image, [GOOD])
+    with pytest.raises(NoPortraitError, match="of the crop is person"):
+        find_portrait(MASK, partial(faces_in, image, finder=eyes), strict)
+    assert eyes.asked == [(284, 340)]  # the whole shows no other person
