@@ -93,12 +93,12 @@ def _pictures(params: Params, role: Role) -> Iterator[tuple[Array, Array | None]
 
 def add(folder: Path, pictures: Iterable[tuple[int, tuple[Array, Array | None]]]) -> None:
     """Write numbered pictures, with masks in the layout `pairs`."""
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     for number, (image, mask) in pictures:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / "images" / f"{number:07d}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
         if mask is not None:
+            (folder / "masks").mkdir(exist_ok=True)
             (folder / "masks" / f"{number:07d}.png").write_bytes(encode_mask(mask))
 
 

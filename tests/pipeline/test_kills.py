@@ -1,7 +1,7 @@
 """Every data stage killed at random moments: run again, it gives the same bytes as one that nobody killed.
 
-`KILLS_SEED=7 pytest -m long tests/pipeline/test_kills.py` draws other moments. Stage crawl has the same proof beside its
-web server (tests/pipeline/fetching/test_crawl.py), with 120 kills.
+`KILLS_SEED=7 pytest -m long tests/pipeline/test_kills.py` draws other moments. Stage crawl has the same proof beside
+its web server (tests/pipeline/fetching/test_crawl.py), with 120 kills.
 """
 
 import importlib
@@ -11,7 +11,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -50,28 +51,47 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every data stage has run in it once; the teacher is an untrained one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIPELINE_WORKERS", "1")
-    for role in ("labelled", "bodies", "crawl"):
-        again.add(tmp_path / role, drawn(role))
-    again.write_params(tmp_path, {})
-    again.write_teacher(tmp_path / TEACHER)
+    assert ended(forked(make_project)) == 0
     for stage in OUTS:
-        assert os.waitstatus_to_exitcode(os.waitpid(started(stage), 0)[1]) == 0, stage
+        assert ended(started(stage)) == 0, stage
     return tmp_path
+
+
+def make_project() -> None:
+    """In a child too: a parent whose libraries have threads cannot be forked."""
+    for role in ("labelled", "bodies", "crawl"):
+        again.add(Path(role), drawn(role))
+    again.write_params(Path(), {})
+    again.write_teacher(TEACHER)
 
 
 def started(stage: str) -> int:
     """A child of this process, which has imported all that it needs, runs the stage; its number."""
     name, *arguments = stage.split()
     module = importlib.import_module(f"pipeline.{name}")
+
+    def work() -> None:
+        sys.argv = [name, *arguments]
+        module.main()
+
+    return forked(work)
+
+
+def forked(work: Callable[[], None]) -> int:
     child = os.fork()
     if child:
         return child
     try:
-        sys.argv = [name, *arguments]
-        module.main()
+        work()
         os._exit(0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(1)
+
+
+def ended(child: int) -> int:
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def bytes_of(stage: str) -> dict[str, dict[str, str]]:
@@ -96,17 +116,18 @@ def test_data_stages_killed_at_random_moments_give_the_same_bytes(project: Path)
         if draw.random() < 0.3:  # else nothing is known
             shutil.copytree(kept, CACHE)
         for _ in range(draw.choice((1, 1, 2, 3))):  # in a row
-            begun, child = time.monotonic(), started(stage)
+            child = started(stage)
             time.sleep(draw.uniform(0, longest[stage]))
             os.kill(child, signal.SIGKILL)
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            status = ended(child)
             assert status in (0, -signal.SIGKILL), stage
             killed[stage] += status == -signal.SIGKILL
             if status == 0:  # it had ended before: the next one comes earlier
                 longest[stage] = max(0.02, 0.8 * longest[stage])
         begun, child = time.monotonic(), started(stage)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, stage
+        assert ended(child) == 0, stage
         longest[stage] = max(longest[stage], 0.7 * (time.monotonic() - begun))
         assert bytes_of(stage) == whole[stage], f"{stage} after {killed[stage]} kills"
+        print(sum(killed.values()), stage, flush=True)
     print(killed)
     assert min(killed.values()) >= KILLS // len(OUTS) - 3
