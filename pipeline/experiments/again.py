@@ -50,17 +50,17 @@ def main(pictures: int) -> None:
         project = Path(name)
         waiting = {role: enumerate(_pictures(params, role)) for role in _SOURCES}
         for role in _SOURCES:
-            _add(project / role, itertools.islice(waiting[role], pictures))
-        _write_params(project, {})
-        _write_teacher(project / TEACHER)
+            add(project / role, itertools.islice(waiting[role], pictures))
+        write_params(project, {})
+        write_teacher(project / TEACHER)
         _stage_cpu(project, "list_sources")
         start = {stage: _cpu(project, "-c", f"import pipeline.{stage.split()[0]}") for stage in _STAGES}
         full = {stage: _stage_cpu(project, stage) for stage in _STAGES}
         for role in _SOURCES:
-            _add(project / role, itertools.islice(waiting[role], more))
+            add(project / role, itertools.islice(waiting[role], more))
         added = {stage: _stage_cpu(project, stage) for stage in _STAGES}
         again = {stage: _stage_cpu(project, stage) for stage in _STAGES}
-        _write_params(project, _GATES)
+        write_params(project, _GATES)
         gates = {stage: _stage_cpu(project, stage) for stage in _STAGES}
     print(f"{pictures:,} pictures of each role, then {more} more; CPU seconds")
     columns = ("start", "full", "1 % more", "unchanged", "other gates", "1 % / full", "without start")
@@ -91,18 +91,19 @@ def _pictures(params: Params, role: Role) -> Iterator[tuple[Array, Array | None]
                 yield decode_image(image)[cut:, cut:], person
 
 
-def _add(folder: Path, pictures: Iterable[tuple[int, tuple[Array, Array | None]]]) -> None:
+def add(folder: Path, pictures: Iterable[tuple[int, tuple[Array, Array | None]]]) -> None:
     """Write numbered pictures, with masks in the layout `pairs`."""
-    for name in ("images", "masks"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     for number, (image, mask) in pictures:
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         cv2.imwrite(str(folder / "images" / f"{number:07d}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])
         if mask is not None:
+            (folder / "masks").mkdir(exist_ok=True)
             (folder / "masks" / f"{number:07d}.png").write_bytes(encode_mask(mask))
 
 
-def _write_params(project: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+def write_params(project: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write params.yaml of three sources in folders named as their roles, with gates that stop no stage."""
     content = yaml.safe_load((PROFILES / "sample.yaml").read_text())
     content["sources"] = {
         role: {"role": role, "layout": layout, "path": role} for role, layout in _SOURCES.items()
@@ -119,7 +120,8 @@ def _write_params(project: Path, changes: Mapping[str, Mapping[str, Any]]) -> No
     Path(project / content["reviews"]["path"]).mkdir(parents=True, exist_ok=True)
 
 
-def _write_teacher(path: Path) -> None:
+def write_teacher(path: Path) -> None:
+    """Write an untrained teacher, always the same."""
     settings = load_params(PROFILES / "sample.yaml").teacher
     card = deeplab.TeacherCard(
         settings.encoder,

@@ -190,8 +190,8 @@ def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orph
     stay = sorted([entries[1].key, entries[2].key])
     assert [one.key for one in read_lock(LOCK)] == [one.key for one in read_judgements(LOCK)] == stay
     assert clear_stores(takedowns) > 4  # a crop of another box names the pseudo label of it
-    stored = [path for name in ("crop", "pseudo_label", "push") for path in Path(".cache", name).rglob("*aa")]
-    assert [path.name for path in stored] == ["02aa"]
+    stored = [use.key for name in ("crop", "pseudo_label", "push") for use in Store(name).uses()]
+    assert stored == ["02aa"]
 
     crawl = make_records(rows[1:3])  # as ingest leaves it
     rejected = cut_reviewed(entries, crawl, Path("cut"), 128, Store("merge"), 1, takedowns.files).rejected

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.store import TABLE, Result, Store, key_of
+from tests.project import commit, run
 
 META = st.dictionaries(st.text(), st.integers() | st.text() | st.none())
 BLOBS = st.dictionaries(st.text("abcdefgh", min_size=1), st.binary())
@@ -269,3 +270,40 @@ def test_the_entries_of_a_picture_and_those_of_nobody_are_forgotten(tmp_path: Pa
     store.remove("ab22")
     store.remove("ab22")
     assert store.get("ab22") is None
+
+
+STAGE = """
+from pathlib import Path
+from pipeline.core.store import Result, Store
+store = Store("pictures")
+Path("out.txt").write_text("found" if store.get("ab12") else "made")
+store.put("ab12", Result({}, {"image": b"1" * 9000}))
+"""
+DVC_YAML = """
+stages:
+  make:
+    cmd: python make.py
+    params: [value]
+    outs: [out.txt]
+"""
+
+
+@pytest.mark.slow
+def test_a_temporary_experiment_uses_the_results_of_its_project(tmp_path: Path, root: Path) -> None:
+    """Real DVC runs it in a copy of the project, in a folder deeper in its git repository too."""
+    for deep, folder in ((False, tmp_path / "one"), (True, tmp_path / "two/inside")):
+        folder.mkdir(parents=True)
+        for name, text in (
+            ("make.py", STAGE), ("dvc.yaml", DVC_YAML), ("params.yaml", "value: 1\n"), (".gitignore", ".cache\n"),
+        ):  # fmt: skip
+            (folder / name).write_text(text)
+        top = folder.parent if deep else folder
+        run(top, "git", "init", "--quiet")
+        run(folder, "dvc", "init", "--quiet", *(["--subdir"] if deep else []), PYTHONPATH=str(root))
+        run(folder, "dvc", "repro", "--quiet", PYTHONPATH=str(root))
+        assert (folder / "out.txt").read_text() == "made"
+        commit(top, "a project")
+        run(folder, "dvc", "exp", "run", "--temp", "--name", "other", "-S", "value=2", PYTHONPATH=str(root))
+        run(folder, "dvc", "exp", "apply", "other", PYTHONPATH=str(root))
+        assert (folder / "out.txt").read_text() == "found"
+        assert Store("pictures", folder / ".cache").size().entries == 1
