@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sinet.core.atomic import link_or_copy
+from pipeline.core.link import link_or_copy
 from tests.project import commit, run
 
 DVC_YAML = """
@@ -14,7 +14,7 @@ stages:
     outs: [first]
   second:
     cmd: >-
-      mkdir second && python -c "from pathlib import Path; from sinet.core.atomic import link_or_copy;
+      mkdir second && python -c "from pathlib import Path; from pipeline.core.link import link_or_copy;
       link_or_copy(Path('first/one.png'), Path('second/two.png'))"
     deps: [first]
     outs: [second]
