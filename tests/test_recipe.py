@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -145,6 +146,21 @@ def test_what_a_dvc_user_expects(world: Path) -> None:
     assert max(map(len, table.splitlines())) <= 120
     plots = run(world, "dvc", "plots", "show", "--json").stdout
     assert "dev_foreground_iou" in plots
+
+
+def test_plots_are_drawn_without_a_network(world: Path, tmp_path: Path, page: Any) -> None:
+    """The page that DVC brings fetches Vega from the web; that of .dvc/config has it inside."""
+    run(world, "dvc", "plots", "show", "--out", str(tmp_path / "plots"))
+    fetched: list[str] = []
+    page.on("request", lambda request: fetched.append(request.url))
+    index = (tmp_path / "plots/index.html").as_uri()
+    page.goto(index)
+    page.wait_for_selector("svg.marks .role-mark.mark-line path", state="attached")
+    drawn = page.evaluate("""() => [...document.querySelectorAll('svg.marks')].map(
+        one => one.querySelectorAll('.role-mark.mark-line path, .role-mark.mark-symbol path').length)""")
+    assert len(drawn) == 5 and min(drawn) > 0
+    assert page.evaluate("() => [...document.images].map(one => one.naturalWidth > 0)") == [True]
+    assert not [url for url in fetched if not url.startswith(("file:", "data:"))]
 
 
 def read_opened(log: Path, project: Path) -> list[tuple[str, str]]:
@@ -380,7 +396,10 @@ def test_an_experiment_with_another_value(project: Path) -> None:
     run(project, "dvc", "exp", "run", "--name", "more-labels", *values, "merge")
     after = json.loads((project / "metrics/merge.json").read_text())
     assert after["unreviewed"] > before["unreviewed"] == 0
-    assert "more-labels" in run(project, "dvc", "exp", "show", "--csv", "--only-changed").stdout
+    shown = run(project, "dvc", "exp", "show", "--csv", "--only-changed", "--drop", ".*/").stdout
+    assert "more-labels" in shown
+    columns = shown.splitlines()[0].split(",")
+    assert {"merge.unreviewed", "merge.max_uncertainty"} <= {*columns} and len(columns) <= 16, columns
 
 
 def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
@@ -389,24 +408,87 @@ def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:
     commit(project, "a remote")
     run(project, "git", "tag", "v1")
     run(project, "dvc", "push")
-    old = digest(project / "data/dataset")
+    old, figures = digest(project / "data/dataset"), json.loads((project / "headline.json").read_text())
 
     set_params(project, {"sample": {"portraits": TINY["sample"]["portraits"] + 10}})
     run(project, "dvc", "repro", "merge")
     commit(project, "ten more pictures")
-    difference = json.loads(run(project, "dvc", "metrics", "diff", "v1", "--json").stdout)
+    counted = ("--targets", "metrics/ingest/eg1800.json", "--", "v1")
+    difference = json.loads(run(project, "dvc", "metrics", "diff", "--json", *counted).stdout)
     assert difference["metrics/ingest/eg1800.json"]["in"]["diff"] == 10
     assert digest(project / "data/dataset") != old
 
     clone = tmp_path / "clone"
     run(tmp_path, "git", "clone", "--quiet", "--branch", "v1", str(project), str(clone))
+    shown = json.loads(run(clone, "dvc", "metrics", "show", "--all-tags", "--json").stdout)
+    assert shown["v1"]["data"]["headline.json"]["data"] == figures, "of git alone: nothing was pulled"
+    consume(clone, tmp_path / "consumer", old)
+
     run(clone, "dvc", "pull")
     assert digest(clone / "data/dataset") == old
+    assert run(clone, "dvc", "repro", "--allow-missing", "--dry").stdout.count("Running stage") == 0
+    set_params(clone, {"train": {"phases": {"full": {"epochs": 1}}}})
+    done = run(clone, "dvc", "repro", "--allow-missing").stdout
+    assert sorted(re.findall(r"Running stage '([^']*)'", done)) == [
+        "evaluate", "export", "headline", "report", "second_look", "train",
+    ], "what was read of the raw folders, which are not here, is as before"  # fmt: skip
+    assert not (clone / "data/sample").exists()
+    run(clone, "git", "checkout", "--quiet", ".")
+    run(clone, "dvc", "checkout")
+
     done = run(clone, "dvc", "repro").stdout
     assert re.findall(r"Running stage '([^']*)'", done) == ["sample"], (
         "drawn anew, the same bytes; no cache has it"
     )
     assert "up to date" in run(clone, "dvc", "status").stdout
+
+
+def consume(repository: Path, folder: Path, files: dict[str, str]) -> None:
+    """Use the dataset from a repository of its own with nothing but DVC, pandas, Pillow and torch, nor pyarrow."""
+    folder.mkdir()
+    run(folder, "git", "init", "--quiet")
+    run(folder, "dvc", "init", "--quiet")
+    run(folder, "dvc", "import", str(repository), "data/dataset")
+    assert digest(folder / "dataset") == files
+    (example,) = re.findall(r"```python\n(.*?)```", (folder / "dataset/README.md").read_text(), re.DOTALL)
+    (folder / "use.py").write_text(f"{_NOTHING_OF_OURS}{example}{_TRAIN}")
+    done = run(folder, sys.executable, "use.py", PYTHONPATH="").stdout.split()
+    assert int(done[0]) == len(read_records(folder / "dataset")) and float(done[2]) < float(done[1])
+
+    run(repository, "git", "tag", "--annotate", "dataset@v1.0.0", "-m", "the first")
+    run(folder, "dvc", "artifacts", "get", str(repository), "dataset", "--out", "registered")
+    assert digest(folder / "registered") == files
+
+
+_NOTHING_OF_OURS = """\
+import sys
+
+for name in ("pipeline", "sinet", "annotations", "pyarrow", "cv2"):
+    sys.modules[name] = None
+"""
+_TRAIN = """\
+import numpy as np
+import torch
+
+def pixels(name):
+    return torch.from_numpy(np.asarray(Image.open(folder / name).resize((32, 32)), np.float32) / 255)
+
+opened = [Image.open(folder / name).load() for name in [*records.image, *records["mask"]]]
+train = records[records.side == "train"]
+torch.manual_seed(0)
+x = torch.stack([pixels(name).permute(2, 0, 1) for name in train.image])
+y = torch.stack([pixels(name)[None] for name in train["mask"]])
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 5, padding=2), torch.nn.ReLU(), torch.nn.Conv2d(8, 1, 5, padding=2))
+optimizer = torch.optim.Adam(model.parameters(), 0.01)
+losses = []
+for _ in range(12):
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(loss.item())
+print(len(opened) // 2, losses[0], losses[-1])
+"""
 
 
 @pytest.mark.parametrize("profile", ["real", "light", "tune", "paper", "official"])

@@ -7,6 +7,7 @@ import pandas as pd
 from pipeline.core.records import LABELS, SCHEMA, SCHEMA_VERSION, SIDES
 from pipeline.dataset.attribution import licence_summary
 
+_NUMBERS = {"int64": "integer", "float64": "number"}  # types by pandas' names; all else is text
 _TEXT = """# Portraits with masks
 
 Written by stage merge of the recipe that made this folder. It stands alone: every path in its tables is from here.
@@ -29,8 +30,8 @@ import pandas as pd
 from PIL import Image
 
 folder = Path("dataset")  # where this file lies
-text = {{"id": str, "parent_id": str, "parent_sha256": str, "sha256": str, "cluster": str, "teacher": str}}
-records = pd.read_csv(folder / "records.csv", dtype=text)  # or pd.read_parquet, where pyarrow is installed
+numbers = {{"width": int, "height": int, "face_probability": float, "uncertainty": float}}
+records = pd.read_csv(folder / "records.csv", dtype=str).astype(numbers)  # with pyarrow: pd.read_parquet
 for row in records[records["side"] == "train"].itertuples():
     picture = Image.open(folder / row.image).convert("RGB")
     mask = Image.open(folder / row.mask)
@@ -76,7 +77,11 @@ def table_schema() -> dict[str, Any]:
 
 def _columns() -> list[dict[str, str]]:
     return [
-        {"name": name, "type": str(column.dtype), "description": column.description}
+        {
+            "name": name,
+            "type": _NUMBERS.get(str(column.dtype), "text"),
+            "description": column.description,
+        }
         for name, column in SCHEMA.columns.items()
     ]
 

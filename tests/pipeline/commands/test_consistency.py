@@ -57,7 +57,7 @@ def after(stages: dict[str, Any], root: Path, tmp_path: Path) -> list[str]:
             ],
         ),
         (
-            "metrics",
+            "outs",
             "metrics/crop.json",
             [
                 "crop: uses metrics/crop.json, which neither deps nor outs name",
@@ -236,8 +236,7 @@ def test_a_list_in_place_of_the_sources_is_named(stages: dict[str, Any], root: P
 def test_a_foreach_that_forgets_its_key_is_named(stages: dict[str, Any], root: Path, tmp_path: Path) -> None:
     stages["stages"]["ingest"]["do"].update(
         cmd="python -m pipeline.ingest baidu",
-        outs=["data/ingest", "data/rejected/ingest/${key}.csv"],
-        metrics=["metrics/ingest/${key}.json"],
+        outs=["data/ingest", "data/rejected/ingest/${key}.csv", "metrics/ingest/${key}.json"],
     )
     assert after(stages, root, tmp_path) == [
         "ingest: runs 'python -m pipeline.ingest baidu', expected `python -m pipeline.ingest ${key}`",
@@ -282,17 +281,17 @@ def test_a_list_of_sources_that_is_no_out_is_named(
 
 
 @pytest.mark.parametrize(
-    ("kind", "entry", "other"),
+    ("entry", "other"),
     [
-        ("metrics", "metrics/ingest/${key}.json", "metrics/ingest_${key}.json"),
-        ("outs", "data/rejected/ingest/${key}.csv", "data/rejected/ingest_${key}.csv"),
+        ("metrics/ingest/${key}.json", "metrics/ingest_${key}.json"),
+        ("data/rejected/ingest/${key}.csv", "data/rejected/ingest_${key}.csv"),
     ],
 )
 def test_a_file_of_each_source_in_another_folder_is_named(
-    stages: dict[str, Any], kind: str, entry: str, other: str, root: Path, tmp_path: Path
+    stages: dict[str, Any], entry: str, other: str, root: Path, tmp_path: Path
 ) -> None:
-    ingest = stages["stages"]["ingest"]["do"]
-    ingest[kind][ingest[kind].index(entry)] = other
+    outs = stages["stages"]["ingest"]["do"]["outs"]
+    outs[outs.index(entry)] = other
     folder, above = entry.rpartition("/")[0], other.rpartition("/")[0]
     assert after(stages, root, tmp_path) == [
         f"ingest: names {above} as an out, which is no path that its module uses",
