@@ -25,7 +25,13 @@ from pipeline.look_alikes.local_features import (
     vocabulary_hash,
     words_of,
 )
-from pipeline.look_alikes.perceptual_hash import HASH_WORDS, hash_words, near, near_pairs, perceptual_hash
+from pipeline.look_alikes.perceptual_hash import (
+    HASH_WORDS,
+    hash_words,
+    hashes_near,
+    near_pairs,
+    perceptual_hash,
+)
 from pipeline.look_alikes.same_scene import matches
 from sinet.images.decode import read_image
 
@@ -87,7 +93,7 @@ def look_alikes(
     named = candidates(table["id"], table["words"], _NAMED, group)
     # Where one is stretched or full of text, features do not lie alike, but the whole looks alike.
     one, other = (table["hash"][named[:, at]] for at in (0, 1))
-    same = near(one, other, params.max_hash_distance // 2)
+    same = hashes_near(one, other, params.max_hash_distance // 2)
     same |= _matched(table["id"][named], prints, name, workers) >= params.min_matches
     plain = near_pairs(table["hash"], params.max_hash_distance, table["features"] < PLAIN)
     if group is not None:

@@ -42,7 +42,7 @@ def hash_words(hashes: Hashes) -> NDArray[np.int32]:
     return hashes.view(np.uint16) + np.arange(HASH_WORDS, dtype=np.int32) * 2**16
 
 
-def near(one: Hashes, other: Hashes, max_distance: int) -> NDArray[np.bool_]:
+def hashes_near(one: Hashes, other: Hashes, max_distance: int) -> NDArray[np.bool_]:
     """Whether pictures are at most `max_distance` bits apart, one of them mirrored or not; shapes are broadcast."""
     sides = ((0, 0), (0, 1), (1, 0))
     found = [_distances(one[..., a, :], other[..., b, :]) <= max_distance for a, b in sides]
@@ -81,7 +81,7 @@ def near_pairs(
     found: list[NDArray[np.int64]] = [np.empty((0, 2), np.int64)]
     for start in range(0, len(rows), chunk):
         block = rows[start : start + chunk]
-        i, j = np.nonzero(near(hashes[block, None], hashes, max_distance))
+        i, j = np.nonzero(hashes_near(hashes[block, None], hashes, max_distance))
         found.append(np.sort(np.stack([block[i], j], axis=1)[block[i] != j], axis=1))
     return np.unique(np.concatenate(found), axis=0)
 
