@@ -19,7 +19,7 @@ from pipeline.core.store import Result, Store, key_of
 from pipeline.look_alikes.candidates import candidates
 from pipeline.look_alikes.local_features import (
     FEATURE_WORDS,
-    WORDS,
+    VOCABULARY_WORDS,
     Features,
     local_features,
     vocabulary_hash,
@@ -155,7 +155,7 @@ def _looked_at(picture: str, path: str, store: Store) -> Result:
         image = read_image(Path(path))
         features = local_features(image)
         row, hashes = np.zeros(1, _PRINT), perceptual_hash(image)
-        words = np.concatenate([words_of(features), WORDS + hash_words(hashes)], axis=1)
+        words = np.concatenate([words_of(features), VOCABULARY_WORDS + hash_words(hashes)], axis=1)
         row[0] = (int(picture, 16), words, hashes, len(features.points))
         size = {"width": features.width, "height": features.height}
         points, descriptors = features.points.tobytes(), features.descriptors.tobytes()

@@ -19,7 +19,7 @@ from sinet.images.decode import Array
 
 VOCABULARY = Path(__file__).with_name("vocabulary.npy")  # (2, 2048, 64) uint8
 FEATURES = 400  # of a picture, at most
-WORDS = 2048 * 2048  # that there are
+VOCABULARY_WORDS = 2048 * 2048
 FEATURE_WORDS = 144  # features of a picture that have a word
 _SIDE = 288  # pixels of the longer side; SIFT looks at the double
 _CELLS = 6  # a side of the grid over which features are spread

@@ -19,7 +19,13 @@ from pipeline.experiments.copies import CHANGES, captioned, planted
 from pipeline.look_alikes import finder as module
 from pipeline.look_alikes.candidates import candidates
 from pipeline.look_alikes.finder import PICTURE_WORDS, PLAIN, look_alikes, prints_of
-from pipeline.look_alikes.local_features import FEATURE_WORDS, FEATURES, WORDS, local_features, words_of
+from pipeline.look_alikes.local_features import (
+    FEATURE_WORDS,
+    FEATURES,
+    VOCABULARY_WORDS,
+    local_features,
+    words_of,
+)
 from pipeline.look_alikes.perceptual_hash import hash_words
 from pipeline.look_alikes.same_scene import matches
 from sinet.images.decode import Array, encode_png
@@ -240,7 +246,9 @@ def scale(count: int) -> tuple[float, int, int]:
         part = words[start : start + 10_000]
         halves = (rng.random((2, *part.shape), np.float32) ** np.float32(1.35) * 2048).astype(np.int32)
         part[:] = halves[0] * 2048 + halves[1]
-        part[..., FEATURE_WORDS:] = WORDS + hash_words(rng.integers(0, 2**64, (len(part), 2, 4), np.uint64))
+        part[..., FEATURE_WORDS:] = VOCABULARY_WORDS + hash_words(
+            rng.integers(0, 2**64, (len(part), 2, 4), np.uint64)
+        )
     burst, frame = rng.permutation(count)[: count // 50], words[0, 0].copy()
     for one in burst:
         words[one, 0] = np.where(rng.random(PICTURE_WORDS) < 0.45, frame, words[one, 0])
