@@ -19,7 +19,8 @@ from sinet.images.decode import Array
 
 VOCABULARY = Path(__file__).with_name("vocabulary.npy")  # (2, 2048, 64) uint8
 FEATURES = 400  # of a picture, at most
-PICTURE_WORDS = 192  # of them have a word
+VOCABULARY_WORDS = 2048 * 2048
+FEATURE_WORDS = 144  # features of a picture that have a word
 _SIDE = 288  # pixels of the longer side; SIFT looks at the double
 _CELLS = 6  # a side of the grid over which features are spread
 _SCALE = 512  # a descriptor's length, as bytes
@@ -61,10 +62,10 @@ def local_features(image: Array) -> Features:
 
 
 def words_of(features: Features) -> NDArray[np.int32]:
-    """The words of the first features, and of those in the mirror: (2, PICTURE_WORDS) int32, -1 where there is none."""
-    words = np.full((2, PICTURE_WORDS), -1, np.int32)
+    """The words of the first features, and of those in the mirror: (2, FEATURE_WORDS) int32, -1 where there is none."""
+    words = np.full((2, FEATURE_WORDS), -1, np.int32)
     for row, one in zip(words, (features, features.mirrored()), strict=True):
-        first = one.descriptors[:PICTURE_WORDS]
+        first = one.descriptors[:FEATURE_WORDS]
         halves = (
             _nearest(half, centres) for half, centres in zip(halves_of(first), _vocabulary(), strict=True)
         )
