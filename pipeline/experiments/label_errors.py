@@ -68,7 +68,7 @@ def spoiled_mask(mask: Array, kind: str, other: Array) -> Array:
     """A mask (H, W) uint8 {0, 1} `moved` by a tenth of the width, with `holes`, without a `shoulder`, or `another`."""
     height, width = mask.shape
     if kind == "moved":
-        return np.roll(mask, width // 10, axis=1)
+        return np.pad(mask, ((0, 0), (width // 10, 0)))[:, :width]
     if kind == "another":
         return np.asarray(cv2.resize(other, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
     result = mask.copy()

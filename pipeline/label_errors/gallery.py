@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from pipeline.label_errors.scores import confident_disagreement
 from pipeline.reporting.thumbnails import OUTLINE, data_uri
-from sinet.evaluation.gallery import FALSE_NEGATIVE, FALSE_POSITIVE
 from sinet.images.decode import Array, read_image, read_mask
 from sinet.network.preprocess import squash_mask
 
 HEIGHT = 300  # pixels
 _NETWORK = (86, 180, 233)  # sky blue of Okabe and Ito's palette
-_COLOURS = {"human": OUTLINE, "network": _NETWORK, "too_much": FALSE_POSITIVE, "missing": FALSE_NEGATIVE}
 
 
 def gallery_page(rows: pd.DataFrame, found: dict[str, NDArray[np.float32]], masks: int) -> str:
@@ -30,7 +28,7 @@ def gallery_page(rows: pd.DataFrame, found: dict[str, NDArray[np.float32]], mask
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    colours = {name: f"rgb{colour}" for name, colour in _COLOURS.items()}
+    colours = {"mask": f"rgb{OUTLINE}", "network": f"rgb{_NETWORK}"}
     return environment.get_template("label_errors.html.j2").render(
         shown=shown, masks=masks, colours=colours, height=HEIGHT
     )
@@ -50,13 +48,13 @@ def outline_picture(image: Array, mask: Array, probability: NDArray[np.float32])
 
 
 def difference_picture(image: Array, mask: Array, probability: NDArray[np.float32]) -> Array:
-    """The picture in grey at HEIGHT; in colour what the mask has too much or lacks, where the network is sure of it."""
+    """The picture in grey at HEIGHT; where mask and network confidently disagree in the colour of who says person."""
     size = _size(image)
     grey = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     result = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), np.uint8)
     small = squash_mask(mask, len(probability))
     sure = confident_disagreement(probability, small)
-    for where, colour in ((sure & (small == 1), FALSE_POSITIVE), (sure & (small == 0), FALSE_NEGATIVE)):
+    for where, colour in ((sure & (small == 1), OUTLINE), (sure & (small == 0), _NETWORK)):
         there = cv2.resize(where.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) == 1
         result[there] = colour
     return result
