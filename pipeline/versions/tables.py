@@ -36,7 +36,7 @@ _FIGURES = (  # what it is called, of which stage, where in its metrics, and whe
 
 def path_in_dataset(path: str) -> str:
     """The path of a picture or mask from the project's folder, whether its table says it from there or from its own."""
-    return path if Path(path).is_relative_to(DATASET) else str(DATASET / path)
+    return path if path.startswith(f"{DATASET}/") else f"{DATASET}/{path}"
 
 
 def dataset_of(version: Version) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def dataset_of(version: Version) -> pd.DataFrame:
     table = _parquet(version, RECORDS, _NEEDED)[list(_NEEDED)]
     for column in ("image", "mask"):
         table[column] = table[column].map(path_in_dataset)
-    table["licence"] = table["licence"].map(licence_name)
+    table["licence"] = table["licence"].map({text: licence_name(text) for text in table["licence"].unique()})
     hashes = version.hashes(table["mask"].tolist())
     missing = [path for path in table["mask"] if path not in hashes]
     if missing:
