@@ -286,11 +286,11 @@ def test_the_page_is_one_whole_file_that_loads_nothing() -> None:
             "Portrait crops", [ShownPicture("1" * 16, "data:image/jpeg;base64,BBBB", 20, 32, "one")]
         )
     ]
-    plots = {name: PLOTS[name]() for name in ("train", "teacher", "iou")}
+    plots = {name: PLOTS[name]() for name in ("train", "teacher", "iou", "balance")}
     html = page_html(metrics(), page(samples=samples, gallery=[entry()], plots=plots))
     found = Html(html)
     tags = [tag for tag, _ in found.elements]
-    assert tags.count("svg") == 4 and tags.count("img") == 2 and tags.count("html") == 1
+    assert tags.count("svg") == 5 and tags.count("img") == 2 and tags.count("html") == 1
     assert not {"script", "iframe", "object", "image"} & set(tags)
     targets = found.attributes("src", "href", "xlink:href")
     assert targets and all(target.startswith(("#", "data:")) for target in targets)
@@ -342,6 +342,17 @@ def test_slices_have_an_interval_where_there_are_enough_photographs() -> None:
         in text
     )
     assert "90.12 to 92.34" in page_html(metrics(), page())
+
+
+def test_figures_without_what_is_near_train_stand_below_where_there_is_any() -> None:
+    markdown = page_markdown(metrics(), page())
+    assert ["nothing near train", "1,987", "94.12", "93.23", "86.34", "94.01"] in rows(markdown)
+    assert "17 test pictures had near-duplicates" in markdown
+    counted = metrics()
+    counted["evaluate"]["without_near_train"] = {"count": 0}
+    assert "nothing near train" not in [row[0] for row in rows(page_markdown(counted, page()))]
+    counted["evaluate"]["without_near_train"] = {**counted["evaluate"], "count": 2004}
+    assert "No test picture was found near anything" in page_html(counted, page())
 
 
 def test_the_page_shows_the_review_itself() -> None:
