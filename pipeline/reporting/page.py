@@ -11,6 +11,8 @@ from pipeline.reporting.figures import BACKGROUND, INK
 from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics, extent, flow, sources_of
 from pipeline.reporting.rendering import template
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
+from pipeline.versions.paired import FEWEST
+from pipeline.versions.slices import MEASURES, SliceScore
 
 _TITLE = "From the sources' files to the sides of the dataset"
 METRIC_NAMES = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
@@ -46,6 +48,7 @@ class Page:
     balance: Sequence[
         Mapping[str, Any]
     ]  # a row a side and source, as `pipeline.reporting.groups.balance_rows`
+    slice_scores: Sequence[SliceScore]
     rejected: Mapping[
         str, Sequence[Mapping[str, str]]
     ]  # by stage, as the metrics: source, source_key, reason, detail
@@ -153,6 +156,9 @@ def _page_facts(metrics: Metrics, page: Page) -> dict[str, Any]:
         "near_sentence": _near(evaluate["count"] - evaluate["without_near_train"]["count"]),
         "balance": page.balance,
         "slices": SLICES,
+        "measures": MEASURES,
+        "slice_rows": [(one.name, one.scores) for one in page.slice_scores],
+        "fewest": FEWEST,
         "by_label": _by_label(evaluate, page.label),
         "samples": page.samples,
         "gallery": page.gallery,

@@ -30,7 +30,7 @@ def change_report(compared: Compared) -> str:
     old, new, changes = compared.old, compared.new, compared.changes
     parts = [
         f"# From {old.title} to {new.title}",
-        _table(["", old.title, new.title, "change"], [*_pictures(compared), *_figures(old, new)]),
+        _table(["", old.title, new.title, "change"], _figures(old, new, _pictures(compared))),
         _summary(changes),
     ]
     for column in ("source", "licence", "reviewer"):
@@ -47,7 +47,7 @@ def report_without_tables(old: Version, new: Version, why: str) -> str:
     parts = [
         f"# From {old.title} to {new.title}",
         f"Which pictures changed is not known: {why}. What git and dvc.lock know:",
-        _table(["", old.title, new.title, "change"], _figures(old, new)),
+        _table(["", old.title, new.title, "change"], _figures(old, new, [])),
         "## Outputs",
         _table(["output", old.title, new.title], _outputs(old, new)) or "All are equal.",
         "## Sides in git",
@@ -66,11 +66,13 @@ def _pictures(compared: Compared) -> list[list[str]]:
     return [[name, f"{before:,}", f"{after:,}", f"{after - before:+,}"] for name, before, after in rows]
 
 
-def _figures(old: Version, new: Version) -> list[list[str]]:
-    rows = []
+def _figures(old: Version, new: Version, counted: list[list[str]]) -> list[list[str]]:
+    """What was counted here, then the headline figures that were not."""
+    rows = list(counted)
+    known = {row[0] for row in counted}
     before, after = figures_of(old), figures_of(new)
-    for name, one in before.items():
-        other = after[name]
+    for name in [one for one in before if one not in known]:
+        one, other = before[name], after[name]
         change = "" if one is None or other is None else _change(one[0], other[0], one[1])
         rows.append([name, _figure(one), _figure(other), change])
     return rows

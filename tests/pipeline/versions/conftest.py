@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from annotations.ledger.lock import LockEntry, write_lock
-from pipeline.core.paths import DATASET, KEPT_SIDES, METRICS, PICTURE_FACTS, PLOTS
+from pipeline.core.paths import DATASET, KEPT_SIDES, PICTURE_FACTS, PLOTS
 from pipeline.core.records import make_records, write_records
 from pipeline.dataset.facts_table import FACTS, write_facts
 from pipeline.dataset.kept_sides import write_sides
@@ -29,13 +29,11 @@ stages:
     cmd: echo merge
     deps: [stamp.txt]
     outs: [{data/dataset: {persist: true}}, {data/facts: {persist: true}}]
-    metrics: [{metrics/merge.json: {persist: true}}]
   evaluate:
     cmd: echo evaluate
     deps: [stamp.txt]
     params: [evaluate]
     outs: [{plots/evaluate.csv: {persist: true}}]
-    metrics: [{metrics/evaluate.json: {persist: true}}]
 """
 
 
@@ -54,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     folder.mkdir()
     shutil.copyfile(ROOT / "params.yaml", folder / "params.yaml")
     (folder / "dvc.yaml").write_text(DVC_YAML)
-    (folder / ".gitignore").write_text("/data/\n/metrics/\n/plots/\n")
+    (folder / ".gitignore").write_text("/data/\n/plots/\n")
     run(folder, "git", "init", "--quiet")
     run(folder, "dvc", "init", "--quiet")
     run(folder, "dvc", "remote", "add", "--quiet", "--default", "store", str(folder.with_name("store")))
@@ -141,8 +139,10 @@ def keep(folder: Path, rows: Sequence[dict[str, Any]], tag: str, shift: float) -
     write_facts(folder / PICTURE_FACTS, facts(records))
     for path, text in (
         (PLOTS / "evaluate.csv", scores.to_csv(index=False)),
-        (METRICS / "evaluate.json", json.dumps({"foreground_iou": 0.9 + shift, "boundary_f1": 0.8 + shift})),
-        (METRICS / "merge.json", json.dumps({"leaks": 0, "orphaned_reviews": 0, "unreviewed": 0})),
+        (
+            Path("headline.json"),
+            json.dumps({"iou": 0.9 + shift, "f1": 0.8 + shift, "leaks": 0, "test": TEST}),
+        ),
         (Path("stamp.txt"), tag),
     ):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from annotations.ledger.takedowns import TAKEDOWNS, TakenDown, write_takedowns
 from pipeline.commands import diff
 from pipeline.core.errors import PipelineError
+from pipeline.reporting.thumbnails import jpeg_file
 from pipeline.versions import change_page
+from pipeline.versions.change_report import Compared
+from pipeline.versions.changes import changed_pictures
+from pipeline.versions.revision import open_versions
+from pipeline.versions.tables import dataset_of
 from tests.pipeline.versions.conftest import Made
 
 pytestmark = pytest.mark.slow
@@ -105,3 +111,28 @@ def test_texts_of_a_source_stay_texts(versions: Made, tmp_path: Path, page: Any)
     page.goto(file.as_uri())
     assert page.title().startswith("What changed from v1")
     assert "</script><script>" in page.locator("#list").inner_text()
+
+
+def test_20_000_pictures_are_scrolled_without_gaps(versions: Made, tmp_path: Path, page: Any) -> None:
+    """At no time is there a card for each: only those near the window, and these always."""
+    tables = [dataset_of(version) for version in open_versions("v1", "v2")]
+    [row] = changed_pictures(*tables).query("mask").head(1).to_dict("records")
+    many = pd.DataFrame([{**row, "id": f"{number:016x}"} for number in range(20_000)])
+    compared = Compared(*open_versions("v1", "v2"), *tables, many)
+    (tmp_path / "one.jpg").write_bytes(jpeg_file(np.zeros((168, 300, 3), np.uint8)))
+    file = tmp_path / "changes.html"
+    file.write_text(change_page.page_text(compared, many, dict.fromkeys(many["id"], ("one.jpg", 300))))
+    page.goto(file.as_uri())
+    assert page.locator("#count").inner_text().startswith("20,000 of 20,000")
+    for place in (0, 500, 40_000, 41_000, 10**9):
+        page.evaluate("place => window.scrollTo(0, place)", place)
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        missing, cards = page.evaluate(
+            """[rows.filter((_, at) => {
+                const top = list.offsetTop + at * rowHeight() - window.scrollY
+                return top < window.innerHeight && top + rowHeight() > 0
+            }).flat().filter(one => !cards.has(one.at)).length, document.images.length]"""
+        )
+        assert missing == 0 and cards < 150, place
+    page.keyboard.press("End")
+    assert page.evaluate(SELECTED) == "19999"
