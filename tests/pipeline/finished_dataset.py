@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import pandas as pd
 
-from pipeline.core.paths import CROP, DATASET, PSEUDO, SINET
+from pipeline.core.paths import CROP, DATASET, HEADLINE, PSEUDO, SINET
 from pipeline.core.records import Rejected, make_records, write_records, write_rejected
-from pipeline.core.stage import write_metrics
+from pipeline.core.stage import write_json, write_metrics
 from pipeline.merge import summarise, write_dataset
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image
 from tests.pipeline.dataset_inputs import portrait
@@ -117,6 +117,7 @@ def write_project(folder: Path, root: Path) -> None:
         }
         write_metrics("evaluate", {**figures, "unreviewed_pseudo_labels": 0})
         write_metrics("train", {"dev_foreground_iou": 0.92})
+        write_json(HEADLINE, {"leaks": 0, "moved": 0})
         SINET.parent.mkdir()
         SINET.write_bytes(b"weights")
     finally:
