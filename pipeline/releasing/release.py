@@ -18,6 +18,7 @@ from pipeline.core.params import ABSENT, Params, load_params
 from pipeline.core.paths import DATASET, METRICS, SAMPLE, SINET, SINET_ONNX
 from pipeline.core.records import SIDES, dataset_hash, read_records
 from pipeline.core.stage import write_text
+from pipeline.dataset.facts_table import SLICES
 from pipeline.handing_over.export_dataset import hub_licences, size_category
 from pipeline.releasing.croissant import croissant
 from pipeline.releasing.data_tests import data_faults
@@ -93,8 +94,9 @@ def _facts(
         "dataset_hash": dataset_hash(records),
         "weights_hash": hashlib.sha256(SINET.read_bytes()).hexdigest(),
         "onnx_hash": hashlib.sha256(SINET_ONNX.read_bytes()).hexdigest() if SINET_ONNX.is_file() else "",
+        "slices": SLICES,
         "start": params.train.weights,
-        **{name: _metrics(name) for name in ("merge", "evaluate", "train")},
+        **{name: _metrics(name) for name in ("merge", "balance", "evaluate", "train")},
         "head": {
             "pretty_name": "Portraits with masks",
             "version": version,

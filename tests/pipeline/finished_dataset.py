@@ -67,7 +67,8 @@ stages:
     deps: [data/pseudo]
     params: [merge]
     outs: [{data/dataset: {persist: true}}, {data/rejected/merge.csv: {persist: true}}]
-    metrics: [{metrics/merge.json: {persist: true}}, {metrics/split.json: {persist: true}}]
+    metrics: [{metrics/merge.json: {persist: true}}, {metrics/split.json: {persist: true}},
+      {metrics/balance.json: {persist: true}}]
   train:
     cmd: echo train
     deps: [data/dataset]
@@ -107,6 +108,7 @@ def write_project(folder: Path, root: Path) -> None:
         reviews = {"accept": 0, "fix": 1, "reject": 1, "unsure": 0}
         counts = {"in": 13, "out": 10, "rejected": 3, "reasons": {}, "inputs": {}, "reviews": reviews}
         write_metrics("merge", {**counts, **summarise(records, rejected)})
+        write_metrics("balance", {"no_face": 1.0, "grey": 0.25})
         write_metrics("split", {role: {"leaks": 0, "moved": 0} for role in ("labelled", "crawl")})
         figures = {
             "foreground_iou": 0.9,

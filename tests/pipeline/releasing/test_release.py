@@ -86,6 +86,7 @@ def test_a_release_is_written_committed_and_tagged_and_nothing_is_pushed(
     assert (head["version"], head["license"]) == ("1.2.0", ["cc-by-4.0", "cc0-1.0", "other", "unknown"])
     assert f"`{digest}`" in card
     assert "| train | 5 | 1 | 6 |" in card
+    assert "| grey | 25.0 | no colour |" in card
     for section in (
         "Motivation",
         "Composition",
