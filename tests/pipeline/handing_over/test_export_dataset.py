@@ -230,11 +230,12 @@ def test_a_missing_picture_is_named_with_what_brings_it_back(tmp_path: Path) -> 
 
 def test_a_full_disk_leaves_nothing(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "dataset/images/a.jpg", None, "out/a.jpg")
 
     monkeypatch.setattr(export_dataset, "attribution", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as told:
         export("huggingface", tmp_path / "out", dataset)
+    assert told.value.filename == str(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
