@@ -7,10 +7,10 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export OMP_WAIT_POLICY ?= PASSIVE
 export DVC_NO_ANALYTICS := 1
 # The shell reads these from its environment, so that no character of a path means anything to it.
-export PROFILE EG1800 PAIRS BAIDU CRAWL IMG2DATASET URLS CONTACT FILE
+export VERSION PROFILE EG1800 PAIRS BAIDU CRAWL IMG2DATASET URLS CONTACT FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-fast test-long check compiler browser old-runtime label-studio review review-stop pull review-backup review-restore
+.PHONY: help install repro test test-fast test-long check compiler browser old-runtime label-studio review review-stop pull review-backup review-restore release
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -32,6 +32,10 @@ repro: install  ## run the recipe; PROFILE=real PAIRS=DIR CRAWL=DIR (or EG1800=,
 	@options=$$(python -m pipeline absent) && echo "dvc repro $$options" && dvc repro $$options
 	@python -m pipeline explain
 	@echo 'Look at data/report/index.html; dvc metrics show; dvc plots show'
+
+release: install  ## VERSION=1.2.0 checks this version, writes its cards and tags it; pushes nothing
+	@$(if $(VERSION),,echo 'say which: make release VERSION=1.2.0'; exit 1)
+	@python -m pipeline release "$$VERSION" $(foreach one,$(UNLICENSED),--unlicensed '$(one)')
 
 # Two processes, which share one server's installation and one finished world (tests/conftest.py says what goes where).
 PYTEST := python -m pytest -n 2 --dist loadgroup

@@ -201,6 +201,20 @@ def label_errors(
     ranking.main(folds, epochs, size, shown, out)
 
 
+@app.command()
+def release(
+    version: Annotated[str, typer.Argument(help="three numbers, as 1.2.0")],
+    unlicensed: Annotated[
+        list[str] | None,
+        typer.Option(help="a source whose pictures may be without a licence; the card names it"),
+    ] = None,
+) -> None:
+    """Hold the version against the gates, write its cards into docs/release, commit and tag it; push nothing."""
+    from pipeline.releasing import release as releasing
+
+    releasing.main(version, unlicensed or ())
+
+
 @benchmarks.command("crop")
 def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None) -> None:
     """CPU time and faces found of our face search against MTCNN's default settings, in the same run."""

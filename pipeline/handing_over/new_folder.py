@@ -1,5 +1,6 @@
 """A folder that is there whole or not at all: filled under another name beside it, which it takes at the end."""
 
+import errno
 import secrets
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
+from sinet.core import atomic
 
 
 @contextmanager
@@ -31,6 +33,13 @@ def new_folder(out: Path) -> Iterator[Path]:
     try:
         yield filling
         filling.rename(out)
+    except OSError as error:
+        if error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        ):  # a copy that does not fit names the file that it reads
+            raise atomic.with_name(error, out) from error
+        raise
     finally:
         shutil.rmtree(filling, ignore_errors=True)  # there is none where it has taken its place
 

@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import pandas as pd
 
-from pipeline.core.paths import CROP, DATASET, PSEUDO, SINET
+from pipeline.core.paths import CROP, DATASET, HEADLINE, PSEUDO, SINET
 from pipeline.core.records import Rejected, make_records, write_records, write_rejected
-from pipeline.core.stage import write_metrics
+from pipeline.core.stage import write_json, write_metrics
 from pipeline.merge import summarise, write_dataset
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image
 from tests.pipeline.dataset_inputs import portrait
@@ -67,7 +67,8 @@ stages:
     deps: [data/pseudo]
     params: [merge]
     outs: [{data/dataset: {persist: true}}, {data/rejected/merge.csv: {persist: true}}]
-    metrics: [{metrics/merge.json: {persist: true}}, {metrics/split.json: {persist: true}}]
+    metrics: [{metrics/merge.json: {persist: true}}, {metrics/split.json: {persist: true}},
+      {metrics/balance.json: {persist: true}}]
   train:
     cmd: echo train
     deps: [data/dataset]
@@ -107,6 +108,7 @@ def write_project(folder: Path, root: Path) -> None:
         reviews = {"accept": 0, "fix": 1, "reject": 1, "unsure": 0}
         counts = {"in": 13, "out": 10, "rejected": 3, "reasons": {}, "inputs": {}, "reviews": reviews}
         write_metrics("merge", {**counts, **summarise(records, rejected)})
+        write_metrics("balance", {"no_face": 1.0, "grey": 0.25})
         write_metrics("split", {role: {"leaks": 0, "moved": 0} for role in ("labelled", "crawl")})
         figures = {
             "foreground_iou": 0.9,
@@ -117,6 +119,7 @@ def write_project(folder: Path, root: Path) -> None:
         }
         write_metrics("evaluate", {**figures, "unreviewed_pseudo_labels": 0})
         write_metrics("train", {"dev_foreground_iou": 0.92})
+        write_json(HEADLINE, {"leaks": 0, "moved": 0})
         SINET.parent.mkdir()
         SINET.write_bytes(b"weights")
     finally:

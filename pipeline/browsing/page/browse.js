@@ -188,9 +188,9 @@ function take(place) {
   picture.src = thumbnail(row, "jpg");
   mask.src = thumbnail(row, "png");
   const doubt = columns.uncertainty[row];
-  const words = [value("side", row) || value("left_out", row), value("review", row) || value("label", row)];
+  const words = [value("side", row) || "outside", value("review", row) || value("label", row)];
   caption.textContent = [...words, percent(doubt)].filter(Boolean).join(" · ");
-  cell.title = [columns.id[row], ...words, doubt === null ? "" : `doubt ${percent(doubt)}`].filter(Boolean).join(", ");
+  cell.title = [columns.id[row], ...words, doubt === null ? "" : `doubt ${percent(doubt)}`, value("left_out", row)].filter(Boolean).join(", ");
   cells.set(place, cell);
   grid.append(cell);
 }

@@ -92,8 +92,8 @@ def test_the_page_shows_all_pictures_with_their_masks_and_fetches_nothing(page: 
     assert about == "10 pictures of data/dataset, and 2 pseudo labels that stay outside it"
     assert len(page.locator(".cell .mask").all()) == 12
     assert "train · fix · 0.25" in captions(page)
-    assert "review_rejected · reject · 0.50" in captions(page)
-    assert "not_reviewed · pseudo · 0.75" in captions(page)
+    assert "outside · reject · 0.50" in captions(page)
+    assert "outside · pseudo · 0.75" in captions(page)
     names = page.evaluate("() => performance.getEntriesByType('resource').map(one => one.name)")
     assert all(name.startswith((made.as_uri(), "data:")) for name in names)
     assert errors == []

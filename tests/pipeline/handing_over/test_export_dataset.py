@@ -142,6 +142,31 @@ def test_its_own_library_gives_the_same_pixels_masks_sides_ids_and_terms(
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_what_its_readme_says_opens_it(
+    format: Format, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip(
+        {"coco": "pycocotools", "pairs": "pandas", "huggingface": "datasets"}.get(format, format)
+    )
+    export(format, tmp_path / "out", dataset)
+    text = (tmp_path / "out/README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0].replace("FOLDER", str(tmp_path / "out"))
+    monkeypatch.chdir(tmp_path / "out")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    if format == "webdataset":
+        assert set(np.unique(names["mask"])) == {0, 255}
+        assert names["facts"]["side"] == "train"
+    elif format == "coco":
+        assert set(np.unique(names["coco"].annToMask(names["one"]))) == {0, 1}
+    elif format == "pairs":
+        assert Path(names["row"].file).is_file() and Path(f"masks/{names['row'].id}.png").is_file()
+    else:
+        assert names["row"]["side"] == "train"
+        assert set(np.unique(np.asarray(names["row"]["mask"]))) == {0, 255}
+
+
+@pytest.mark.parametrize("format", FORMATS)
 def test_the_same_bytes_twice(format: Format, dataset: Path, tmp_path: Path) -> None:
     for name in ("one", "other"):
         export(format, tmp_path / name, dataset)
@@ -205,11 +230,12 @@ def test_a_missing_picture_is_named_with_what_brings_it_back(tmp_path: Path) -> 
 
 def test_a_full_disk_leaves_nothing(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "dataset/images/a.jpg", None, "out/a.jpg")
 
     monkeypatch.setattr(export_dataset, "attribution", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as told:
         export("huggingface", tmp_path / "out", dataset)
+    assert told.value.filename == str(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
