@@ -239,7 +239,7 @@ def stop_in_the_middle(project: Path, command: list[str], enough: Path, files: i
             10,
             marks=LONG,
         ),
-        ("crop", ["data/crop/bodies", "data/crop/crawl", "metrics/crop.json"], ".cache/crop", 20),
+        ("crop", ["data/crop/bodies", "data/crop/crawl", "metrics/crop.json"], ".cache/crop", 5),
         pytest.param(
             "pseudo_label", ["data/pseudo", "metrics/pseudo_label.json"], ".cache/pseudo_label", 3, marks=LONG
         ),

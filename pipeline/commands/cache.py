@@ -19,8 +19,8 @@ def main(prune: bool, keep: str) -> None:
     found = stores(CACHE)
     if prune:
         removed, freed = prune_stores(found, bound)
-        print(f"{removed:,} results removed, {shown(freed)}; at most {shown(bound)} stay")
-    print(table(found))
+        print(f"{removed:,} results removed, {_in_words(freed)}; at most {_in_words(bound)} stay")
+    print(_table_of(found))
 
 
 def size_of(text: str) -> int:
@@ -51,17 +51,17 @@ def prune_stores(found: Sequence[Store], bound: int) -> tuple[int, int]:
     return sum(map(len, keys.values())), gone
 
 
-def table(found: Sequence[Store]) -> str:
+def _table_of(found: Sequence[Store]) -> str:
     """A row for each store: results, bytes, and the last day on which a stage asked for one."""
     rows = [f"{'stage':<18}{'results':>12}{'size':>12}   last used"]
     sizes = [store.size() for store in found]
     for store, size in zip(found, sizes, strict=True):
-        rows.append(f"{store.stage:<18}{size.entries:>12,}{shown(size.bytes):>12}   {size.used or '-'}")
+        rows.append(f"{store.stage:<18}{size.entries:>12,}{_in_words(size.bytes):>12}   {size.used or '-'}")
     count, total = sum(size.entries for size in sizes), sum(size.bytes for size in sizes)
-    return "\n".join([*rows, f"{'together':<18}{count:>12,}{shown(total):>12}"])
+    return "\n".join([*rows, f"{'together':<18}{count:>12,}{_in_words(total):>12}"])
 
 
-def shown(size: int) -> str:
+def _in_words(size: int) -> str:
     """Bytes as people read them."""
     unit = next((name for name in reversed(_UNITS) if size >= _UNITS[name]), "KB")
     return f"{size / _UNITS[unit]:.1f} {unit}"

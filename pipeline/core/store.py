@@ -236,7 +236,7 @@ class Store:
             self._path().with_name(TABLE + end).unlink(missing_ok=True)
 
     def _fault(self, error: sqlite3.Error) -> OSError:
-        full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        full = error.sqlite_errorcode in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
         return OSError(errno.ENOSPC if full else errno.EIO, str(error), str(self._path()))
 
     def _path(self) -> Path:
@@ -252,7 +252,7 @@ class Store:
 @functools.cache
 def _place(stage: str, root: Path, _folder: str) -> str:
     """The path of a stage's table, as a process that works in `_folder` finds it."""
-    return str((of_project(root) / stage / TABLE).absolute())
+    return str(of_project(root) / stage / TABLE)
 
 
 def _today() -> int:

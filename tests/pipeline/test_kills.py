@@ -61,7 +61,7 @@ def make_project() -> None:
     """In a child too: a parent whose libraries have threads cannot be forked."""
     for role in ("labelled", "bodies", "crawl"):
         again.add(Path(role), drawn(role))
-    again.write_params(Path(), {})
+    again.write_params(Path(), {"split": {"dev_share": 0.3, "test_share": 0.3}})
     again.write_teacher(TEACHER)
 
 
