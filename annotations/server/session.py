@@ -45,7 +45,7 @@ from annotations.settings import (
     brings_pictures,
     read_settings,
 )
-from annotations.tasks.task import LABEL_CONFIG
+from annotations.tasks.task import labelling_interface
 
 log = logging.getLogger("annotations")
 
@@ -120,7 +120,7 @@ def send_tasks(
             folder: without_masks(wanted_tasks(read_tasks(folder), takedowns)) for folder in sources(source)
         }
         client = session.client
-        project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
+        project = find_project(client, PROJECT, labelling_interface(session.settings.clicks), update_config)
         folders = {
             folder: _shown(session, project, tasks, folder / "images") for folder, tasks in written.items()
         }
