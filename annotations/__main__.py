@@ -79,7 +79,7 @@ def status(
     from annotations.tasks.task import labelling_interface
 
     pictures = session.installation.pictures if session.own_server else None
-    configs = (project.label_config, labelling_interface(session.settings.clicks))
+    configs = (project.label_config, labelling_interface(session.clicks))
     folders = [folder for folder in sources() if written(folder)]
     if IMPORT_FILES not in folders:  # a review that was restored where the recipe has not run
         print(f"{IMPORT_FILES} holds no import files: what is missing on the server cannot be seen from here")

@@ -141,7 +141,8 @@ def _push_and_show(installation: Installation, show: Callable[[str], None], upda
         f"  E-mail      {made.email}\n  Password    {made.password}\n"
         "\nThere, `Label All Tasks` shows one after the other, what matters most first.\n"
         "A accepts, F fixes, R rejects, U is unsure, Ctrl+Enter submits.\n"
-        "To fix: B adds with the brush, E takes away, Ctrl+Z undoes, Ctrl+wheel zooms.\n"
+        f"To fix: {'M, then Ctrl+click on what is wrong; ' if session.clicks else ''}B adds with the brush, "
+        "E takes away, Ctrl+Z undoes, Ctrl+wheel zooms.\n"
     )
 
 

@@ -61,6 +61,11 @@ class Session:
     client: Client
     own_server: bool  # the one of `make review`, which shows pictures from the installation's folder
 
+    @property
+    def clicks(self) -> bool:
+        """Whether clicks repair masks there: the pages of other servers do not tell which mask is on the screen."""
+        return self.own_server and self.settings.clicks
+
 
 Addresses = Callable[[TaskContent], Mapping[str, str]]  # of what a task shows, where they are not as written
 
@@ -120,7 +125,7 @@ def send_tasks(
             folder: without_masks(wanted_tasks(read_tasks(folder), takedowns)) for folder in sources(source)
         }
         client = session.client
-        project = find_project(client, PROJECT, labelling_interface(session.settings.clicks), update_config)
+        project = find_project(client, PROJECT, labelling_interface(session.clicks), update_config)
         folders = {
             folder: _shown(session, project, tasks, folder / "images") for folder, tasks in written.items()
         }
