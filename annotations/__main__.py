@@ -76,10 +76,10 @@ def status(
     from annotations.server.served import look
     from annotations.server.status import damage
     from annotations.settings import IMPORT_FILES
-    from annotations.tasks.task import LABEL_CONFIG
+    from annotations.tasks.task import labelling_interface
 
     pictures = session.installation.pictures if session.own_server else None
-    configs = (project.label_config, LABEL_CONFIG.read_text())
+    configs = (project.label_config, labelling_interface(session.clicks))
     folders = [folder for folder in sources() if written(folder)]
     if IMPORT_FILES not in folders:  # a review that was restored where the recipe has not run
         print(f"{IMPORT_FILES} holds no import files: what is missing on the server cannot be seen from here")
@@ -106,6 +106,19 @@ def simulate(
 
     limit = BAD_BELOW if bad_below is None else bad_below
     print("\n".join(describe_orders(run(read_masks(masks), limit), limit)))
+
+
+@app.command()
+def benchmark_clicks(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR...", help="from `python -m pipeline benchmark queue --masks DIR`"),
+    ],
+) -> None:
+    """Say how many wrong masks a few clicks repair, on masks whose right answer is known."""
+    from annotations.clicks.benchmark import report_clicks
+
+    report_clicks(folders)
 
 
 @app.command()

@@ -34,6 +34,7 @@ class ReviewSettings:
     picture_root: str  # label_studio.picture_root
     lock: Path  # reviews.path
     random_share: float  # queue.random_share
+    clicks: bool  # label_studio.clicks
 
 
 def read_settings(path: Path = _PARAMS) -> ReviewSettings:
@@ -52,6 +53,7 @@ def read_settings(path: Path = _PARAMS) -> ReviewSettings:
         picture_root=_text(content, path, "label_studio", "picture_root"),
         lock=Path(_text(content, path, "reviews", "path")),
         random_share=_share(content, path, "queue", "random_share"),
+        clicks=_flag(content, path, "label_studio", "clicks"),
     )
 
 
@@ -67,6 +69,13 @@ def _text(content: Any, path: Path, section: str, name: str) -> str:
     if isinstance(found, str) and found:
         return found
     raise ReviewError(f"{path}: expected {section}.{name} as a text, found {found!r}; write one there")
+
+
+def _flag(content: Any, path: Path, section: str, name: str) -> bool:
+    found = _value(content, path, section, name)
+    if isinstance(found, bool):
+        return found
+    raise ReviewError(f"{path}: expected {section}.{name} as true or false, found {found!r}; write one there")
 
 
 def _share(content: Any, path: Path, section: str, name: str) -> float:

@@ -327,11 +327,14 @@ def benchmark_queue(
     folds: Annotated[int, typer.Option(min=2, help="teachers, each of which labels what it never saw")] = 3,
     epochs: Annotated[int, typer.Option(min=1, help="of each teacher")] = 3,
     size: Size = 96,
+    masks: Annotated[
+        Path | None, typer.Option(help="folder for the masks, for `python -m annotations benchmark-clicks`")
+    ] = None,
 ) -> None:
     """How many bad masks the queue's order shows early: masks of teachers that never saw the picture."""
     from pipeline.experiments import queue
 
-    queue.main(out, folds, epochs, size)
+    queue.main(out, folds, epochs, size, masks)
 
 
 @benchmarks.command("review")

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 from annotations.ledger.lock import KEEPS, VERDICTS, Verdict
 from annotations.masks.brush import BrushError, regions_to_mask, type_name
-from annotations.tasks.task import IMAGE, LABEL_CONFIG, MASK, REASONS, VERDICT
+from annotations.tasks.task import CLICK, IMAGE, LABEL_CONFIG, MASK, REASONS, VERDICT
 from sinet.images.decode import Array
 
 # By type of item, the tags of label_config.xml that make it.
@@ -39,6 +39,8 @@ def read_answer(results: object, height: int, width: int) -> Answer:
     """The answer in the `result` of an annotation; AnswerError where it is none, or where it holds anything else."""
     if not isinstance(results, list):
         raise AnswerError(f"expected a list of results, found {type_name(results)}")
+    # A click that nobody answered leaves its point, which says nothing of the mask.
+    results = [one for one in results if not _is_click(one)]
     for item in results:
         _check_frame(item)
     verdict = _verdict(_choices(results, VERDICT))
@@ -47,6 +49,11 @@ def read_answer(results: object, height: int, width: int) -> Answer:
         return Answer(verdict, reasons, regions_to_mask(results, height, width))
     except BrushError as error:
         raise AnswerError(f"{verdict}, but its mask cannot be read: {error}") from error
+
+
+def _is_click(item: object) -> bool:
+    found = (item.get("type"), item.get("from_name")) if isinstance(item, Mapping) else None
+    return found == ("keypoint", CLICK)
 
 
 def _check_frame(item: object) -> None:

@@ -92,6 +92,7 @@ def _opinion(review: Review, proposed: Array | None, server: str | None) -> Opin
         seconds=None if review.seconds is None else round(float(review.seconds), 1),
         edit=None if review.kept is None else edit_of(review.kept.unpack(), proposed),
         annotation=review.mark,
+        clicks=review.clicks,
         over=review.over,
         server=server,
     )

@@ -22,6 +22,7 @@ from annotations.masks.packed import PackedMask
 from annotations.quality.reviewers import Purpose, Said
 from annotations.tasks.purpose import FIELD as SEAL
 from annotations.tasks.purpose import unseal
+from annotations.tasks.task import region_id
 from sinet.images.decode import MAX_PIXELS, Array
 
 # What a review comes to. `unclear` says that somebody must look again: it agrees with nothing.
@@ -69,6 +70,7 @@ class Review:
     reasons: tuple[str, ...]
     why: str  # it is unclear; "" otherwise
     seconds: float | None  # that the reviewer took
+    clicks: bool = False  # the mask was repaired with clicks, maybe with strokes too
     over: bool = False  # written over, or copied from, an answer that was there: no look of one's own
     doubtful: bool = False  # its author may be somebody who has another voice
     server: str | None = None  # on which it was said, where that is another one than was exported
@@ -248,6 +250,7 @@ def _review(subject: Subject, annotation: Mapping[str, Any]) -> Review:
         reasons=answer.reasons if answer is not None and outcome != "unclear" else (),
         why=why,
         seconds=_seconds(annotation),
+        clicks=changed and outcome == "keep" and _clicked(annotation["result"], subject.key),
         over=begun_by not in (None, reviewer) or annotation.get("parent_annotation") is not None,
     )
 
@@ -321,6 +324,14 @@ def _changed(mask: Array, results: Iterable[Mapping[str, Any]], proposed: str | 
         return fingerprint(mask) != proposed
     # A task imported by hand does not say what was proposed; the editor marks the regions that it changed.
     return any(one.get("origin") != "prediction" for one in results if one.get("type") == "brushlabels")
+
+
+def _clicked(results: Iterable[Mapping[str, Any]], key: str) -> bool:
+    """Whether clicks repaired the proposed region: the editor calls what comes of them `manual`, also after strokes.
+
+    A stroke alone leaves the region `prediction-changed`, and a mask that is drawn anew is another region.
+    """
+    return any(one.get("id") == region_id(key) and one.get("origin") == "manual" for one in results)
 
 
 def _shown(annotation: Mapping[str, Any], subject: Subject) -> PackedMask | None:

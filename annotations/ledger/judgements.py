@@ -34,6 +34,8 @@ class Opinion(BaseModel):
     )  # a packed mask of the pixels that differ from the proposed one; null for none or no mask
     # The mark of the annotation that it was written into; older lines lack it, and stay as they are.
     annotation: str | None = Field(default=None, exclude_if=lambda mark: mark is None)
+    # The mask was repaired with clicks, maybe with strokes too.
+    clicks: bool = Field(default=False, exclude_if=lambda clicks: not clicks)
     # It was written over, or copied from, an answer that was there, of which no earlier pull may have heard.
     over: bool = Field(default=False, exclude_if=lambda over: not over)
     # Where it was said, if not on the first server that was pulled from: a mark that was found there.
@@ -125,6 +127,7 @@ def _judgement(task: JudgedTask, opinion: Opinion) -> Judgement:
         reviewer=opinion.reviewer,
         said=opinion.said,
         seconds=opinion.seconds,
+        clicks=opinion.clicks,
         uncertainty=task.uncertainty,
         proposed=None if task.proposed is None else unpack_mask(task.proposed),
         mask=task.mask_of(opinion),

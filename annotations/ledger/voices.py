@@ -181,6 +181,7 @@ def _as_it_was(
         reasons=opinion.reasons,
         why="unclear at an earlier pull, and since changed" if outcome == "unclear" else "",
         seconds=opinion.seconds,
+        clicks=opinion.clicks,
         over=opinion.over,
         server=None if here else opinion.server or "the first server",
     )

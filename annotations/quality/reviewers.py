@@ -47,6 +47,7 @@ class Judgement:
     proposed: Array | None  # (H, W) uint8 {0, 1}; None where it is not known
     mask: Array | None  # as submitted; None unless accept or fix
     truth: Array | None = None  # the right mask, of a gold task
+    clicks: bool = False  # a fix by clicks, maybe with strokes too; else by strokes alone
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,22 @@ def summarise(judgements: Sequence[Judgement]) -> dict[str, object]:
         "minutes": _or(_seconds(queued), lambda seconds: seconds * len(queued) / 60),
         "minutes_saved": minutes_saved(judgements),
         "seconds_from_scratch": _or(_seconds(_scratch(judgements))),
+        "fixes": fixes(queued),
         "double": double(judgements),
         "gold": against(_with_truth(judgements)) | caught(judgements),
         "by_reviewer": by_reviewer(judgements),
+    }
+
+
+def fixes(queued: Iterable[Judgement]) -> dict[str, dict[str, Figure]]:
+    """What masks cost that were repaired with clicks (maybe with strokes too), and with strokes alone."""
+    fixed = [one for one in queued if one.said == "fix"]
+    return {
+        tool: {"masks": len(by), "seconds": _or(_seconds(by))}
+        for tool, by in (
+            ("clicks", [one for one in fixed if one.clicks]),
+            ("strokes", [one for one in fixed if not one.clicks]),
+        )
     }
 
 

@@ -261,6 +261,27 @@ class Client:
             else:
                 storages.update(id=storage, project=project.id, **told)
 
+    def set_backend(self, project: Project, title: str, told: Mapping[str, Any] | None) -> None:
+        """Make the project ask the interactive backend that is `told` (url, access), and no earlier one of this title.
+
+        The server answers 403 to one on loopback, since it would not send it the project's events, and keeps it.
+        """
+        with self._asking("connect what answers clicks"):
+            for number in self._backends(project, title):
+                self._request("DELETE", f"/api/ml/{number}")
+            if told is None:
+                return
+            content = {**told, "project": project.id, "title": title, "is_interactive": True}
+            try:
+                self._request("POST", "/api/ml/", json=content)
+            except ApiError as error:
+                if error.status_code != 403 or not self._backends(project, title):
+                    raise
+
+    def _backends(self, project: Project, title: str) -> list[int]:
+        listed = self._request("GET", "/api/ml/", params={"project": project.id}).json()
+        return [int(one["id"]) for one in listed if one["title"] == title]
+
     def uploads(self, project: Project) -> dict[str, str]:
         """The files that this key's user uploaded into the project: address by the name that they were given."""
         return {_given_name(path): f"/data/{path}" for _, path in self._uploaded(project)}

@@ -45,6 +45,18 @@ _SILENT = (
 KEYMAP = {"region:cycle": {"key": "alt+.,any+b,any+e", "description": "Select the mask"}}
 
 
+# What lets it ask a backend on loopback, slow as a busy machine may be, and puts our script into its pages. Its
+# SSRF_PROTECTION_ENABLED stays on: without, each event of the project would go to the backend.
+_WITH_CLICKS = {
+    "ML_BLOCK_LOCAL_IP": "false",
+    "ML_CONNECTION_TIMEOUT": "10",
+    "ML_TIMEOUT_HEALTH": "30",
+    "ML_TIMEOUT_SETUP": "30",
+    "DJANGO_SETTINGS_MODULE": "review_page",
+    "PYTHONPATH": str(Path(__file__).with_name("page").absolute()),
+}
+
+
 @dataclass(frozen=True)
 class Secrets:
     """The log-in and the API key, made once per installation."""
@@ -137,14 +149,16 @@ class Installation:
         """The end of the server's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def start(self, python: Path, port: int) -> Running:
+    def start(self, python: Path, port: int, clicks: bool = False) -> Running:
         """Start the server, wait until it answers, and write down its process id and address.
+
+        With `clicks` its pages send the mask on the screen along with each click, to a backend on this machine.
 
         The port is another one where somebody listens at `port`, or takes it before this server is up.
         """
         made = self.prepare()
         for wanted in (port, *[0] * _OTHER_PORTS):
-            running = self._started(python, made, free_port(wanted))
+            running = self._started(python, made, free_port(wanted), clicks)
             if running is not None:
                 return running
         raise ReviewError(f"{1 + _OTHER_PORTS} ports were taken while Label Studio started; start it again")
@@ -161,7 +175,7 @@ class Installation:
         self._running.unlink(missing_ok=True)
         return running is not None
 
-    def _started(self, python: Path, made: Secrets, port: int) -> Running | None:
+    def _started(self, python: Path, made: Secrets, port: int, clicks: bool) -> Running | None:
         """The server at that port, once it answers there; None where somebody else took the port meanwhile."""
         url = f"http://127.0.0.1:{port}"
         command = [
@@ -173,7 +187,7 @@ class Installation:
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 command,
-                env=_environment(made, url, self.served.resolve()),
+                env=_environment(made, url, self.served.resolve()) | (_WITH_CLICKS if clicks else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

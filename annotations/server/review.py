@@ -4,6 +4,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 from filelock import BaseFileLock, FileLock, Timeout
 
 from annotations.errors import ReviewError
+from annotations.server.clicks import Backend, answering_clicks
 from annotations.server.client import on_this_machine
 from annotations.server.import_files import written
 from annotations.server.installation import Installation
@@ -22,6 +24,7 @@ from annotations.settings import IMPORT_FILES, REVIEW_DATA, read_settings, serve
 log = logging.getLogger("annotations")
 
 _PORT = 8080
+_CLICKS = "clicks of make review"  # title of the backend
 
 
 def run_review(
@@ -75,10 +78,15 @@ def _run(installation: Installation, port: int, show: Callable[[str], None], upd
         )
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job starts with SIGINT ignored
         signal.signal(number, _interrupt)
+    clicks = read_settings().clicks
+    answers = ExitStack()
     try:
         show("Starting Label Studio (the first time it makes its database: about a minute) ...")
-        running = installation.start(python, port)
+        running = installation.start(python, port, clicks)
         _push_and_show(installation, show, update_config)
+        connect(
+            installation, answers.enter_context(answering_clicks(installation.pictures)) if clicks else None
+        )
         show("Ctrl-C stops it; nothing that was submitted is lost. `make pull` brings the reviews home.")
         while installation.running() == running:
             time.sleep(1)
@@ -91,6 +99,13 @@ def _run(installation: Installation, port: int, show: Callable[[str], None], upd
         show("\nStopping Label Studio ...")
     finally:
         installation.stop()
+        answers.close()
+
+
+def connect(installation: Installation, backend: Backend | None) -> None:
+    """Let this machine's Label Studio ask that backend where somebody clicks, or none."""
+    session = open_session(installation.folder)
+    session.client.set_backend(the_project(session), _CLICKS, None if backend is None else backend.access())
 
 
 def _say_why_it_ended(installation: Installation) -> None:
@@ -126,7 +141,8 @@ def _push_and_show(installation: Installation, show: Callable[[str], None], upda
         f"  E-mail      {made.email}\n  Password    {made.password}\n"
         "\nThere, `Label All Tasks` shows one after the other, what matters most first.\n"
         "A accepts, F fixes, R rejects, U is unsure, Ctrl+Enter submits.\n"
-        "To fix: B adds with the brush, E takes away, Ctrl+Z undoes, Ctrl+wheel zooms.\n"
+        f"To fix: {'M, then Ctrl+click on what is wrong; ' if session.clicks else ''}B adds with the brush, "
+        "E takes away, Ctrl+Z undoes, Ctrl+wheel zooms.\n"
     )
 
 

@@ -45,7 +45,7 @@ from annotations.settings import (
     brings_pictures,
     read_settings,
 )
-from annotations.tasks.task import LABEL_CONFIG
+from annotations.tasks.task import labelling_interface
 
 log = logging.getLogger("annotations")
 
@@ -60,6 +60,11 @@ class Session:
     installation: Installation
     client: Client
     own_server: bool  # the one of `make review`, which shows pictures from the installation's folder
+
+    @property
+    def clicks(self) -> bool:
+        """Whether clicks repair masks there: the pages of other servers do not tell which mask is on the screen."""
+        return self.own_server and self.settings.clicks
 
 
 Addresses = Callable[[TaskContent], Mapping[str, str]]  # of what a task shows, where they are not as written
@@ -120,7 +125,7 @@ def send_tasks(
             folder: without_masks(wanted_tasks(read_tasks(folder), takedowns)) for folder in sources(source)
         }
         client = session.client
-        project = find_project(client, PROJECT, LABEL_CONFIG.read_text(), update_config)
+        project = find_project(client, PROJECT, labelling_interface(session.clicks), update_config)
         folders = {
             folder: _shown(session, project, tasks, folder / "images") for folder, tasks in written.items()
         }

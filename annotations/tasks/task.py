@@ -25,6 +25,7 @@ LABEL_CONFIG = Path(__file__).with_name("label_config.xml")
 # Names of tags in label_config.xml.
 IMAGE, OUTLINE, CUTOUT = "image", "outline", "cutout"
 MASK, VERDICT, REASONS = "mask", "verdict", "reasons"
+CLICK = "click"  # where clicks repair masks
 
 # Label Studio shows only the predictions of one model version, and orders only their tasks: all of ours have the same
 # one, whoever made the mask, which `data` says.
@@ -38,6 +39,21 @@ _GROUNDS = ((0, 177, 64), (230, 0, 200), (255, 255, 255))
 _NEAR = 90  # distance in RGB below which a person's pixel could be taken for the ground
 _LINES = ((255, 255, 255), (230, 0, 126))  # outer and inner line: one of the two stands out on any picture
 _JPEG_QUALITY = 92
+
+
+# What stands for what in the labelling page where clicks repair masks. A point is sent as soon as it is set, and taken
+# away with the answer. (M would pick a smart brush before it, and KeyPointLabels lose their label after a click.)
+_WITH_CLICKS = {
+    '<BrushLabels name="mask" toName="image">': '<BrushLabels name="mask" toName="image" smart="false">',
+    '<HyperText name="about"': (
+        f'<KeyPoint name="{CLICK}" toName="image" smart="true" smartOnly="true" strokeWidth="4" opacity="0.9"/>\n'
+        '    <HyperText name="about"'
+    ),
+    "&lt;tr&gt;&lt;td&gt;B&lt;/td&gt;": (
+        "&lt;tr&gt;&lt;td&gt;M&lt;/td&gt;&lt;td&gt;then Ctrl+click on what is wrong: repairs it&lt;/td&gt;&lt;/tr&gt;"
+        "\n        &lt;tr&gt;&lt;td&gt;B&lt;/td&gt;"
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,18 @@ def cutout(image: Array, mask: Array) -> Array:
     ]
     best = 0 if not near or near[0] < 0.02 else int(np.argmin(near))
     return np.where(mask[..., None] > 0, image, np.array(_GROUNDS[best], np.uint8))
+
+
+def labelling_interface(clicks: bool) -> str:
+    """The labelling page of a project; `clicks` adds the tool whose points repair the mask, and says how."""
+    page = LABEL_CONFIG.read_text()
+    if not clicks:
+        return page
+    for usual, other in _WITH_CLICKS.items():
+        if page.count(usual) != 1:
+            raise ValueError(f"expected '{usual}' once in {LABEL_CONFIG}, found it {page.count(usual)} times")
+        page = page.replace(usual, other)
+    return page
 
 
 def encode_jpeg(pixels: Array) -> bytes:
@@ -134,7 +162,7 @@ def build_task(
         "uncertainty": candidate.uncertainty,
         "flags": candidate.flags,
     }
-    result = [_region(candidate.key, mask)] if mask.any() else []
+    result = [build_region(candidate.key, mask)] if mask.any() else []
     prediction = {"model_version": MODEL_VERSION, "score": candidate.score, "result": result}
     return {"data": data, "predictions": [prediction]}
 
@@ -156,9 +184,15 @@ def task_batches(
         yield _joined(parts)
 
 
-def _region(key: str, mask: Array) -> dict[str, Any]:
+def region_id(key: str) -> str:
+    """How the region of the proposed mask is known in the editor and in an export."""
+    return f"mask-{key}"
+
+
+def build_region(key: str, mask: Array, identity: str | None = None) -> dict[str, Any]:
+    """The brush region of a mask (H, W) uint8 {0, 1}; with the `identity` of one on the screen it replaces that."""
     return {
-        "id": f"mask-{key}",
+        "id": identity or region_id(key),
         "type": "brushlabels",
         "from_name": MASK,
         "to_name": IMAGE,

@@ -368,6 +368,7 @@ class LabelStudioParams(Section):
     send: Annotated[bool, Field(strict=True)]
     # What a task's pictures are found under: a local files storage of the server, an address, or uploaded by us.
     picture_root: Annotated[str, Field(pattern=r"^((/data/local-files/\?d=|https?://|s3://).*[^/]|upload)$")]
+    clicks: Annotated[bool, Field(strict=True)]  # whether `make review` repairs masks where somebody clicks
 
 
 class ReviewsParams(Section):

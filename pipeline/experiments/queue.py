@@ -2,7 +2,8 @@
 
 `python -m pipeline benchmark queue` splits the labelled pictures outside the test side into folds, of which none cuts
 a cluster of look-alikes. For each fold a teacher learns from the others and labels it as stage pseudo_label would. A
-row a mask goes into a table, and `python -m annotations simulate` says what the table tells.
+row a mask goes into a table, and `python -m annotations simulate` says what the table tells. With `--masks DIR` the
+masks themselves go there too, beside pictures and right masks, for `python -m annotations benchmark-clicks DIR`.
 """
 
 import logging
@@ -24,15 +25,16 @@ from pipeline.deeplab.uncertainty import combine, doubt
 from pipeline.label_errors.folds import folds_of
 from pipeline.pseudo_label import joined
 from pipeline.teacher import TrainedTeacher, read_labelled, train_teacher
-from sinet.images.decode import read_image, read_mask
+from sinet.core.atomic import write_atomic
+from sinet.images.decode import Array, encode_mask, encode_png, read_image, read_mask
 
 log = logging.getLogger("pipeline")
 
 DAMAGED_SHARE = 0.2  # of the right masks, that are damaged on purpose for the second table
 
 
-def main(out: Path, folds: int, epochs: int, size: int) -> None:
-    """Train, label, write the table to `out`, print what it tells."""
+def main(out: Path, folds: int, epochs: int, size: int, masks: Path | None = None) -> None:
+    """Train, label, write the table to `out` and the masks to `masks`, print what the table tells."""
     params = load_params()
     records, _ = read_labelled()
     encoder = deeplab.find_encoder_weights(params.teacher.weights, params.teacher.encoder)
@@ -40,7 +42,7 @@ def main(out: Path, folds: int, epochs: int, size: int) -> None:
     rows = []
     for number, (seen, unseen) in enumerate(folds_of(records, folds), start=1):
         trained = teach(seen, teacher, encoder)
-        rows += list(label(unseen, trained, params.pseudo_label))
+        rows += list(label(unseen, trained, params.pseudo_label, masks))
         log.info("fold %d of %d: %d masks of a teacher of %d pictures", number, folds, len(unseen), len(seen))
     write_text(
         out, pd.DataFrame(rows).sort_values(["kind", "id"], ascending=[False, True]).to_csv(index=False)
@@ -56,12 +58,12 @@ def teach(records: pd.DataFrame, params: TeacherParams, encoder: Path | None) ->
 
 
 def label(
-    records: pd.DataFrame, trained: TrainedTeacher, params: PseudoLabelParams
+    records: pd.DataFrame, trained: TrainedTeacher, params: PseudoLabelParams, masks: Path | None = None
 ) -> Iterator[dict[str, str | float]]:
     """The rows that `annotations simulate` reads: each record's mask by this teacher and its right one, some damaged.
 
     A damaged mask keeps the doubt that the teacher has of the picture: nothing in it tells of the damage, as of a
-    mistake that a teacher is sure of.
+    mistake that a teacher is sure of. Pictures and masks of each record are written into `masks`, where it is given.
     """
     model = deeplab.build(trained.card)
     model.load_state_dict(trained.weights)
@@ -70,6 +72,8 @@ def label(
         image, right = read_image(Path(str(row.image))), read_mask(Path(str(row.mask)))
         straight, mirrored = deeplab.two_opinions(model, trained.card.preprocessing, image)
         _, mask = joined(straight, mirrored, (image.shape[1], image.shape[0]))
+        if masks is not None:
+            _write_masks(masks, str(row.id), image, right, mask)
         parts = doubt(straight, mirrored, params.uncertainty)
         shared: dict[str, str | float] = {
             "id": str(row.id),
@@ -80,3 +84,10 @@ def label(
         hurt = hashed_share(str(row.id), "damaged") < DAMAGED_SHARE
         shown = damaged(right, str(row.id)) if hurt else right
         yield {**shared, "kind": "damaged on purpose", "iou": round(mask_iou(shown, right), 6)}
+
+
+def _write_masks(folder: Path, name: str, image: Array, right: Array, proposed: Array) -> None:
+    """One picture for `benchmark-clicks`, with its right mask and the teacher's."""
+    files = {"images": encode_png(image), "masks": encode_mask(right), "proposed": encode_mask(proposed)}
+    for part, content in files.items():
+        write_atomic(folder / part / f"{name}.png", content)

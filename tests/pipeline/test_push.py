@@ -30,7 +30,7 @@ from tests.annotations.drawn import person, write_pseudo
 from tests.pipeline.outcomes import entries
 
 ROOT_ADDRESS = "/data/local-files/?d=data/push/images"
-PARAMS = LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=ROOT_ADDRESS)
+PARAMS = LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=ROOT_ADDRESS, clicks=False)
 
 NO_DATASET = make_records([])
 
@@ -183,7 +183,7 @@ def test_the_stage_sends_where_params_say_so_and_an_unreachable_server_is_a_warn
 @pytest.mark.parametrize("root", ["", "pictures", "/data/local-files/?d=pictures/", "ftp://host/pictures"])
 def test_a_picture_root_that_no_server_understands_is_refused(root: str):
     with pytest.raises(ValueError, match="picture_root"):
-        LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=root)
+        LabelStudioParams(url="http://127.0.0.1:8080", send=False, picture_root=root, clicks=False)
 
 
 @pytest.fixture

@@ -351,3 +351,47 @@ def test_the_fuzzed_words_are_themselves_clear():
     for word in WORDS:
         assert only(word).why == ""
     assert np.array_equal(only(WORDS[1]).mask, FAR)
+
+
+def with_region(annotation: dict[str, Any], number: int, origin: str) -> dict[str, Any]:
+    """The annotation with its mask as the editor leaves the proposed region."""
+    mine = {"id": f"mask-{key(number)}", "origin": origin}
+    result = [{**one, **mine} if one["type"] == "brushlabels" else one for one in annotation["result"]]
+    return {**annotation, "result": result}
+
+
+def test_the_point_of_a_click_that_nobody_answered_changes_nothing():
+    point = {
+        "id": "p",
+        "type": "keypoint",
+        "from_name": "click",
+        "to_name": "image",
+        "value": {"x": 1, "y": 2},
+    }
+    plain = said("accept")
+    stray = {**plain, "result": [point, *plain["result"]]}
+    (one,), (other,) = (read_export(export(task(1, answer))).reviews for answer in (plain, stray))
+    assert other.said == "accept" and np.array_equal(one.mask, other.mask)
+    others = {**plain, "result": [{**point, "from_name": "spot"}, *plain["result"]]}
+    (third,) = read_export(export(task(1, others))).reviews
+    assert third.said == "unclear" and "keypoint" in third.why
+
+
+@pytest.mark.parametrize(
+    ("verdict", "pixels", "origin", "clicks"),
+    [
+        ("fix", 9, "manual", True),
+        ("fix", 9, "prediction-changed", False),
+        ("accept", 0, "manual", False),  # taken back
+        ("accept", 0, "prediction", False),
+    ],
+)
+def test_a_mask_that_clicks_repaired_is_told_from_one_that_was_drawn(
+    verdict: str, pixels: int, origin: str, clicks: bool
+):
+    answer = with_region(said(verdict, moved(PROPOSED, pixels)), 1, origin)
+    (review,) = read_export(export(task(1, answer))).reviews
+    assert review.clicks is clicks
+    drawn = said("fix", moved(PROPOSED, 9))
+    drawn["result"][-1]["origin"] = "manual"  # in a region of its own
+    assert not read_export(export(task(1, drawn))).reviews[0].clicks

@@ -329,7 +329,7 @@ def test_a_pull_writes_the_lock_and_what_everyone_said(tmp_path: Path):
         task(3, said("fix", FAR, number=3)),
         sealed(4, "gold", said("accept", number=4), truth=FAR),
     )
-    session = Session(ReviewSettings("", "", lock, 0.1), installation, server, True)
+    session = Session(ReviewSettings("", "", lock, 0.1, False), installation, server, True)
     pull(session)
     assert [entry.key for entry in read_lock(lock)] == [key(3)]
     assert sorted((task.key, task.purpose) for task in read_judgements(lock)) == sorted(
@@ -347,7 +347,7 @@ def test_a_pull_hears_who_was_written_over_until_that_is_forgotten(tmp_path: Pat
 
     def pulled_from(*annotations: dict[str, Any], forget: tuple[str, ...] = ()) -> list[str]:
         session = Session(
-            ReviewSettings("", "", lock, 0.1), installation, Server(task(1, *annotations)), True
+            ReviewSettings("", "", lock, 0.1, False), installation, Server(task(1, *annotations)), True
         )
         return pull(session, forget=forget).held
 
@@ -364,7 +364,7 @@ def test_a_pull_names_what_it_passes_over(tmp_path: Path, caplog: pytest.LogCapt
     others = [{"id": number, "data": {"text": "x"}, "annotations": []} for number in (7, 8)]
     untimed = [task(number, {**said("accept"), "lead_time": -1}) for number in range(1, 15)]
     session = Session(
-        ReviewSettings("", "", tmp_path / "lock", 0.1),
+        ReviewSettings("", "", tmp_path / "lock", 0.1, False),
         Installation(tmp_path / "review-data"),
         Server(*untimed),
         True,

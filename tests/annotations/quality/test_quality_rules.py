@@ -180,3 +180,17 @@ def test_deciles_are_of_the_queue_and_begin_with_no_doubt_at_all():
 def test_the_size_of_an_edit(said: str, mask: int | None, proposed: Array | None, size: float | None):
     found = edit_size(judged(said, mask, proposed=proposed))
     assert found == (None if size is None else pytest.approx(size))
+
+
+def test_what_clicks_cost_stands_beside_what_strokes_cost():
+    answers = [
+        judged("fix", 60, seconds=4.0, clicks=True),
+        judged("fix", 60, seconds=6.0, clicks=True),
+        judged("fix", 60, seconds=20.0),
+        judged("accept", 50, seconds=1.0),
+    ]
+    assert summarise(answers)["fixes"] == {
+        "clicks": {"masks": 2, "seconds": 5.0},
+        "strokes": {"masks": 1, "seconds": 20.0},
+    }
+    assert summarise([])["fixes"]["clicks"] == {"masks": 0, "seconds": NOT_MEASURED}

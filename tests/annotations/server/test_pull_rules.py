@@ -37,7 +37,9 @@ class Review:
         self.installation = Installation(folder / "review-data")
 
     def pull(self, *tasks: dict[str, Any], **options: Any) -> None:
-        session = Session(ReviewSettings("", "", self.lock, 0.1), self.installation, Server(*tasks), True)
+        session = Session(
+            ReviewSettings("", "", self.lock, 0.1, False), self.installation, Server(*tasks), True
+        )
         pull(session, **options)
 
     def verdicts(self) -> dict[str, str]:

@@ -134,7 +134,7 @@ def test_a_project_that_is_not_the_only_one_is_not_guessed(tmp_path: Path, title
             return [Project(number, title, "") for number, title in enumerate(titles)]
 
     server: Any = Server()
-    session = Session(ReviewSettings("", "", tmp_path, 0.1), Installation(tmp_path), server, True)
+    session = Session(ReviewSettings("", "", tmp_path, 0.1, False), Installation(tmp_path), server, True)
     with pytest.raises(
         ReviewError, match=f"expected one project .* found {len(titles)}; (push first|rename)"
     ):

@@ -1,0 +1,176 @@
+"""The backend of the clicks: Label Studio sends it each click with the mask on the screen, and shows what it answers.
+
+It runs inside of `make review`, at a free port of loopback, and hears only who knows its password, which is another one
+at each start. It keeps nothing on disk, and does not read what the server tells it of keys.
+"""
+
+import asyncio
+import base64
+import logging
+import re
+import secrets
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from annotations.clicks.repair import Click, clicked
+from annotations.masks.brush import BrushError, regions_to_mask
+from annotations.server.import_files import picture_name
+from annotations.tasks.task import CLICK, IMAGE, build_region
+from sinet.images.decode import Array, ImageError, read_image
+
+log = logging.getLogger("annotations")
+
+USER = "review"
+_TASKS = 20  # whose earlier masks are kept, so that a second click takes the first one back
+_MOST = 100_000_000  # bytes of a request
+
+
+class NoClickError(ValueError):
+    """A click that changes nothing; what it says stands on the curator's screen."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where clicks are answered, and the password."""
+
+    url: str
+    password: str = field(repr=False)
+
+    def access(self) -> dict[str, str]:
+        """What Label Studio is told of it."""
+        return {
+            "url": self.url,
+            "auth_method": "BASIC_AUTH",
+            "basic_auth_user": USER,
+            "basic_auth_pass": self.password,
+        }
+
+
+@contextmanager
+def answering_clicks(pictures: Path) -> Iterator[Backend]:
+    """A backend for the tasks whose pictures are in that folder, for as long as the context lasts."""
+    password = secrets.token_urlsafe(24)
+    loop = asyncio.new_event_loop()
+    runner = web.AppRunner(application(pictures, password), access_log=None)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    async def begin() -> int:
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return int(runner.addresses[0][1])
+
+    try:
+        port = asyncio.run_coroutine_threadsafe(begin(), loop).result()
+        yield Backend(f"http://127.0.0.1:{port}", password)
+    finally:
+        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def application(pictures: Path, password: str) -> web.Application:
+    """What answers Label Studio; anybody without the password is told nothing."""
+    expected = "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
+    earlier: OrderedDict[str, list[Array]] = OrderedDict()
+
+    @web.middleware
+    async def known(request: web.Request, handler: Any) -> web.StreamResponse:
+        if not secrets.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode()):
+            raise web.HTTPUnauthorized
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def healthy(_: web.Request) -> web.Response:
+        return web.json_response({"status": "UP"})
+
+    async def setup(_: web.Request) -> web.Response:
+        return web.json_response({"model_version": "clicks"})
+
+    async def predict(request: web.Request) -> web.Response:
+        asked = await request.json()
+        answer = await asyncio.to_thread(answered, asked, pictures, earlier)
+        return web.json_response({"results": [answer]})
+
+    app = web.Application(middlewares=[known], client_max_size=_MOST)
+    app.router.add_get("/health", healthy)
+    app.router.add_post("/setup", setup)
+    app.router.add_post("/predict", predict)
+    return app
+
+
+def answered(
+    asked: Mapping[str, Any], pictures: Path, earlier: OrderedDict[str, list[Array]]
+) -> dict[str, Any]:
+    """The answer to what Label Studio posts: the mask's region anew, or why it stays. Notes its masks in `earlier`."""
+    try:
+        return {"result": [_region_after(asked, pictures, earlier)]}
+    except NoClickError as error:
+        return {"result": [], "refused": str(error)}
+    except (LookupError, TypeError, ValueError, OSError) as error:
+        log.warning("a click was not answered: %s", type(error).__name__)
+        return {"result": [], "refused": "the click could not be read."}
+
+
+def _region_after(
+    asked: Mapping[str, Any], pictures: Path, earlier: OrderedDict[str, list[Array]]
+) -> dict[str, Any]:
+    (task,), context = asked["tasks"], asked["params"]["context"]
+    data = task["data"]
+    shape = int(data["height"]), int(data["width"])
+    if not re.fullmatch("[0-9a-f]{16}", data["version"]):
+        raise NoClickError("this task is none that `make review` sent.")
+    rgb = _picture(pictures / picture_name(data["version"], IMAGE))
+    if rgb.shape[:2] != shape:
+        raise NoClickError("the picture is not the one that the task was made of.")
+    shown = _shown(context, shape)
+    click = _click(context["result"], shape)
+    masks = earlier.pop(str(task["id"]), [])
+    # Whatever else was done to the mask meanwhile, what is on the screen is where the click begins.
+    known = bool(masks) and bool((masks[-1] == shown).all())
+    masks = clicked(rgb, masks if known else [shown], click)
+    earlier[str(task["id"])] = masks
+    while len(earlier) > _TASKS:
+        earlier.popitem(last=False)
+    identity = context["mask"][0]["id"] if context["mask"] else None
+    return build_region(data["key"], masks[-1], identity)
+
+
+def _picture(path: Path) -> Array:
+    try:
+        return read_image(path)
+    except (OSError, ImageError) as error:
+        raise NoClickError("its picture is not here any more.") from error
+
+
+def _shown(context: Mapping[str, Any], shape: tuple[int, int]) -> Array:
+    """The mask on the screen."""
+    if "mask" not in context:
+        raise NoClickError("this page does not tell which mask it shows: reload it.")
+    if len(context["mask"]) > 1:
+        raise NoClickError(f"the mask is in {len(context['mask'])} regions; clicks repair one.")
+    try:
+        return regions_to_mask(context["mask"], *shape)
+    except BrushError as error:
+        raise NoClickError(f"the mask on the screen cannot be read ({error}).") from error
+
+
+def _click(result: Any, shape: tuple[int, int]) -> Click:
+    points = [one for one in result if one["from_name"] == CLICK]
+    if not points:
+        raise NoClickError("no click came.")
+    value = points[-1]["value"]  # an earlier one that was not answered may still be there
+    row, column = (
+        min(max(int(float(value[name]) / 100 * size), 0), size - 1)
+        for name, size in zip(("y", "x"), shape, strict=True)
+    )
+    return Click(row, column)

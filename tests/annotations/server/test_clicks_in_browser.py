@@ -1,0 +1,152 @@
+"""A curator repairs masks with clicks in a real Label Studio: what was on the screen is what pull brings home."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from annotations.ledger.lock import read_lock, review_key
+from annotations.masks.overlap import mask_iou
+from annotations.server.clicks import answering_clicks
+from annotations.server.import_files import SERVED_ROOT, picture_name
+from annotations.server.installation import Installation
+from annotations.server.pull import pull
+from annotations.server.review import connect
+from annotations.server.send import find_project, push
+from annotations.server.session import PROJECT, open_session, show_pictures
+from annotations.tasks.task import (
+    Proposal,
+    TaskPictures,
+    build_task,
+    cutout,
+    encode_jpeg,
+    labelling_interface,
+    outline_view,
+)
+from tests.annotations.conftest import HEIGHT, WIDTH
+from tests.annotations.drawn import TEACHER, person
+from tests.annotations.server.test_browser import Curator
+
+pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
+
+SEED = 1
+
+
+@pytest.fixture
+def with_clicks(python: Path, template: Path, tmp_path: Path) -> Iterator[Installation]:
+    shutil.copytree(template, tmp_path / "review-data")
+    installation = Installation(tmp_path / "review-data")
+    installation.start(python, 0, clicks=True)
+    yield installation
+    installation.stop()
+
+
+class Clicker(Curator):
+    """Who repairs with clicks."""
+
+    def click(self, x: int, y: int) -> None:
+        """Ctrl+click on a pixel of the picture, and wait for what comes of it."""
+        box = self.picture.bounding_box()
+        with self.page.expect_response(lambda answer: "/interactive-annotating" in answer.url):
+            self.page.keyboard.down("Control")
+            self.page.mouse.click(
+                box["x"] + (x + 0.5) * box["width"] / WIDTH, box["y"] + (y + 0.5) * box["height"] / HEIGHT
+            )
+            self.page.keyboard.up("Control")
+        self.page.wait_for_timeout(1000)
+
+    def seen(self) -> list[dict[str, Any]]:
+        """The regions in the editor: type, id and how many numbers."""
+        said: list[dict[str, Any]] = self.page.evaluate("Htx.annotationStore.selected.serializeAnnotation()")
+        return said
+
+
+def wrong_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A drawn person with the right mask, one with a chunk of background and one without a shoulder."""
+    rgb, right = person(SEED, WIDTH, HEIGHT)
+    chunk, bare = right.copy(), right.copy()
+    chunk[200:300, 0:110] = 1
+    bare[360:, 230:] = 0
+    return rgb, right, chunk, bare
+
+
+def a_task(pictures: Path, place: int, rgb: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
+    version = f"{place:016x}"
+    for kind, pixels in (("image", rgb), ("outline", outline_view(rgb, mask)), ("cutout", cutout(rgb, mask))):
+        (pictures / picture_name(version, kind)).write_bytes(encode_jpeg(pixels))
+    parent, box = f"{place:064x}", f"0,0,{WIDTH},{HEIGHT}"
+    key = review_key(parent, box)
+    candidate = Proposal(key, parent, box, f"{place:016x}", TEACHER, 0.5, "", place / 10)
+    names = [f"{SERVED_ROOT}/{picture_name(version, kind)}" for kind in ("image", "outline", "cutout")]
+    return build_task(candidate, mask, TaskPictures(*names, guidelines="/g"), version)
+
+
+def test_a_chunk_goes_a_shoulder_comes_and_nothing_that_was_drawn_is_lost(
+    with_clicks: Installation, work: Path, root: Path, page: Any, tmp_path: Path
+):
+    params = yaml.safe_load((work / "params.yaml").read_text())
+    params["label_studio"]["clicks"] = True
+    (work / "params.yaml").write_text(yaml.safe_dump(params))
+    rgb, right, chunk, bare = wrong_masks()
+    session = open_session(with_clicks.folder)
+    project = find_project(session.client, PROJECT, labelling_interface(clicks=True))
+    show_pictures(session, project)
+    masks = (chunk, bare, bare)
+    tasks = [a_task(with_clicks.pictures, place, rgb, mask) for place, mask in enumerate(masks)]
+    push(session.client, project, tasks)
+    numbers = {head.key: head.id for head in session.client.heads(project)}
+    keys = [task["data"]["key"] for task in tasks]
+    shots = Path(os.environ.get("SCREENSHOTS", str(tmp_path)))
+    page.set_viewport_size({"width": 1440, "height": 900})
+    curator = Clicker(page, with_clicks, project.id)
+
+    with answering_clicks(with_clicks.pictures) as backend:
+        connect(with_clicks, backend)
+        curator.open(numbers[keys[0]])
+        page.screenshot(path=shots / "chunk before.png")
+        page.keyboard.press("b")
+        curator.drag((30, 40), (90, 40))
+        page.wait_for_timeout(300)
+        page.keyboard.press("m")
+        curator.click(40, 250)
+        page.screenshot(path=shots / "chunk after.png")
+        page.keyboard.press("f")
+        curator.submit()
+
+        curator.open(numbers[keys[1]])
+        page.screenshot(path=shots / "shoulder before.png")
+        page.keyboard.press("m")
+        curator.click(262, 440)
+        once = curator.seen()
+        curator.click(262, 440)
+        page.screenshot(path=shots / "shoulder taken back.png")
+        curator.click(262, 440)
+        assert [one["value"] for one in curator.seen()] == [one["value"] for one in once]
+        page.screenshot(path=shots / "shoulder after.png")
+        page.keyboard.press("f")
+        curator.submit()
+
+    curator.open(numbers[keys[2]])
+    before = curator.seen()
+    page.keyboard.press("m")
+    curator.click(262, 440)
+    page.screenshot(path=shots / "backend gone.png")
+    assert page.get_by_text("Nothing was changed").is_visible()
+    assert curator.seen() == before
+    page.locator(".ant-modal-confirm-btns button").click()
+    page.keyboard.press("a")
+    curator.submit()
+
+    pull(open_session(with_clicks.folder))
+    lock = {entry.key: entry for entry in read_lock(work / "reviews")}
+    assert [lock[key].verdict for key in keys] == ["fix", "fix", "accept"]
+    gone, come, same = (lock[key].mask_array() for key in keys)
+    assert gone[40, 30:90].all() and not gone[210:290, 10:80].any()
+    gone[20:60] = right[20:60]
+    assert mask_iou(gone, right) > 0.985 and mask_iou(come, right) > 0.985
+    assert np.array_equal(same, bare)
