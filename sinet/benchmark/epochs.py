@@ -77,6 +77,7 @@ def article(size: int, epochs: int, half: bool) -> TrainRecipe:
         predict_size=size,
         input=InputScale(order="rgb", mean=(128, 128, 128), std=(64, 64, 64), scale=1),
         precision="bfloat16" if half else "float32",
+        compile=False,
         class_weights=False,
         weight_decay=WeightDecay(depthwise=2e-4, convolution=2e-4, rest=2e-4),
         average_decay=0,
