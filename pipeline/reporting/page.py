@@ -201,7 +201,7 @@ def _by_label(evaluate: Mapping[str, Any], label: str) -> dict[str, Mapping[str,
     """The four figures for each kind of test masks, for all where there are several kinds, and apart from train."""
     apart = evaluate["without_near_train"]
     found = {**evaluate["by_label"], "all": evaluate} if "by_label" in evaluate else {label: evaluate}
-    return {**found, "nothing near train": apart} if apart["count"] else found
+    return {**found, "nothing near train": apart} if 0 < apart["count"] < evaluate["count"] else found
 
 
 def _unreviewed(merge: Mapping[str, Any]) -> str:
