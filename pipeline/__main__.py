@@ -8,7 +8,7 @@ import typer
 
 from pipeline.commands import configure as configuring
 from pipeline.core.errors import PipelineError, sentence_of
-from pipeline.core.paths import DATASET, SAMPLE, SINET
+from pipeline.core.paths import DATASET, LABEL_ERRORS, SAMPLE, SINET
 from pipeline.core.stage import heed_interrupts
 from pipeline.handing_over import Format
 from sinet.benchmark.command import Size
@@ -178,6 +178,22 @@ def release(
     releasing.main(version, unlicensed or ())
 
 
+@app.command("label-errors")
+def label_errors(
+    folds: Annotated[int, typer.Option(min=2, help="teachers, each of which labels what it never saw")] = 3,
+    epochs: Annotated[int | None, typer.Option(min=1, help="of each; by default teacher.epochs")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=32, help="pixels, a multiple of 32; by default teacher.size")
+    ] = None,
+    shown: Annotated[int, typer.Option(min=0, help="pictures on the page")] = 60,
+    out: Annotated[Path, typer.Option(help="folder for masks.csv and index.html")] = LABEL_ERRORS,
+) -> None:
+    """Rank the masks that people drew by how likely they are wrong: a table, and a page to look through."""
+    from pipeline.label_errors import ranking
+
+    ranking.main(folds, epochs, size, shown, out)
+
+
 @benchmarks.command("crop")
 def benchmark_crop(folder: Annotated[Path | None, typer.Argument(metavar="[DIR]")] = None) -> None:
     """CPU time and faces found of our face search against MTCNN's default settings, in the same run."""
@@ -219,6 +235,19 @@ def benchmark_ingest(
     from pipeline.experiments import ingest
 
     ingest.main(pictures)
+
+
+@benchmarks.command("label-errors")
+def benchmark_label_errors(
+    share: Annotated[float, typer.Option(min=0.01, max=0.5, help="of the masks that is damaged")] = 0.1,
+    folds: Annotated[int, typer.Option(min=2)] = 3,
+    epochs: Annotated[int, typer.Option(min=1, help="of each teacher")] = 3,
+    size: Size = 96,
+) -> None:
+    """How many masks that were damaged on purpose come first in the ranking of label-errors, beside other scores."""
+    from pipeline.experiments import label_errors as damaging
+
+    damaging.main(share, folds, epochs, size)
 
 
 @benchmarks.command("mixes")

@@ -1,9 +1,12 @@
 """Measure SINet on the dataset's test side: the four metrics, a row a picture, the worst cases.
 
+The same four also without the test pictures that something outside the test side was found to show too.
+
 Nothing here is used to choose anything: training and its thresholds look at dev only.
 """
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +14,22 @@ import pandas as pd
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
-from pipeline.core.paths import DATASET, GALLERY, PLOTS, SINET
+from pipeline.core.paths import DATASET, GALLERY, PLOTS, SINET, SPLIT
 from pipeline.core.records import read_records
 from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.dataset.near_test import read_near_test
 from sinet.core.recipe import EvaluateRecipe
 
 log = logging.getLogger("pipeline")
 
 
 def evaluate_sinet(
-    records: pd.DataFrame, weights: Path, recipe: EvaluateRecipe, gallery: Path
+    records: pd.DataFrame, weights: Path, recipe: EvaluateRecipe, gallery: Path, near: Collection[str] = ()
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Metrics and one row a picture of the records' test side; writes the gallery.
 
-    Beside the four metrics and `count`: the same by_source and by_label where there are several of them, and
+    Beside the four metrics and `count`: the same by_source and by_label where there are several of them; the same
+    `without_near_train`, of the pictures that are not `near` (`read_near_test`), the count alone where all are; and
     `unreviewed_pseudo_labels`, the number of masks trained on that no person has looked at.
     """
     # Imported here, since torch takes seconds and a wrong params.yaml should be told at once.
@@ -60,16 +65,21 @@ def evaluate_sinet(
             metrics[f"by_{column}"] = {
                 kind: evaluation.select(test[column] == kind).figures() for kind in kinds
             }
+    near_train = test["id"].isin(list(near)) | test["parent_id"].isin(list(near))
+    apart = evaluation.select(~near_train)
+    metrics["without_near_train"] = apart.figures() if apart.ids else {"count": 0}
     metrics["unreviewed_pseudo_labels"] = card.unreviewed_pseudo_labels
     table = pd.DataFrame(evaluation.rows())
     table.insert(1, "source", test["source"])
     table.insert(2, "label", test["label"])
+    table.insert(3, "near_train", near_train)
     return metrics, table
 
 
 def main() -> None:
     """Run the stage."""
-    metrics, table = evaluate_sinet(read_records(DATASET), SINET, load_params().evaluate, GALLERY)
+    near = read_near_test(SPLIT / "near_test.csv")
+    metrics, table = evaluate_sinet(read_records(DATASET), SINET, load_params().evaluate, GALLERY, near)
     write_text(PLOTS / "evaluate.csv", table.to_csv(index=False, float_format="%.6f"))
     write_metrics("evaluate", metrics)
     log.info(

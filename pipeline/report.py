@@ -44,6 +44,7 @@ from pipeline.reporting.page import (
     page_markdown,
 )
 from pipeline.reporting.thumbnails import data_uri, outlined
+from pipeline.versions.slices import slice_scores
 from sinet.images.decode import read_image, read_mask
 
 PACKAGES = (
@@ -162,7 +163,7 @@ def _rejected(path: Path, stage: str) -> list[dict[str, str]]:
 def _table(path: Path) -> pd.DataFrame:
     _expect(path, path.stem)
     try:
-        return pd.read_csv(path)
+        return pd.read_csv(path, dtype={"id": str})
     except ValueError as error:
         raise _damaged(path, path.stem, "a table", error) from error
 
@@ -251,10 +252,12 @@ def main() -> None:
         },
         "merge": _rejected(REJECTED / "merge.csv", "merge"),
     }
-    records = read_records(DATASET)
+    records, facts = read_records(DATASET), read_facts(PICTURE_FACTS)
+    tested = tables["evaluate"].merge(records[["id", "cluster"]], on="id", how="left")
     page = Page(
         plots={**draw_plots(metrics, tables), "balance": _text(PLOTS / "balance.svg")},
-        balance=balance_rows(groups_of(records, read_facts(PICTURE_FACTS))),
+        balance=balance_rows(groups_of(records, facts)),
+        slice_scores=slice_scores(tested, facts),
         rejected=rejected,
         samples=choose_samples(records, read_records(PSEUDO), params.report),
         gallery=read_gallery(GALLERY),

@@ -3,7 +3,8 @@
 Reads the labelled pictures, the portraits cut out of bodies, the crawl's photographs, the clusters, and the sides that
 were given before (annotations/sides). Writes data/split/labelled, which no new photograph of the crawl changes, and
 data/split/crawl, both as records with cluster and side; what may not be used, or looks like pictures of two sides,
-leaves with its reason. Completes annotations/sides, which is in git: a picture never moves to another side.
+leaves with its reason, and data/split/near_test.csv names what each found leak copies of the test side. Completes
+annotations/sides, which is in git: a picture never moves to another side.
 """
 
 import logging
@@ -40,6 +41,7 @@ from pipeline.dataset.kept_sides import (
     write_sides,
 )
 from pipeline.dataset.licences import licence_table, of_allowed_licences
+from pipeline.dataset.near_test import near_test, write_near_test
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import kept_beside, publishes_test, split_crawl, split_labelled, with_labelled
 from pipeline.look_alikes.finder import look_alikes, prints_of
@@ -144,9 +146,8 @@ def main() -> None:
     kept = Kept(read_sides(KEPT_SIDES), alone)
     of_labelled, of_crawl = split(labelled, crawl, found, params, allow, kept)
     sides = {**of_labelled.sides, **of_crawl.sides, **kept.sides}
-    write_rejected(
-        "split", [*of_labelled.rejected, *of_crawl.rejected]
-    )  # before the gate, whose message sends there
+    rejected = [*of_labelled.rejected, *of_crawl.rejected]
+    write_rejected("split", rejected)  # before the gate, whose message sends there
     for role, one in (("labelled", of_labelled), ("crawl", of_crawl)):
         for licence, counts in one.licences.items():
             log.info(
@@ -163,6 +164,8 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)  # with what a kill has left
     write_records(SPLIT / "labelled", of_labelled.records)
     write_records(SPLIT / "crawl", of_crawl.records)
+    near = near_test(labelled, crawl, found, [of_labelled.records, of_crawl.records], rejected)
+    write_near_test(SPLIT / "near_test.csv", near)
     write_sides(KEPT_SIDES, sides)
     write_metrics("split", counted)
 

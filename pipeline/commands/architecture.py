@@ -33,7 +33,7 @@ Written by `python -m pipeline.commands.architecture` from the code; a test noti
 A stage of `dvc.yaml` is one module at `pipeline/*.py`. Nearly everything else lies in rooms, which are folders. Imports
 between the three packages point one way: `pipeline` sees `annotations` and `sinet`; `annotations` sees of `sinet` only
 how pictures are read and files written; `sinet` sees neither. Inside `pipeline` no stage sees a stage, and no room does
-but `experiments`, which measures them. Tests hold this.
+but `experiments`, which measures them, and `label_errors`, which trains teachers. Tests hold this.
 """
 
 

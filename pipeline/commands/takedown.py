@@ -6,6 +6,7 @@ breaks off, the same command goes on. The outputs of the stages follow at the ne
 `python -m pipeline takedown ID|FILE|URL...`
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -25,12 +26,13 @@ from pipeline.commands.relatives import Made, in_one_cluster, named_by, read_mad
 from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import ClusterParams, Params, load_params
+from pipeline.core.paths import LABEL_ERRORS
 from pipeline.core.store import Store
 from pipeline.dataset.takedown_list import read_requests
 from pipeline.review.judged import read_locked_reviews
 
 # Results that hold pictures, masks or places of faces; the other stores hold hashes and checkpoints.
-_STORES = ("ingest", "faces", "look_alikes", "pseudo_label", "push", "merge")
+_STORES = ("ingest", "faces", "look_alikes", "pseudo_label", "push", "merge", "label_errors")
 
 
 def main(names: Sequence[str], reason: str = "", remove: bool = False) -> None:
@@ -121,7 +123,11 @@ def clear_lock(lock: Path, takedowns: Takedowns) -> tuple[int, int]:
 
 
 def clear_stores(takedowns: Takedowns) -> int:
-    """Remove the requests' results from .cache, whatever parameters they were made with; how many went."""
+    """Remove the requests' results from .cache, whatever parameters they were made with; how many went.
+
+    The page of likely label errors goes too: it shows pictures, and no stage makes it anew.
+    """
+    shutil.rmtree(LABEL_ERRORS, ignore_errors=True)
     names = {*takedowns.pixels, *takedowns.files}
     crops = Store("crop").forget(names)
     names |= {str(crop.meta["id"]) for crop in crops if "id" in crop.meta}  # of other boxes than today's

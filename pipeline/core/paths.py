@@ -18,6 +18,7 @@ PUSH = DATA / "push"
 SECOND_LOOK = DATA / "second_look"
 DATASET = DATA / "dataset"
 PICTURE_FACTS = DATA / "facts"  # what is plain to see of each picture of the dataset
+LABEL_ERRORS = DATA / "label_errors"  # of a command, no stage: masks.csv and a page with pictures
 REJECTED = DATA / "rejected"  # STAGE.csv, apart from the data, so that another reject trains nothing anew
 GALLERY = DATA / "gallery"
 PAGE = DATA / "report"  # the HTML page with pictures: a DVC output, never in git

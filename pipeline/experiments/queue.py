@@ -17,11 +17,11 @@ from annotations.masks.gold import damaged
 from annotations.masks.overlap import mask_iou
 from annotations.quality.random_slice import hashed_share
 from annotations.quality.simulate import BAD_BELOW, describe_orders, read_masks, simulate
-from pipeline.core.errors import PipelineError
 from pipeline.core.params import PseudoLabelParams, TeacherParams, load_params
 from pipeline.core.stage import write_text
 from pipeline.deeplab import network as deeplab
 from pipeline.deeplab.uncertainty import combine, doubt
+from pipeline.label_errors.folds import folds_of
 from pipeline.pseudo_label import joined
 from pipeline.teacher import TrainedTeacher, read_labelled, train_teacher
 from sinet.images.decode import read_image, read_mask
@@ -38,7 +38,7 @@ def main(out: Path, folds: int, epochs: int, size: int) -> None:
     encoder = deeplab.find_encoder_weights(params.teacher.weights, params.teacher.encoder)
     teacher = params.teacher.model_copy(update={"epochs": epochs, "patience": epochs, "size": size})
     rows = []
-    for number, (seen, unseen) in enumerate(_folds(records, folds), start=1):
+    for number, (seen, unseen) in enumerate(folds_of(records, folds), start=1):
         trained = teach(seen, teacher, encoder)
         rows += list(label(unseen, trained, params.pseudo_label))
         log.info("fold %d of %d: %d masks of a teacher of %d pictures", number, folds, len(unseen), len(seen))
@@ -47,19 +47,6 @@ def main(out: Path, folds: int, epochs: int, size: int) -> None:
     )
     print(f"{out}: {len(rows):,} masks; `python -m annotations simulate {out}` says this again")
     print("\n".join(describe_orders(simulate(read_masks(out)), BAD_BELOW)))
-
-
-def _folds(records: pd.DataFrame, folds: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """For each fold the records outside it, on their sides train and dev, and those in it. Clusters stay whole."""
-    fold = records["cluster"].map(lambda one: int(hashed_share(str(one), "fold") * folds))
-    for number in range(folds):
-        seen, unseen = records[fold != number], records[fold == number]
-        sides = set(seen["side"])
-        if unseen.empty or sides != {"train", "dev"}:
-            raise PipelineError(
-                f"benchmark queue: {len(records)} labelled pictures are too few for {folds} folds; take fewer"
-            )
-        yield seen.reset_index(drop=True), unseen.reset_index(drop=True)
 
 
 def teach(records: pd.DataFrame, params: TeacherParams, encoder: Path | None) -> TrainedTeacher:

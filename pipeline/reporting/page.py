@@ -11,6 +11,8 @@ from pipeline.reporting.figures import BACKGROUND, INK
 from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics, extent, flow, sources_of
 from pipeline.reporting.rendering import template
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
+from pipeline.versions.paired import FEWEST
+from pipeline.versions.slices import MEASURES, SliceScore
 
 _TITLE = "From the sources' files to the sides of the dataset"
 METRIC_NAMES = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")
@@ -46,6 +48,7 @@ class Page:
     balance: Sequence[
         Mapping[str, Any]
     ]  # a row a side and source, as `pipeline.reporting.groups.balance_rows`
+    slice_scores: Sequence[SliceScore]
     rejected: Mapping[
         str, Sequence[Mapping[str, str]]
     ]  # by stage, as the metrics: source, source_key, reason, detail
@@ -150,8 +153,12 @@ def _page_facts(metrics: Metrics, page: Page) -> dict[str, Any]:
         "start_sentence": _start(metrics["train"], metrics["merge"], page.params["train"]["weights"]),
         "cards": _cards(evaluate, page.params["evaluate"]),
         "metric_names": METRIC_NAMES,
+        "near_sentence": _near(evaluate["count"] - evaluate["without_near_train"]["count"]),
         "balance": page.balance,
         "slices": SLICES,
+        "measures": MEASURES,
+        "slice_rows": [(one.name, one.scores) for one in page.slice_scores],
+        "fewest": FEWEST,
         "by_label": _by_label(evaluate, page.label),
         "samples": page.samples,
         "gallery": page.gallery,
@@ -191,10 +198,10 @@ def _cards(evaluate: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[dict[
 
 
 def _by_label(evaluate: Mapping[str, Any], label: str) -> dict[str, Mapping[str, Any]]:
-    """The four figures for each kind of test masks, and for all where there are several kinds."""
-    if "by_label" in evaluate:
-        return {**evaluate["by_label"], "all": evaluate}
-    return {label: evaluate}
+    """The four figures for each kind of test masks, for all where there are several kinds, and apart from train."""
+    apart = evaluate["without_near_train"]
+    found = {**evaluate["by_label"], "all": evaluate} if "by_label" in evaluate else {label: evaluate}
+    return {**found, "nothing near train": apart} if apart["count"] else found
 
 
 def _unreviewed(merge: Mapping[str, Any]) -> str:
@@ -239,6 +246,15 @@ def _test(split: Mapping[str, Any], merge: Mapping[str, Any]) -> str:
             f"of another side, {_plural(split['leaks'] + merge['leaks'], 'picture')} left."
         )
     return "No source publishes a test side: like dev, it was cut by a hash of the near-duplicate cluster."
+
+
+def _near(count: int) -> str:
+    if not count:
+        return "No test picture was found near anything outside the test side."
+    return (
+        f"{_plural(count, 'test picture')} had near-duplicates outside the test side, which left and trained nothing "
+        "(data/split/near_test.csv); nothing near train: without them."
+    )
 
 
 def _clusters(merge: Mapping[str, Any]) -> str:

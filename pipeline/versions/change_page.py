@@ -28,7 +28,7 @@ from sinet.core.progress import bar_interval
 from sinet.images.decode import Array, ImageError, ReadError, read_image, read_mask
 
 INLINE = 600  # pictures of 10 to 20 KB
-HEIGHT = 168  # pixels
+THUMBNAIL_HEIGHT = 168  # pixels
 _TEMPLATE = Path(__file__).parent / "templates" / "changes.html"
 _FIELDS = ("source", "licence", "reviewer", "side_old", "side_new", "label_old", "label_new")
 
@@ -61,15 +61,16 @@ def write_change_page(path: Path, compared: Compared) -> None:
         else:
             atomic.write_atomic(beside / f"{one}.jpg", content)
             source = f"{beside.name}/{one}.jpg"
-        sources[one] = (source, round(width * HEIGHT / height))
-    write_text(path, _page(compared, changes, sources))
+        sources[one] = (source, round(width * THUMBNAIL_HEIGHT / height))
+    write_text(path, page_text(compared, changes, sources))
 
 
-def _page(compared: Compared, changes: pd.DataFrame, sources: Mapping[str, tuple[str, int]]) -> str:
+def page_text(compared: Compared, changes: pd.DataFrame, sources: Mapping[str, tuple[str, int]]) -> str:
+    """The page of these changes; `sources` are address and width (pixels) of the thumbnails that there are, by id."""
     content = {
         "old": compared.old.title,
         "new": compared.new.title,
-        "height": HEIGHT,
+        "height": THUMBNAIL_HEIGHT,
         "kinds": list(CHANGE_KINDS.values()),
         "pictures": [_entry(row, sources.get(str(row["id"]))) for row in changes.to_dict("records")],
     }
@@ -127,16 +128,16 @@ def _thumbnails(panels: list[_Panel]) -> Iterator[tuple[str, Array]]:
 
 
 def _thumbnail(panel: _Panel) -> Array:
-    """(HEIGHT, W, 3): old and new and their difference beside each other, or the one that there is."""
+    """(THUMBNAIL_HEIGHT, W, 3): old and new and their difference beside each other, or the one that there is."""
     try:
         image = read_image(panel.image) if panel.image else np.zeros((1, 1, 3), np.uint8)
         masks = [read_mask(path) for path in (panel.old_mask, panel.new_mask) if path is not None]
     except (ImageError, ReadError) as error:
         raise PipelineError(f"the picture {panel.id} cannot be shown: {error}") from error
-    shown = [outlined(image, mask, HEIGHT) for mask in masks]
+    shown = [outlined(image, mask, THUMBNAIL_HEIGHT) for mask in masks]
     if len(masks) == 2:
-        shown.append(differing(image, masks[0], masks[1], HEIGHT))
-    gap = np.full((HEIGHT, 4, 3), 255, np.uint8)
+        shown.append(differing(image, masks[0], masks[1], THUMBNAIL_HEIGHT))
+    gap = np.full((THUMBNAIL_HEIGHT, 4, 3), 255, np.uint8)
     return np.hstack([part for one in shown for part in (gap, one)][1:])
 
 

@@ -30,7 +30,7 @@ def change_report(compared: Compared) -> str:
     old, new, changes = compared.old, compared.new, compared.changes
     parts = [
         f"# From {old.title} to {new.title}",
-        _table(["", old.title, new.title, "change"], [*_pictures(compared), *_figures(old, new)]),
+        _table(["", old.title, new.title, "change"], _figures(old, new, _pictures(compared))),
         _summary(changes),
     ]
     for column in ("source", "licence", "reviewer"):
@@ -47,7 +47,7 @@ def report_without_tables(old: Version, new: Version, why: str) -> str:
     parts = [
         f"# From {old.title} to {new.title}",
         f"Which pictures changed is not known: {why}. What git and dvc.lock know:",
-        _table(["", old.title, new.title, "change"], _figures(old, new)),
+        _table(["", old.title, new.title, "change"], _figures(old, new, [])),
         "## Outputs",
         _table(["output", old.title, new.title], _outputs(old, new)) or "All are equal.",
         "## Sides in git",
@@ -66,11 +66,13 @@ def _pictures(compared: Compared) -> list[list[str]]:
     return [[name, f"{before:,}", f"{after:,}", f"{after - before:+,}"] for name, before, after in rows]
 
 
-def _figures(old: Version, new: Version) -> list[list[str]]:
-    rows = []
+def _figures(old: Version, new: Version, counted: list[list[str]]) -> list[list[str]]:
+    """What was counted here, then the headline figures that were not."""
+    rows = list(counted)
+    known = {row[0] for row in counted}
     before, after = figures_of(old), figures_of(new)
-    for name, one in before.items():
-        other = after[name]
+    for name in [one for one in before if one not in known]:
+        one, other = before[name], after[name]
         change = "" if one is None or other is None else _change(one[0], other[0], one[1])
         rows.append([name, _figure(one), _figure(other), change])
     return rows
@@ -159,14 +161,13 @@ def _output(version: Version, path: str) -> str:
 
 def _kept_sides(old: Version, new: Version) -> list[list[str]]:
     before, after = kept_sides_of(old), kept_sides_of(new)
-    rows = [["with a side", len(before), len(after)]]
     moved = sum(after.get(one, side) != side for one, side in before.items())
     counts = {
         "added": len(after.keys() - before.keys()),
         "removed": len(before.keys() - after.keys()),
         "moved": moved,
     }
-    return [[f"{name}", f"{count:,}"] for name, count in counts.items() if rows]
+    return [[name, f"{count:,}"] for name, count in counts.items()]
 
 
 def _reviews(old: Version, new: Version) -> list[list[str]]:
@@ -197,7 +198,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     if not rows:
         return ""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+    return "\n".join("|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines)
 
 
 def _cell(text: str) -> str:

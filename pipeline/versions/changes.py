@@ -54,6 +54,8 @@ def changed_pictures(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
         found[f"{name}_old"], found[f"{name}_new"] = both[f"{name}_old"], both[f"{name}_new"]
     for name in _ONE:
         found[name] = both[f"{name}_new"].where(~found["removed"], both[f"{name}_old"])
+    unsaid = found["reviewer"] == ""
+    found.loc[unsaid, "reviewer"] = both.loc[unsaid, "reviewer_old"].fillna("")
     return found[found[list(CHANGE_KINDS)].any(axis=1)].reset_index(drop=True)
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.core.errors import PipelineError
-from pipeline.versions.paired import Interval, mean_interval, survive, verdict
+from pipeline.versions.paired import Interval, survive, verdict
 from pipeline.versions.revision import Version
-from pipeline.versions.slices import picture_slices
+from pipeline.versions.slices import MEASURES, interval_of, picture_slices
 from pipeline.versions.tables import dataset_of, known_facts_of, scores_of
 
-MEASURES = {"foreground_iou": "foreground IoU", "boundary_f1": "boundary F1"}
 SMALLEST = 0.005  # the least difference of a score that matters
 
 
@@ -32,19 +31,11 @@ class ComparedSlice:
     """One slice and one metric: the mean scores, and the interval of their differences."""
 
     slice: str
-    metric: str
+    measure: str
     old: float
     new: float
     difference: Interval
     verdict: str
-
-
-@dataclass(frozen=True)
-class SliceScore:
-    """One slice of one version: the interval of each of MEASURES."""
-
-    slice: str
-    scores: dict[str, Interval]
 
 
 def compared_rows(pairs: Pairs, smallest: float = SMALLEST) -> list[ComparedSlice]:
@@ -71,22 +62,6 @@ def compared_rows(pairs: Pairs, smallest: float = SMALLEST) -> list[ComparedSlic
             for one, part, difference, held in zip(slices, parts, differences, hold, strict=True)
         ]
     return rows
-
-
-def slice_scores(pictures: pd.DataFrame, facts: pd.DataFrame | None) -> list[SliceScore]:
-    """How good one version is in each slice; `pictures` has id, source, label, cluster and each of MEASURES."""
-    return [
-        SliceScore(
-            one.name,
-            {
-                metric: mean_interval(
-                    pictures.loc[one.chosen, metric].to_numpy(), pictures.loc[one.chosen, "cluster"].tolist()
-                )
-                for metric in MEASURES
-            },
-        )
-        for one in picture_slices(pictures, facts)
-    ]
 
 
 def pairs_of_versions(old: Version, new: Version) -> Pairs:
@@ -131,7 +106,7 @@ def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SM
     pictures = pairs.pictures
     parts = [
         f"# Is {names[1]} better than {names[0]}?",
-        "; ".join(f"{MEASURES[row.metric]}: **{row.verdict}**" for row in rows if row.slice == "all") + ".",
+        "; ".join(f"{MEASURES[row.measure]}: **{row.verdict}**" for row in rows if row.slice == "all") + ".",
         f"SINet on {len(pictures):,} test pictures of {pictures['cluster'].nunique():,} photographs that both were "
         "measured on, in percent. The difference has its 95 % interval, of pictures drawn again with replacement. "
         f"`no difference` is one of less than {100 * smallest:g} points either way; `perhaps` is one that so many "
@@ -140,7 +115,7 @@ def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SM
     ]
     for metric, name in MEASURES.items():
         head = f"| {name} | pictures | {names[0]} | {names[1]} | difference | |\n|---|---:|---:|---:|---|---|"
-        lines = [_line(row) for row in rows if row.metric == metric]
+        lines = [_line(row) for row in rows if row.measure == metric]
         parts.append("\n".join([head, *lines]))
     return "\n\n".join(parts) + "\n"
 
@@ -161,7 +136,7 @@ def _line(row: ComparedSlice) -> str:
 
 def _difference(part: pd.DataFrame, metric: str) -> Interval:
     values = part[f"{metric}_new"].to_numpy() - part[f"{metric}_old"].to_numpy()
-    return mean_interval(values, part["cluster"].tolist())
+    return interval_of(values, part)
 
 
 def _unlike(old: Version, new: Version) -> list[str]:

@@ -182,8 +182,11 @@ class Version:
 
     def _output_of(self, path: str) -> str | None:
         """The output that this file is, or lies in."""
-        parents = [path, *map(str, Path(path).parents)]
-        return next((one for one in parents if one in self.outputs), None)
+        while path not in self.outputs:
+            path = path.rpartition("/")[0]
+            if not path:
+                return None
+        return path
 
     def _listed(self, paths: Collection[str]) -> dict[str, str]:
         """The md5 of each of these files by path, of those that dvc.lock or the list of its folder names."""
@@ -193,9 +196,7 @@ class Version:
             if output is None:
                 continue
             md5 = self.outputs[output].md5
-            inside = (
-                self.objects.files_in(md5).get(str(Path(path).relative_to(output))) if output != path else md5
-            )
+            inside = self.objects.files_in(md5).get(path[len(output) + 1 :]) if output != path else md5
             if inside is not None:
                 found[path] = inside
         return found

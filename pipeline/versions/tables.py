@@ -12,7 +12,8 @@ import yaml
 from annotations.ledger.lock import review_key
 from pipeline.core.errors import PipelineError
 from pipeline.core.licences import licence_name
-from pipeline.core.paths import DATASET, KEPT_SIDES, METRICS, PARAMS, PICTURE_FACTS, PLOTS
+from pipeline.core.paths import DATASET, KEPT_SIDES, PARAMS, PICTURE_FACTS, PLOTS
+from pipeline.core.records import SIDES
 from pipeline.dataset.kept_sides import read_sides
 from pipeline.versions.revision import NotHereError, Version
 
@@ -22,21 +23,23 @@ SCORES = PLOTS / "evaluate.csv"
 _ORIGIN = ("parent_sha256", "crop_box")
 # Of the records; versions may have others beside them.
 _NEEDED = ("id", "source", "label", "side", "licence", "image", "mask", "sha256", *_ORIGIN, "cluster")
-_FIGURES = (  # what it is called, of which stage, where in its metrics, and whether it is a share
-    ("SINet, foreground IoU on test", "evaluate", ("foreground_iou",), True),
-    ("SINet, two-class mIoU on test", "evaluate", ("mean_iou",), True),
-    ("SINet, boundary F1 on test", "evaluate", ("boundary_f1",), True),
-    ("SINet, foreground IoU at own size", "evaluate", ("foreground_iou_native",), True),
-    ("teacher, foreground IoU on dev", "teacher", ("foreground_iou",), True),
-    ("pictures left out to keep the sides apart", "merge", ("leaks",), False),
-    ("reviews without their picture", "merge", ("orphaned_reviews",), False),
-    ("unreviewed pseudo labels", "merge", ("unreviewed",), False),
-)
+_HEADLINE = "headline.json"  # in git, so that every version's figures are known without its cache
+_FIGURES = {  # of the headline: what it is called, and whether it is a share
+    "iou": ("SINet, foreground IoU on test", True),
+    "mean_iou": ("SINet, two-class mIoU on test", True),
+    "f1": ("SINet, boundary F1 on test", True),
+    "native": ("SINet, foreground IoU at own size", True),
+    "teacher": ("teacher, foreground IoU on dev", True),
+    "accepted": ("pseudo labels that reviewers accept", True),
+    "leaks": ("pictures left out to keep the sides apart", False),
+    "moved": ("pictures published as test since", False),
+    **{side: (f"on the side {side}", False) for side in SIDES},
+}
 
 
 def path_in_dataset(path: str) -> str:
     """The path of a picture or mask from the project's folder, whether its table says it from there or from its own."""
-    return path if Path(path).is_relative_to(DATASET) else str(DATASET / path)
+    return path if path.startswith(f"{DATASET}/") else f"{DATASET}/{path}"
 
 
 def dataset_of(version: Version) -> pd.DataFrame:
@@ -48,7 +51,7 @@ def dataset_of(version: Version) -> pd.DataFrame:
     table = _parquet(version, RECORDS, _NEEDED)[list(_NEEDED)]
     for column in ("image", "mask"):
         table[column] = table[column].map(path_in_dataset)
-    table["licence"] = table["licence"].map(licence_name)
+    table["licence"] = table["licence"].map({text: licence_name(text) for text in table["licence"].unique()})
     hashes = version.hashes(table["mask"].tolist())
     missing = [path for path in table["mask"] if path not in hashes]
     if missing:
@@ -97,21 +100,16 @@ def known_facts_of(version: Version) -> pd.DataFrame | None:
 
 
 def figures_of(version: Version) -> dict[str, tuple[float, bool] | None]:
-    """The headline figures by name, each with whether it is a share; None where its file cannot be had."""
-    found: dict[str, tuple[float, bool] | None] = {}
-    for name, stage, keys, share in _FIGURES:
-        value = _metrics(version, stage)
-        for key in keys:
-            value = value.get(key) if isinstance(value, dict) else None
-        found[name] = None if value is None else (float(value), share)
-    return found
-
-
-def _metrics(version: Version, stage: str) -> Any:
+    """The headline figures by name, each with whether it is a share; None where the version does not have it."""
     try:
-        return json.loads(version.read(str(METRICS / f"{stage}.json")))
+        figures = json.loads(version.read(_HEADLINE))
     except NotHereError:
-        return None
+        figures = {}
+    values = {key: figures.get(key) for key in _FIGURES}
+    return {
+        name: None if values[key] is None else (float(values[key]), share)
+        for key, (name, share) in _FIGURES.items()
+    }
 
 
 def _parquet(version: Version, path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -4,6 +4,8 @@ from copy import deepcopy
 from typing import Any
 
 from pipeline.reporting.page import Page
+from pipeline.versions.paired import Interval
+from pipeline.versions.slices import MEASURES, SliceScore
 
 FIGURES = {
     "foreground_iou": 0.9512,
@@ -141,7 +143,11 @@ _METRICS: dict[str, dict[str, Any]] = {
         "images": {"train": 31720, "dev": 1773},
         "unreviewed_pseudo_labels": 0,
     },
-    "evaluate": {**FIGURES, "count": 2004},
+    "evaluate": {
+        **FIGURES,
+        "count": 2004,
+        "without_near_train": {**{name: value - 0.01 for name, value in FIGURES.items()}, "count": 1987},
+    },
     "export": {"max_difference": 0.000003, "pictures": 4, "bytes": 413355},
 }
 
@@ -194,6 +200,10 @@ def page(**more: Any) -> Page:
     plain: dict[str, Any] = {
         "plots": {name: PLOT.format(name) for name in ("train", "teacher", "iou", "balance")},
         "balance": [{"name": "side train", "pictures": 31720, "shares": [0.013, None, *[0.5] * 6]}],
+        "slice_scores": [
+            SliceScore("all", dict.fromkeys(MEASURES, Interval(100, 90, 0.9123, 0.9012, 0.9234, 0.001))),
+            SliceScore("several people", dict.fromkeys(MEASURES, Interval(7, 7, 0.8, None, None, None))),
+        ],
         "rejected": {stage: [] for stage in (*STAGES, *MORE_SOURCES)},
         "samples": [],
         "gallery": [],

@@ -8,8 +8,9 @@ import pytest
 
 from pipeline import evaluate as stage
 from pipeline.core.errors import PipelineError
-from pipeline.core.paths import DATASET, SINET
+from pipeline.core.paths import DATASET, SINET, SPLIT
 from pipeline.core.records import make_records, write_records
+from pipeline.dataset.near_test import write_near_test
 from sinet import native
 from sinet.core.recipe import EvaluateRecipe
 from sinet.images.sample import Sample
@@ -74,17 +75,35 @@ def test_figures_by_source_and_by_label(records: pd.DataFrame) -> None:
     assert not {"by_source", "by_label"} & set(alone)
 
 
+def test_figures_without_what_is_near_anything_on_train(records: pd.DataFrame) -> None:
+    """A picture is near by itself, or by the photograph that it was cut from."""
+    records.loc[2, "parent_id"] = "f" * 16
+    metrics, table = stage.evaluate_sinet(
+        records, SINET, RECIPE, Path("gallery"), near=[records["id"][0], "f" * 16, "e" * 16]
+    )
+    assert table["near_train"].tolist() == [True, False, True]
+    apart = metrics["without_near_train"]
+    assert apart["count"] == 1 and metrics["count"] == 3
+    assert {name: apart[name] for name in FOUR} == {name: table[name][1] for name in FOUR}
+    everything, _ = stage.evaluate_sinet(records, SINET, RECIPE, Path("gallery"))
+    assert everything["without_near_train"] == {name: everything[name] for name in (*FOUR, "count")}
+    nothing, _ = stage.evaluate_sinet(records, SINET, RECIPE, Path("gallery"), near=records["id"])
+    assert nothing["without_near_train"] == {"count": 0}
+
+
 def test_the_stage_writes_metrics_rows_and_a_gallery(records: pd.DataFrame, root: Path) -> None:
     Path("params.yaml").write_text((root / "params.yaml").read_text())
     write_records(DATASET, records)
+    write_near_test(SPLIT / "near_test.csv", pd.DataFrame({"id": [records["id"][1]]}))
     stage.main()
     metrics = json.loads(Path("metrics/evaluate.json").read_text())
     assert all(0 < metrics[name] <= 1 for name in FOUR)
+    assert metrics["without_near_train"]["count"] == 2
     assert metrics["unreviewed_pseudo_labels"] == 3  # as the weights' card says
     rows = pd.read_csv("plots/evaluate.csv", dtype={"id": str})
     assert len(rows) == 3
     assert set(FOUR) <= set(rows.columns)
-    assert list(rows.columns[:3]) == ["id", "source", "label"]
+    assert list(rows.columns[:4]) == ["id", "source", "label", "near_train"]
     assert rows[["source", "label"]].values.tolist() == records[["source", "label"]].values.tolist()[:3]
     listed = json.loads(Path("data/gallery/gallery.json").read_text())
     assert len(listed) == 3

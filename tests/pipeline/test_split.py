@@ -270,6 +270,10 @@ def test_the_stage_writes_both_tables_and_counts_what_left(world: Path) -> None:
     assert (len(labelled), len(crawl)) == (31, 7)
     assert labelled["side"].notna().all() and crawl["side"].notna().all()
     assert read_rejected("split")["reason"].tolist() == ["leak_with_test"]
+    near = pd.read_csv(SPLIT / "near_test.csv", dtype=str)
+    assert near[["source", "leak_source"]].to_numpy().tolist() == [["eg1800", "crawl"]]
+    assert near["id"].isin(labelled[labelled["side"] == "test"]["id"]).all()
+    assert not near["leak_id"].isin([*labelled["id"], *crawl["id"]]).any()
     found = json.loads(Path("metrics/split.json").read_text())
     counts = {role: [one[key] for key in ("in", "out", "rejected", "leaks")] for role, one in found.items()}
     assert counts == {"labelled": [31, 31, 0, 0], "crawl": [8, 7, 1, 1]}

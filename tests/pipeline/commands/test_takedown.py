@@ -28,13 +28,14 @@ from pipeline.commands.takedown import (
 from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import ClusterParams, load_params
-from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST
+from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, LABEL_ERRORS
 from pipeline.core.records import make_records
 from pipeline.core.store import Result, Store
 from pipeline.dataset.cluster_table import write_beside, write_clusters
 from pipeline.drawing import picture as drawn
 from pipeline.fetching.journal import PICTURES
 from pipeline.review.reviewed import check_orphans, cut_reviewed
+from sinet.core import atomic
 from sinet.images.decode import encode_png
 from tests.pipeline import dataset_inputs as inputs
 
@@ -175,7 +176,12 @@ def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orph
 ) -> None:
     rows, entries = world["rows"], world["entries"]
     for number, (stage, of) in enumerate(
-        [("crop", rows[0]["id"]), ("pseudo_label", "c" * 16), ("push", rows[1]["id"])]
+        [
+            ("crop", rows[0]["id"]),
+            ("pseudo_label", "c" * 16),
+            ("push", rows[1]["id"]),
+            ("label_errors", rows[0]["id"]),
+        ]
     ):
         Store(stage).put(f"{number:02d}aa", Result({"id": "c" * 16}), of)
     takedowns = requested(rows[0]["id"])
@@ -189,8 +195,11 @@ def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orph
     assert clear_lock(LOCK, takedowns) == (2, 2) and clear_lock(LOCK, takedowns) == (0, 0)
     stay = sorted([entries[1].key, entries[2].key])
     assert [one.key for one in read_lock(LOCK)] == [one.key for one in read_judgements(LOCK)] == stay
-    assert clear_stores(takedowns) > 4  # a crop of another box names the pseudo label of it
-    stored = [path for name in ("crop", "pseudo_label", "push") for path in Path(".cache", name).rglob("*aa")]
+    atomic.write_atomic(LABEL_ERRORS / "index.html", b"a page with pictures")
+    assert clear_stores(takedowns) > 5  # a crop of another box names the pseudo label of it
+    assert not LABEL_ERRORS.exists()
+    names = ("crop", "pseudo_label", "push", "label_errors")
+    stored = [path for name in names for path in Path(".cache", name).rglob("*aa")]
     assert [path.name for path in stored] == ["02aa"]
 
     crawl = make_records(rows[1:3])  # as ingest leaves it

@@ -23,18 +23,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: Path) -> Path
     return tmp_path
 
 
-def test_every_mask_is_of_a_teacher_that_never_saw_its_look_alikes() -> None:
-    cluster = [f"{number // 3:03d}" for number in range(60)]
-    side = ["dev" if number % 12 < 3 else "train" for number in range(60)]
-    records = pd.DataFrame({"id": range(60), "cluster": cluster, "side": side})
-    unseen = []
-    for seen, held_out in queue._folds(records, 3):
-        assert not set(seen["cluster"]) & set(held_out["cluster"])
-        assert len(seen) + len(held_out) == 60
-        unseen += list(held_out["id"])
-    assert sorted(unseen) == list(range(60))
-
-
 def test_a_run_writes_the_table_and_says_what_it_tells(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,6 +23,7 @@ from pipeline.reporting.page import (
     page_markdown,
 )
 from pipeline.reporting.review_facts import reviewer_rows
+from pipeline.reporting.thumbnails import ADDED, IN_BOTH, REMOVED
 from sinet.evaluation.gallery import FALSE_NEGATIVE, FALSE_POSITIVE, METRIC_LABELS, TRUE_POSITIVE
 from tests.pipeline.report_metrics import FIGURES, STAGES, metrics, metrics_of_more_sources, page
 from tests.pipeline.reporting.test_figures import PLOTS, TEACHER
@@ -285,11 +286,11 @@ def test_the_page_is_one_whole_file_that_loads_nothing() -> None:
             "Portrait crops", [ShownPicture("1" * 16, "data:image/jpeg;base64,BBBB", 20, 32, "one")]
         )
     ]
-    plots = {name: PLOTS[name]() for name in ("train", "teacher", "iou")}
+    plots = {name: PLOTS[name]() for name in ("train", "teacher", "iou", "balance")}
     html = page_html(metrics(), page(samples=samples, gallery=[entry()], plots=plots))
     found = Html(html)
     tags = [tag for tag, _ in found.elements]
-    assert tags.count("svg") == 4 and tags.count("img") == 2 and tags.count("html") == 1
+    assert tags.count("svg") == 5 and tags.count("img") == 2 and tags.count("html") == 1
     assert not {"script", "iframe", "object", "image"} & set(tags)
     targets = found.attributes("src", "href", "xlink:href")
     assert targets and all(target.startswith(("#", "data:")) for target in targets)
@@ -332,6 +333,26 @@ def test_figures_by_kind_of_mask_where_there_are_several() -> None:
     assert ["drawn by people", "2,000", "50.00", "94.23", "87.34", "95.01"] in several
     assert ["all", "2,004", "95.12", "94.23", "87.34", "95.01"] in several
     assert '<tr class="sum"><td>all</td>' in page_html(counted, page())
+
+
+def test_slices_have_an_interval_where_there_are_enough_photographs() -> None:
+    text = page_markdown(metrics(), page())
+    assert (
+        "| all | 100 | 91.23 [90.12, 92.34] | 91.23 [90.12, 92.34] |\n| several people | 7 | 80.00 | 80.00 |\n"
+        in text
+    )
+    assert "90.12 to 92.34" in page_html(metrics(), page())
+
+
+def test_figures_without_what_is_near_train_stand_below_where_there_is_any() -> None:
+    markdown = page_markdown(metrics(), page())
+    assert ["nothing near train", "1,987", "94.12", "93.23", "86.34", "94.01"] in rows(markdown)
+    assert "17 test pictures had near-duplicates" in markdown
+    counted = metrics()
+    counted["evaluate"]["without_near_train"] = {"count": 0}
+    assert "nothing near train" not in [row[0] for row in rows(page_markdown(counted, page()))]
+    counted["evaluate"]["without_near_train"] = {**counted["evaluate"], "count": 2004}
+    assert "No test picture was found near anything" in page_html(counted, page())
 
 
 def test_the_page_shows_the_review_itself() -> None:
@@ -409,6 +430,7 @@ def test_plots_take_the_pages_colours() -> None:
 def test_colours_and_figures_are_those_of_the_gallery() -> None:
     painted = {"found": TRUE_POSITIVE, "false": FALSE_POSITIVE, "missed": FALSE_NEGATIVE}
     assert {name: f"rgb{colour}" for name, colour in painted.items()} == COLOURS
+    assert (IN_BOTH, ADDED, REMOVED) == (TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE)
     assert set(METRIC_NAMES) == set(METRIC_LABELS)
 
 

@@ -1,0 +1,1 @@
+"""Which masks of people are likely wrong: networks that never saw a picture label it, and the worst come first."""
