@@ -185,12 +185,6 @@ def benchmark_again(
     again.main(pictures)
 
 
-<<<<<<< HEAD
-=======
-    releasing.main(version, unlicensed or ())
-
-
->>>>>>> e295894535bb1f702de97acf922ef2f8cae0ac0b
 @app.command("label-errors")
 def label_errors(
     folds: Annotated[int, typer.Option(min=2, help="teachers, each of which labels what it never saw")] = 3,
@@ -205,7 +199,6 @@ def label_errors(
     from pipeline.label_errors import ranking
 
     ranking.main(folds, epochs, size, shown, out)
-<<<<<<< HEAD
 
 
 @app.command()
@@ -220,8 +213,6 @@ def release(
     from pipeline.releasing import release as releasing
 
     releasing.main(version, unlicensed or ())
-=======
->>>>>>> e295894535bb1f702de97acf922ef2f8cae0ac0b
 
 
 @benchmarks.command("crop")
