@@ -36,7 +36,7 @@ def data_faults(records: pd.DataFrame) -> Iterator[str]:
         for row in records.itertuples()
     ]
     found: dict[str, list[str]] = {}
-    for one, fault in zip(tested, map_images(fault_of, tested, desc="tests of the data"), strict=True):
+    for one, fault in zip(tested, map_images(fault_of_entry, tested, desc="tests of the data"), strict=True):
         if fault:
             found.setdefault(fault, []).append(one.id)
     for fault, ids in found.items():
@@ -58,7 +58,7 @@ def data_faults(records: pd.DataFrame) -> Iterator[str]:
         yield "pictures without a cluster or a side: `dvc repro -f -s merge`"
 
 
-def fault_of(one: TestedPicture) -> str:
+def fault_of_entry(one: TestedPicture) -> str:
     """What is wrong with the files of a picture, "" where nothing is."""
     try:
         image = read_image(one.image)

@@ -124,8 +124,7 @@ def written(folder: Path, row: dict[str, Any]) -> dict[str, Any]:
         {"parent_sha256": sha(row["number"]), "crop_box": "0,0,96,120"} if row["label"] == "reviewed" else {}
     )
     more = {name: row[name] for name in ("side", "label", "source", "licence", "cluster", "review")}
-    one = record(folder / DATASET, image, mask, source_key=str(row["number"]), **parent, **more)
-    return {**one, **{name: str(Path(one[name]).relative_to(folder)) for name in ("image", "mask")}}
+    return record(folder / DATASET, image, mask, source_key=str(row["number"]), **parent, **more)
 
 
 def keep(folder: Path, rows: Sequence[dict[str, Any]], tag: str, shift: float) -> None:

@@ -11,8 +11,9 @@ from pipeline.commands import compare
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
-from pipeline.versions.comparison import Pairs, compared_rows, paired, pairs_of_versions, slice_scores
+from pipeline.versions.comparison import Pairs, compared_rows, paired, pairs_of_versions
 from pipeline.versions.revision import WORKSPACE, NotHereError, open_versions
+from pipeline.versions.slices import slice_scores
 from tests.pipeline.versions.conftest import TEST, Made, is_grey
 from tests.project import commit, run
 from tests.sinet.portraits import taught_model, write_weights
@@ -56,7 +57,7 @@ def test_a_shift_of_one_slice_is_found_there() -> None:
     rows = slice_scores(
         pairs(0.0).pictures.rename(columns=lambda name: name.removesuffix("_new")), pairs(0.0).facts
     )
-    assert [row.slice for row in rows] == ["all", "grey"]
+    assert [row.name for row in rows] == ["all", "grey"]
     assert all(
         0.85 < row.scores["foreground_iou"].low < row.scores["foreground_iou"].high < 0.9 for row in rows
     )
