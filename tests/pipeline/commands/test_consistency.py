@@ -44,7 +44,7 @@ def after(stages: dict[str, Any], root: Path, tmp_path: Path) -> list[str]:
             "pipeline/faces",
             [
                 f"crop: uses the code pipeline/faces/{name}.py, which its deps do not name"
-                for name in ("detector", "masked_person", "portrait")
+                for name in ("detector", "known_faces", "masked_person", "portrait")
             ],
         ),
         ("deps", "data/ingest/bodies", ["crop: uses data/ingest/bodies, which neither deps nor outs name"]),
