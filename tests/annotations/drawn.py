@@ -43,9 +43,9 @@ def write_pseudo(root: Path, count: int, *, empty: int | None = None, **size: in
         if number == empty:
             mask = np.zeros_like(mask)
         identity = pixel_id(image)
-        paths = {"image": f"data/pseudo/images/{identity}.png", "mask": f"data/pseudo/masks/{identity}.png"}
-        (root / paths["image"]).write_bytes(encode_png(image))
-        (root / paths["mask"]).write_bytes(encode_mask(mask))
+        paths = {kind: str(root / f"data/pseudo/{kind}s/{identity}.png") for kind in ("image", "mask")}
+        Path(paths["image"]).write_bytes(encode_png(image))
+        Path(paths["mask"]).write_bytes(encode_mask(mask))
         sha256 = hashlib.sha256(f"file {number}".encode()).hexdigest()
         rows.append(
             {

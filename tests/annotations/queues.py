@@ -32,8 +32,7 @@ def write_state(root: Path, folder: Path) -> None:
     write_pseudo(folder / "labelled", PICTURES + 4, width=WIDTH, height=HEIGHT)
     known = read_records(folder / "labelled/data/pseudo").sort_values("source_key").tail(4)
     kinds = {"label": ["human", "human", "reviewed", "reviewed"], "side": ["dev", "dev", "train", "train"]}
-    paths = {kind: "labelled/" + known[kind] for kind in ("image", "mask")}
-    write_records(folder / DATASET, known.assign(**kinds, **paths))
+    write_records(folder / DATASET, known.assign(**kinds))
     write_pseudo(folder, PICTURES, width=WIDTH, height=HEIGHT)
     queue.main()
     push.main()

@@ -278,7 +278,7 @@ def start(folder: Path, sides: pd.DataFrame) -> "subprocess.Popen[bytes]":
     for column in ("image", "mask"):
         for path in map(Path, sides[column]):
             shutil.copyfile(path, pictures / path.name)
-        placed[column] = [f"{INGEST}/labelled/{Path(path).name}" for path in sides[column]]
+        placed[column] = [str(pictures / Path(path).name) for path in sides[column]]
     write_records(folder / SPLIT / "labelled", placed)
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["teacher"] = params().model_dump(mode="json")
