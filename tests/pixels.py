@@ -2,9 +2,7 @@
 
 import base64
 import hashlib
-import io
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import numpy as np
 from sinet.images.decode import Array
 
 _URI = re.compile(rb"data:image/[a-z+]+;base64,([A-Za-z0-9+/=]+)")
+_BEGINS = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff[\xe0\xdb]")  # PNG, JPEG
 _REDUCED = 18  # pixels of the part that is looked for, high
 _SHOWN = (400, 220)  # pixels that galleries and pages make a picture high
 _ALIKE = 0.9  # correlation: JPEG, a reduction and another frame keep more; another picture has less
@@ -57,11 +56,9 @@ def _middle(picture: Array) -> tuple[float, list[Array]]:
 
 
 def _contents(data: bytes) -> Iterator[bytes]:
-    """The file itself, the members of a stored result (after its hash), the pictures inside a page."""
+    """The file itself, the pictures of a stored result (one after the other), the pictures inside a page."""
     yield data
-    if data[32:36] == b"PK\x03\x04":
-        with zipfile.ZipFile(io.BytesIO(data[32:])) as archive:
-            yield from map(archive.read, archive.namelist())
+    yield from (data[found.start() :] for found in _BEGINS.finditer(data, 1))
     yield from (base64.b64decode(text) for text in _URI.findall(data))
 
 

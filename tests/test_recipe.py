@@ -159,7 +159,7 @@ def test_plots_are_drawn_without_a_network(world: Path, tmp_path: Path, page: An
     drawn = page.evaluate("""() => [...document.querySelectorAll('svg.marks')].map(
         one => one.querySelectorAll('.role-mark.mark-line path, .role-mark.mark-symbol path').length)""")
     assert len(drawn) == 5 and min(drawn) > 0
-    assert page.evaluate("() => [...document.images].map(one => one.naturalWidth > 0)") == [True]
+    assert page.evaluate("() => [...document.images].map(one => one.naturalWidth > 0)") == [True, True]
     assert not [url for url in fetched if not url.startswith(("file:", "data:"))]
 
 
@@ -171,7 +171,7 @@ def read_opened(log: Path, project: Path) -> list[tuple[str, str]]:
         if path.startswith(f"{project}/"):
             # Written under .FILE.NUMBER.tmp, or in a folder .FILE.tmp where the name must be right from the start.
             inside = re.sub(
-                r"/\.([^/]+?)(\.[0-9a-f]{8})?\.tmp(/.*)?$", r"/\1\3", path.removeprefix(f"{project}/")
+                r"(^|/)\.([^/]+?)(\.[0-9a-f]{8})?\.tmp(/.*)?$", r"\1\2\4", path.removeprefix(f"{project}/")
             )
             opened.append((how, inside))
     return opened

@@ -20,7 +20,7 @@ from annotations.server.import_files import read_tasks
 from annotations.tasks.purpose import unseal
 from pipeline.core.params import SecondLookParams
 from pipeline.core.paths import DATASET, SINET
-from pipeline.core.records import make_records, write_records
+from pipeline.core.records import make_records, read_records, write_records
 from pipeline.second_look import asked_before, choose, disagreement, items, reviewed_records, summarise
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id
 from sinet.inference.predictor import Predictor
@@ -127,10 +127,7 @@ def test_the_most_contradicted_masks_are_asked_about_again(project: Path):
     assert keys() == [key(4), key(3)]  # number 5 differs more, but is of the test side; size is 2
     assert (metrics["reviewed"], metrics["asked"], metrics["asked_before"]) == (5, 2, 0)
     tasks = list(read_tasks(Path("data/second_look")))
-    records = {
-        row.parent_sha256: row
-        for row in reviewed_records(pd.read_parquet(DATASET / "records.parquet")).itertuples()
-    }
+    records = {row.parent_sha256: row for row in reviewed_records(read_records(DATASET)).itertuples()}
     for number, task in zip((4, 3), tasks, strict=True):
         accepted = cv2.imread(str(records[parent(number)].mask), cv2.IMREAD_GRAYSCALE) > 127
         (prediction,) = task["predictions"]
@@ -163,7 +160,7 @@ def test_the_same_inputs_give_the_same_bytes(project: Path):
 
 def test_disagreement_is_what_the_masks_do_not_share(project: Path):
     student = Predictor.load(SINET)
-    reviewed = reviewed_records(pd.read_parquet(DATASET / "records.parquet"))
+    reviewed = reviewed_records(read_records(DATASET))
     differs = {
         str(row.parent_sha256): disagreement(Path(str(row.image)), Path(str(row.mask)), student)
         for row in reviewed.itertuples()
