@@ -24,10 +24,8 @@ _SURE = 0.7  # so far around the click all is as wrong as the click
 _WIDTH, _MORE_WIDTH = 2.2, 1  # so far from its edge the mask may be wrong near the click,
 _NARROW, _FROM, _FALL = 1.3, 1.5, 0.5  # and far from it so far; the one falls to the other from a distance on
 _REACH, _MORE_REACH = 5, 20  # so far from the click anything may change
-_LEAST, _MOST = (
-    2,
-    0.2,
-)  # pixels, and share of the picture's diagonal: a click counts as no less and no more deep
+# Pixels, and share of the picture's diagonal: a click counts as no less and no more deep.
+_LEAST, _MOST = 2, 0.2
 
 _SIDE = 100  # pixels of the longer side of the window in which the walker walks, at most
 _WRONG = 0.6  # chance from which on a pixel is changed

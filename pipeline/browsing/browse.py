@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from pipeline.core.paths import DATASET
 from pipeline.core.stage import write_text
 from pipeline.handing_over.new_folder import new_folder
 from pipeline.reporting.rendering import TEMPLATES
-from pipeline.versions.revision import Version, open_versions
+from pipeline.versions.revision import open_versions
 
 _PAGE = Path(__file__).parent / "page"
 
@@ -25,14 +26,14 @@ def main(out: Path, revision: str) -> None:
     (version,) = open_versions(revision)
     table = browsed_table(version)
     with new_folder(out) as filling:
-        shown, faults = _with_thumbnails(table, version, filling)
+        places = version.bring([*table["image"], *table["mask"]])
+        shown, faults = _with_thumbnails(table, places, filling)
         if shown.empty:
             raise PipelineError(
                 f"expected pictures of {version.title}, found none of {len(table):,} here or in the cache, "
                 f"{version.objects.why_not}; `dvc pull` brings what the remote has"
             )
         # The page finds the originals only from where it will lie.
-        places = version.bring([*shown["image"], *shown["mask"]])
         for name in ("image", "mask"):
             shown[name] = [os.path.relpath(places[path], out) for path in shown[name]]
         left_out = int((shown["left_out"] != "").sum())
@@ -51,9 +52,10 @@ def main(out: Path, revision: str) -> None:
     print(f"{about}: open {out / 'index.html'}")
 
 
-def _with_thumbnails(table: pd.DataFrame, version: Version, folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The rows whose thumbnails could be written, and a sentence for each other one."""
-    places = version.bring([*table["image"], *table["mask"]])
+def _with_thumbnails(
+    table: pd.DataFrame, places: Mapping[str, Path], folder: Path
+) -> tuple[pd.DataFrame, list[str]]:
+    """The rows whose thumbnails could be written, and a sentence for each other one; `places` are files by path."""
     there = table["image"].isin(list(places)) & table["mask"].isin(list(places))
     faults = [f"{one}: neither here nor in the cache or the remote" for one in table.loc[~there, "id"]]
     table = table[there].reset_index(drop=True)

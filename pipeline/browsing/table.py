@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pandas as pd
 from pipeline.core.licences import licence_name
 from pipeline.core.paths import DATASET, PSEUDO, REJECTED
 from pipeline.versions.revision import NotHereError, Version
+from pipeline.versions.tables import path_from_project
 
 _SHOWN = ("side", "source", "label", "review", "left_out", "flags", "licence")
 _ORIGINS = ("source_key", "author", "url", "retrieved_at", "parent_id", "crop_box", "teacher", "cluster")
@@ -80,13 +80,8 @@ def _records(version: Version, folder: Path) -> pd.DataFrame:
     """
     table = pd.read_parquet(io.BytesIO(version.read(str(folder / "records.parquet"))))
     for name in ("image", "mask"):
-        table[name] = [_from_project(folder, one) for one in table[name]]
+        table[name] = [path_from_project(folder, one) for one in table[name]]
     return table
-
-
-def _from_project(folder: Path, name: str) -> str:
-    """Tables name files from their own folder; those of earlier versions from the folder of dvc.yaml."""
-    return name if Path(name).parts[0] == folder.parts[0] else os.path.normpath(folder / name)
 
 
 def _reasons(version: Version, beside: pd.DataFrame) -> list[str]:

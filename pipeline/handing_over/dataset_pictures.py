@@ -86,7 +86,7 @@ def dataset_pictures(folder: Path, records: pd.DataFrame) -> list[DatasetPicture
             url=_text(row.url),
             retrieved_at=_text(row.retrieved_at),
         )
-        files = (dataset_file(folder, "images", row.image), dataset_file(folder, "masks", row.mask))
+        files = (Path(str(row.image)), Path(str(row.mask)))
         for path in files:
             if not path.is_file():
                 raise PipelineError(
@@ -94,11 +94,6 @@ def dataset_pictures(folder: Path, records: pd.DataFrame) -> list[DatasetPicture
                 )
         pictures.append(DatasetPicture(facts, *files, int(str(row.width)), int(str(row.height))))
     return pictures
-
-
-def dataset_file(folder: Path, kind: str, name: object) -> Path:
-    """The file of a picture (`images`) or mask (`masks`) in a dataset's folder, wherever that lies now."""
-    return folder / kind / Path(str(name)).name
 
 
 def by_side(pictures: Sequence[DatasetPicture]) -> dict[str, list[DatasetPicture]]:

@@ -17,7 +17,6 @@ from pipeline.handing_over.dataset_pictures import (
     DatasetPicture,
     by_side,
     chosen_records,
-    dataset_file,
     dataset_pictures,
 )
 from pipeline.handing_over.huggingface import split_files, write_huggingface
@@ -69,7 +68,7 @@ def main(
     with new_folder(out) as filling:
         _WRITERS[format](filling, pictures)
         write_text(filling / "ATTRIBUTION.md", attribution(records))
-        write_text(filling / "README.md", _readme(format, folder, records, pictures))
+        write_text(filling / "README.md", _readme(format, records, pictures))
     counts = ", ".join(f"{len(members):,} {side}" for side, members in by_side(pictures).items())
     size = sum(one.stat().st_size for one in out.rglob("*") if one.is_file())
     print(
@@ -91,8 +90,7 @@ def size_category(count: int) -> str:
     return next((name for most, name in steps if count < most), "1M<n<10M")
 
 
-def _readme(format: Format, folder: Path, records: pd.DataFrame, pictures: Sequence[DatasetPicture]) -> str:
-    files = records.assign(mask=[str(dataset_file(folder, "masks", one)) for one in records["mask"]])
+def _readme(format: Format, records: pd.DataFrame, pictures: Sequence[DatasetPicture]) -> str:
     licences = records["licence"].map(licence_name).value_counts().sort_index()
     sides = {side: len(members) for side, members in by_side(pictures).items()}
     facts: dict[str, Any] = {
@@ -107,7 +105,7 @@ def _readme(format: Format, folder: Path, records: pd.DataFrame, pictures: Seque
         "count": len(pictures),
         "sides_sentence": ", ".join(f"{number:,} {side}" for side, number in sides.items()),
         "licences": licences.to_dict(),
-        "dataset_hash": dataset_hash(files),
+        "dataset_hash": dataset_hash(records),
         "unreviewed": int((records["label"] == "pseudo").sum()),
         "example": _EXAMPLES[format],
     }

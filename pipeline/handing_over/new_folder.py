@@ -34,10 +34,8 @@ def new_folder(out: Path) -> Iterator[Path]:
         yield filling
         filling.rename(out)
     except OSError as error:
-        if error.errno in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-        ):  # a copy that does not fit names the file that it reads
+        # A copy that does not fit names the file that it reads.
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise atomic.with_name(error, out) from error
         raise
     finally:

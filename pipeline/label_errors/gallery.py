@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import jinja2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.label_errors.scores import confident_disagreement
+from pipeline.reporting.rendering import template
 from pipeline.reporting.thumbnails import OUTLINE, data_uri
 from sinet.images.decode import Array, read_image, read_mask
 from sinet.network.preprocess import squash_mask
@@ -21,17 +21,8 @@ _NETWORK = (86, 180, 233)  # sky blue of Okabe and Ito's palette
 def gallery_page(rows: pd.DataFrame, found: dict[str, NDArray[np.float32]], masks: int) -> str:
     """HTML with its pictures inside, for the `rows` of a ranking of so many `masks`."""
     shown = [_card(rank, row, found[str(row.id)]) for rank, row in enumerate(rows.itertuples(), start=1)]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     colours = {"mask": f"rgb{OUTLINE}", "network": f"rgb{_NETWORK}"}
-    return environment.get_template("label_errors.html.j2").render(
-        shown=shown, masks=masks, colours=colours, height=HEIGHT
-    )
+    return template("label_errors.html.j2").render(shown=shown, masks=masks, colours=colours, height=HEIGHT)
 
 
 def outline_picture(image: Array, mask: Array, probability: NDArray[np.float32]) -> Array:

@@ -41,19 +41,19 @@ def data_faults(records: pd.DataFrame) -> Iterator[str]:
             found.setdefault(fault, []).append(one.id)
     for fault, ids in found.items():
         yield (
-            f"{fault}: {_examples(ids)}; `dvc checkout data/dataset` brings back what was damaged, else "
+            f"{fault}: {some_of(ids)}; `dvc checkout data/dataset` brings back what was damaged, else "
             "`dvc repro -f -s merge`"
         )
     sides = records.groupby("cluster")["side"].nunique()
     crossing = sorted(map(str, sides.index[sides > 1]))
     if crossing:
         yield (
-            f"look-alikes stand on two sides: clusters {_examples(crossing)}; `dvc repro -f -s cluster`, then "
+            f"look-alikes stand on two sides: clusters {some_of(crossing)}; `dvc repro -f -s cluster`, then "
             "`dvc repro`"
         )
     unseen = records.loc[(records["label"] == "pseudo") & (records["side"] != "train"), "id"].tolist()
     if unseen:
-        yield f"masks that nobody looked at are measured or chosen by: {_examples(unseen)}; `dvc repro -f -s merge`"
+        yield f"masks that nobody looked at are measured or chosen by: {some_of(unseen)}; `dvc repro -f -s merge`"
     if records["cluster"].isna().any() or records["side"].isna().any():
         yield "pictures without a cluster or a side: `dvc repro -f -s merge`"
 
@@ -81,5 +81,6 @@ def fault_of_entry(one: TestedPicture) -> str:
     return ""
 
 
-def _examples(names: list[str]) -> str:
+def some_of(names: list[str]) -> str:
+    """The first of them, and how many more there are."""
     return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else "")

@@ -14,10 +14,10 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.licences import UNKNOWN, licence_name
 from pipeline.core.params import load_params
 from pipeline.core.paths import HEADLINE
+from pipeline.releasing.data_tests import some_of
 from pipeline.versions.dvc_lock import run_dvc
 
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
-_NAMED = 3  # examples in a sentence
 
 
 def git(*words: str) -> str:
@@ -42,7 +42,7 @@ def tree_faults(written: Path) -> Iterator[str]:
     """Git has everything that lies here, so that the tag has it too; but for what a release has `written` itself."""
     changed = git("status", "--porcelain", "--", ".", f":(exclude){written}").splitlines()
     if changed:
-        files = _some([line[3:] for line in changed])
+        files = some_of([line[3:] for line in changed])
         yield f"git does not have what lies here ({files}): commit it, or `git stash`"
 
 
@@ -55,7 +55,7 @@ def pipeline_faults() -> Iterator[str]:
     stages = json.loads(run_dvc("status", "--json") or "{}")
     stale = sorted(name for name, changes in stages.items() if _is_stale(changes, elsewhere))
     if stale:
-        yield f"{_some(stale)} {'is' if len(stale) == 1 else 'are'} not up to date: `make repro`, then commit"
+        yield f"{some_of(stale)} {'is' if len(stale) == 1 else 'are'} not up to date: `make repro`, then commit"
 
 
 def headline_faults() -> Iterator[str]:
@@ -96,7 +96,3 @@ def _is_stale(changes: list[Any], elsewhere: Collection[str]) -> bool:
             if kind != "changed deps" or len(gone) < len(files):
                 return True
     return False
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -39,9 +39,8 @@ RELEASE = Path("docs/release")  # in git: the cards of the last release; those o
 def main(version: str, unlicensed: Collection[str] = ()) -> None:
     """Release the version, or raise PipelineError with a sentence for each gate that does not hold."""
     early = [*version_faults(version), *tree_faults(RELEASE), *pipeline_faults(), *headline_faults()]
-    _stop_for(
-        version, early
-    )  # what follows takes minutes, and tells nothing of files that are not those of the commit
+    # What follows takes minutes, and tells nothing of files that are not those of the commit.
+    _stop_for(version, early)
     records = read_records(DATASET)
     _stop_for(version, [*licence_faults(records, unlicensed), *data_faults(records)])
     facts = _facts(version, records, unlicensed, load_params())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from annotations.ledger.lock import review_key
 from pipeline.core.errors import PipelineError
 from pipeline.core.licences import licence_name
-from pipeline.core.paths import DATASET, KEPT_SIDES, PARAMS, PICTURE_FACTS, PLOTS
+from pipeline.core.paths import DATASET, HEADLINE, KEPT_SIDES, PARAMS, PICTURE_FACTS, PLOTS
 from pipeline.core.records import SIDES
 from pipeline.dataset.kept_sides import read_sides
 from pipeline.versions.revision import NotHereError, Version
@@ -23,7 +24,6 @@ SCORES = PLOTS / "evaluate.csv"
 _ORIGIN = ("parent_sha256", "crop_box")
 # Of the records; versions may have others beside them.
 _NEEDED = ("id", "source", "label", "side", "licence", "image", "mask", "sha256", *_ORIGIN, "cluster")
-_HEADLINE = "headline.json"  # in git, so that every version's figures are known without its cache
 _FIGURES = {  # of the headline: what it is called, and whether it is a share
     "iou": ("SINet, foreground IoU on test", True),
     "mean_iou": ("SINet, two-class mIoU on test", True),
@@ -37,9 +37,9 @@ _FIGURES = {  # of the headline: what it is called, and whether it is a share
 }
 
 
-def path_in_dataset(path: str) -> str:
-    """The path of a picture or mask from the project's folder, whether its table says it from there or from its own."""
-    return path if path.startswith(f"{DATASET}/") else f"{DATASET}/{path}"
+def path_from_project(folder: Path, path: str) -> str:
+    """Where a file that a table in `folder` names lies: from there, or in older versions from the project's folder."""
+    return path if Path(path).parts[0] == folder.parts[0] else os.path.normpath(folder / path)
 
 
 def dataset_of(version: Version) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def dataset_of(version: Version) -> pd.DataFrame:
     """
     table = _parquet(version, RECORDS, _NEEDED)[list(_NEEDED)]
     for column in ("image", "mask"):
-        table[column] = table[column].map(path_in_dataset)
+        table[column] = [path_from_project(DATASET, path) for path in table[column]]
     table["licence"] = table["licence"].map({text: licence_name(text) for text in table["licence"].unique()})
     hashes = version.hashes(table["mask"].tolist())
     missing = [path for path in table["mask"] if path not in hashes]
@@ -102,7 +102,7 @@ def known_facts_of(version: Version) -> pd.DataFrame | None:
 def figures_of(version: Version) -> dict[str, tuple[float, bool] | None]:
     """The headline figures by name, each with whether it is a share; None where the version does not have it."""
     try:
-        figures = json.loads(version.read(_HEADLINE))
+        figures = json.loads(version.read(str(HEADLINE)))
     except NotHereError:
         figures = {}
     values = {key: figures.get(key) for key in _FIGURES}

@@ -223,9 +223,7 @@ def test_twenty_thousand_pictures_are_seen_at_once_and_scrolled_without_gaps(
 def test_a_revision_is_read_from_the_cache_whatever_lies_here(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "project"
-    shutil.copytree(project, copy, symlinks=True)
-    monkeypatch.chdir(copy)
+    monkeypatch.chdir(copy_of(project, tmp_path))
     ids = read_records(DATASET)["id"].tolist()
     shutil.rmtree("data")
     browse("--rev", "v1", str(tmp_path / "old"))
@@ -236,6 +234,11 @@ def test_a_revision_is_read_from_the_cache_whatever_lies_here(
     with pytest.raises(PipelineError, match=r"data/dataset/records\.parquet here, found no such file"):
         browse(str(tmp_path / "new"))
     assert not (tmp_path / "new").exists()
+
+
+def copy_of(project: Path, folder: Path) -> Path:
+    """A copy of the project to change."""
+    return Path(shutil.copytree(project, folder / "project", symlinks=True))
 
 
 def columns(script: Path) -> str:
@@ -256,9 +259,7 @@ def test_pictures_never_go_into_git(project: Path, monkeypatch: pytest.MonkeyPat
 def test_a_broken_picture_is_named_and_the_others_are_shown(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    copy = tmp_path / "project"
-    shutil.copytree(project, copy, symlinks=True)
-    monkeypatch.chdir(copy)
+    monkeypatch.chdir(copy_of(project, tmp_path))
     row = read_records(DATASET).iloc[0]
     for kind, path in (("image", Path(row["image"])), ("mask", Path(read_records(DATASET).iloc[1]["mask"]))):
         path.unlink()  # a link into the cache

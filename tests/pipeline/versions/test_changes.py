@@ -8,10 +8,11 @@ import pytest
 
 from pipeline.commands import diff
 from pipeline.core.errors import PipelineError
+from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
 from pipeline.versions.changes import CHANGE_KINDS, changed_pictures, with_overlap
 from pipeline.versions.revision import WORKSPACE, open_versions
-from pipeline.versions.tables import dataset_of, path_in_dataset
+from pipeline.versions.tables import dataset_of, path_from_project
 from tests.pipeline.versions.conftest import Made
 from tests.project import commit, run
 
@@ -142,4 +143,4 @@ def test_a_version_without_dvc_lock_or_of_another_recipe_is_refused(versions: Ma
 
 @pytest.mark.parametrize("path", ["masks/a.png", "data/dataset/masks/a.png"])
 def test_paths_from_the_table_and_from_the_project_are_one(path: str) -> None:
-    assert path_in_dataset(path) == "data/dataset/masks/a.png"
+    assert path_from_project(DATASET, path) == "data/dataset/masks/a.png"
