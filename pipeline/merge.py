@@ -44,6 +44,8 @@ from pipeline.look_alikes.finder import look_alikes, prints_of
 from pipeline.review.judged import read_locked_reviews, review_of, reviews_by_picture
 from pipeline.review.reviewed import check_orphans, cut_reviewed
 
+_FIRST = ("test", "dev", "train")  # whose pictures stay where two look alike
+
 
 def merge(
     labelled: pd.DataFrame,
@@ -61,7 +63,7 @@ def merge(
     `labelled` and `crawl` are the records of stage split. `reviewed` are the records cut from the lock, whose entries
     `reviews` holds by picture (`reviews_by_picture`); `left_out` is why stage split left a photograph out, reason and
     sentence by source and name; `judged` is what people said of the pseudo labels, by id (`_judged_crops`); `near`
-    names by id the labelled pictures that a reviewed one looks like (`_like_labelled`). Every row of `labelled`,
+    names by id the pictures that a reviewed one looks like (`_like_others`). Every row of `labelled`,
     `reviewed` and `pseudo` is in one of the two results.
     """
     pseudo, unwanted = choose_pseudo(pseudo, reviews, params, judged)
@@ -112,13 +114,21 @@ def on_sides(
 def apart(
     records: pd.DataFrame, labelled: pd.DataFrame, near: Mapping[str, Collection[str]]
 ) -> tuple[pd.DataFrame, list[Rejected]]:
-    """The records that look like no labelled picture of another side; `near` names by id those that they look like."""
-    sides = dict(zip(labelled["id"], labelled["side"], strict=True))
+    """The records that look like no picture of another side; `near` names by id those that a reviewed one looks like.
+
+    Of two reviewed ones on two sides the one of test stays, or else that of dev.
+    """
+    both = pd.concat([records, labelled])
+    sides = dict(zip(both["id"], both["side"], strict=True))
 
     def fault(row: pd.Series) -> tuple[str, str] | None:
-        others = {sides[one]: one for one in sorted(near.get(row["id"], ())) if one in sides}
+        others = {
+            sides[one]: one
+            for one in sorted(near.get(row["id"], ()))
+            if one in sides and (one not in near or _FIRST.index(sides[one]) < _FIRST.index(row["side"]))
+        }
         others.pop(row["side"], None)
-        side = next((name for name in ("test", "dev", "train") if name in others), None)
+        side = next((name for name in _FIRST if name in others), None)
         if side is None:
             return None
         return f"leak_with_{side}", f"looks like {others[side]} of the {side} side"
@@ -126,19 +136,22 @@ def apart(
     return reject_rows(records, fault)
 
 
-def _like_labelled(
-    reviewed: pd.DataFrame, labelled: pd.DataFrame, compared: Collection[str], params: ClusterParams
+def _like_others(
+    reviewed: pd.DataFrame, others: pd.DataFrame, compared: Collection[str], params: ClusterParams
 ) -> dict[str, set[str]]:
-    """The labelled pictures that a reviewed one looks like, by id, of those that stage cluster has not `compared`.
+    """The pictures that a reviewed one looks like, by id, of those that stage cluster has not `compared`.
 
-    It has compared the portraits that the face detector chooses today; a review may be of another box.
+    It has compared the portraits that the face detector chooses today, with each other and with the labelled pictures,
+    which are the `others`; a review may be of another box.
     """
     odd = reviewed[~reviewed["id"].isin(list(compared))]
     if odd.empty:
         return {}
-    pictures = {str(row.id): str(row.image) for table in (labelled, odd) for row in table.itertuples()}
+    pictures = {str(row.id): str(row.image) for table in (others, reviewed) for row in table.itertuples()}
     near: dict[str, set[str]] = {str(one): set() for one in odd["id"]}
-    pairs = look_alikes(prints_of(pictures, Store("look_alikes"), "reviewed"), params, "reviewed", near)
+    prints = prints_of(pictures, Store("look_alikes"), "reviewed")
+    pairs = look_alikes(prints, params, "reviewed", near)
+    pairs += look_alikes(prints.among(near), params, "reviewed among themselves")
     for one, other in (*pairs, *((other, one) for one, other in pairs)):
         near.get(one, set()).add(other)
     return near
@@ -274,9 +287,9 @@ def main() -> None:
         params.merge,
         _why_left_out(read_rejected("split")),
         _judged_crops(lock, pseudo, crawl),
-        _like_labelled(
+        _like_others(
             reviewed.records,
-            labelled,
+            pd.concat([labelled, pseudo]),
             read_clusters(CLUSTER / "crawl.csv"),
             params.cluster,
         ),

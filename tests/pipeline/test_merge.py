@@ -514,6 +514,54 @@ def test_a_review_of_a_box_that_nobody_chooses_today_leaks_no_test_picture(world
         assert kept == {"4.jpg", "5.jpg", "6.jpg"} - ({"5.jpg"} if out else set())
 
 
+@pytest.mark.parametrize(("at", "number", "of_today"), [(5, 3, True), (6, 2, False), (6, 3, False)])
+def test_a_review_of_a_box_that_nobody_chooses_today_copies_no_crawled_picture_of_another_side(
+    world: Path, at: int, number: int, of_today: bool
+) -> None:
+    """Of two such reviews one stays; a review of today's box stays whatever its side."""
+    other, box = inputs.crawl(PHOTOGRAPHS, 8)[at], BOX if of_today else "12,9,72,89"
+    x0, y0, x1, y1 = map(int, box.split(","))
+    part = read_image(Path(other["image"]))[y0:y1, x0:x1].astype(np.int16) + 6
+    image, _ = inputs.portrait(9000 + number)
+    image[35:115, 30:90] = np.clip(part, 0, 255)
+    copy = inputs.record(PHOTOGRAPHS, image, None, source="crawl", source_key="copy.jpg")
+    crawl, pseudo = (read_records(folder).to_dict("records") for folder in (PHOTOGRAPHS, PSEUDO))
+    today = inputs.cut_from(PSEUDO, copy, 9000 + number, BOX)
+    write_crawl([*crawl, copy], [*pseudo, today])
+    mask = np.ones((80, 60), np.uint8)
+    reviews = [inputs.review(copy, "30,35,90,115", "accept", mask), inputs.review(other, box, "accept", mask)]
+    write_lock(Path("lock"), reviews)
+    run_stages()
+    sides = read_records(SPLIT / "crawl").set_index("source_key")["side"]
+    of_copy, of_other = sides["copy.jpg"], sides[f"{at}.jpg"]
+    assert {of_copy, of_other} == {"train", "dev"}
+    copy_leaves = of_today or of_copy == "train"
+    left = read_rejected("merge").query("reason.str.startswith('leak')")
+    expected = ("copy.jpg", f"leak_with_{of_other}") if copy_leaves else (f"{at}.jpg", f"leak_with_{of_copy}")
+    assert list(zip(left["source_key"], left["reason"], strict=True)) == [expected]
+    kept = read_records(DATASET).query("label == 'reviewed'")["source_key"].tolist()
+    assert kept == [f"{at}.jpg" if copy_leaves else "copy.jpg"]
+
+
+@pytest.mark.parametrize("side", ["test", "dev", "train"])
+@pytest.mark.parametrize("other", ["test", "dev", "train"])
+def test_of_two_pictures_that_look_alike_one_stays(side: str, other: str) -> None:
+    odd, second = (inputs.row_of(one * 16, source="crawl", source_key=one, side=on) for one, on in
+                   (("a", side), ("b", other)))  # fmt: skip
+    none, both = make_records([]), make_records([odd, second])
+    near = {"a" * 16: {"b" * 16}}
+
+    def out(*given: Any) -> dict[str, str]:
+        return reasons(stage.apart(*given)[1])
+
+    expected = {} if side == other else {"a": f"leak_with_{other}"}
+    assert out(both, none, near) == expected, "b is of today's box"
+    assert out(make_records([odd]), make_records([second]), near) == expected, "b is labelled"
+    later = max((side, "a"), (other, "b"), key=lambda one: ("test", "dev", "train").index(one[0]))
+    named = {} if side == other else {later[1]: f"leak_with_{other if later[1] == 'a' else side}"}
+    assert out(both, none, {**near, "b" * 16: {"a" * 16}}) == named, "both are of other boxes"
+
+
 def test_a_review_of_a_photograph_that_split_left_out_is_out_for_the_same_reason(world: Path) -> None:
     """Whatever stands in its name."""
     portrait = read_records(PORTRAITS).set_index("source_key").at["00000", "image"]
