@@ -95,6 +95,7 @@ def _facts(
         "onnx_hash": hashlib.sha256(SINET_ONNX.read_bytes()).hexdigest() if SINET_ONNX.is_file() else "",
         "slices": SLICES,
         "start": params.train.weights,
+        "width": params.train.width,
         **{name: _metrics(name) for name in ("merge", "balance", "evaluate", "train")},
         "head": {
             "pretty_name": "Portraits with masks",
