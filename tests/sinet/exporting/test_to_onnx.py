@@ -51,11 +51,13 @@ def test_another_width_equals_torch_and_c(tmp_path: Path, width: float) -> None:
     card = replace(CARD, preprocessing=replace(SMALL, size=96), width=width)
     predictor = Predictor(drawn_model(3, width=width), card.preprocessing)
     export_onnx(tmp_path / "w.onnx", predictor.model, card, opset=18)
-    assert difference(tmp_path / "w.onnx", predictor, PICTURES) < 1e-4
+    onnx_file = OnnxPredictor(tmp_path / "w.onnx")
+    squares = np.stack([squash_image(picture, 96) for picture in PICTURES])
+    exact = 1e-5 * max(1, np.abs(onnx_file.logits(squares)).max())  # rounding grows with the logits
+    assert difference(tmp_path / "w.onnx", predictor, PICTURES) <= exact
     for picture in PICTURES:
-        wanted = predictor.square_probability(picture)
-        got = OnnxPredictor(tmp_path / "w.onnx").square_probability(picture)
-        assert np.abs(got - wanted).max() < 1e-5
+        apart = onnx_file.square_probability(picture) - predictor.square_probability(picture)
+        assert np.abs(apart).max() <= exact / 2
     (entry,) = [one.value for one in onnx.load(tmp_path / "w.onnx").metadata_props if one.key == ENTRY]
     assert WeightsCard.from_json(entry).width == width
 
