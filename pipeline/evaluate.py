@@ -14,9 +14,10 @@ import pandas as pd
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
-from pipeline.core.paths import DATASET, GALLERY, PLOTS, SINET, SPLIT
+from pipeline.core.paths import DATASET, GALLERY, PICTURE_FACTS, PLOTS, SINET, SPLIT
 from pipeline.core.records import read_records
 from pipeline.core.stage import run, write_metrics, write_text
+from pipeline.dataset.facts_table import known_facts, read_facts
 from pipeline.dataset.near_test import read_near_test
 from sinet.core.recipe import EvaluateRecipe
 
@@ -24,11 +25,17 @@ log = logging.getLogger("pipeline")
 
 
 def evaluate_sinet(
-    records: pd.DataFrame, weights: Path, recipe: EvaluateRecipe, gallery: Path, near: Collection[str] = ()
+    records: pd.DataFrame,
+    weights: Path,
+    recipe: EvaluateRecipe,
+    gallery: Path,
+    near: Collection[str] = (),
+    facts: pd.DataFrame | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Metrics and one row a picture of the records' test side; writes the gallery.
 
     Beside the four metrics and `count`: the same by_source and by_label where there are several of them; the same
+    by_slice (`Evaluation.by_slice`), by what `facts` (`pipeline.dataset.facts_table`) say as well; the same
     `without_near_train`, of the pictures that are not `near` (`read_near_test`), the count alone where all are; and
     `unreviewed_pseudo_labels`, the number of masks trained on that no person has looked at.
     """
@@ -60,11 +67,9 @@ def evaluate_sinet(
         raise PipelineError(str(error)) from error
     metrics: dict[str, Any] = evaluation.figures()
     for column in ("source", "label"):
-        kinds = sorted(test[column].unique())
-        if len(kinds) > 1:
-            metrics[f"by_{column}"] = {
-                kind: evaluation.select(test[column] == kind).figures() for kind in kinds
-            }
+        if test[column].nunique() > 1:
+            metrics[f"by_{column}"] = evaluation.by_kind(test[column])
+    metrics["by_slice"] = evaluation.by_slice({} if facts is None else known_facts(facts, test["id"]))
     near_train = test["id"].isin(list(near)) | test["parent_id"].isin(list(near))
     apart = evaluation.select(~near_train)
     metrics["without_near_train"] = apart.figures() if apart.ids else {"count": 0}
@@ -78,8 +83,11 @@ def evaluate_sinet(
 
 def main() -> None:
     """Run the stage."""
+    from sinet.evaluation.protocol import slice_table
+
     near = read_near_test(SPLIT / "near_test.csv")
-    metrics, table = evaluate_sinet(read_records(DATASET), SINET, load_params().evaluate, GALLERY, near)
+    records, facts = read_records(DATASET), read_facts(PICTURE_FACTS)
+    metrics, table = evaluate_sinet(records, SINET, load_params().evaluate, GALLERY, near, facts)
     write_text(PLOTS / "evaluate.csv", table.to_csv(index=False, float_format="%.6f"))
     write_metrics("evaluate", metrics)
     log.info(
@@ -89,6 +97,7 @@ def main() -> None:
             for name in ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native", "count")
         ),
     )
+    log.info("in slices:\n%s", slice_table(metrics["by_slice"]))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,7 @@ def card_of(records: pd.DataFrame, trained: Trained, start: Start | None) -> Wei
         metrics=metrics,
         unreviewed_pseudo_labels=unreviewed(records, start),
         started_from=start.card.dataset if start else None,
+        width=trained.model.width,
     )
 
 

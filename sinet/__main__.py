@@ -145,12 +145,23 @@ def evaluate(
         str | None,
         typer.Option(metavar="LEVELS", help="and all other levels, those that are ignored included"),
     ] = None,
+    facts: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="TABLE.parquet",
+            help="what is known of the pictures by their stems: data/facts/facts.parquet, data/dataset/records.parquet",
+        ),
+    ] = None,
 ) -> None:
     """Measure weights on pairs of files: foreground IoU, two-class mIoU, boundary F1, IoU at native size.
+
+    Also of the worst tenth and of hard pictures: dark, without colour, with small faces, of several people, by skin
+    tone and source. What pictures and masks do not tell comes from --facts, and is named where it is not known.
 
     With --predicted in place of --images: measure masks that another tool made, by the same protocol.
     """
     from sinet.evaluation import protocol as evaluating
+    from sinet.evaluation.known_facts import read_known
     from sinet.network.weights import WeightsError
 
     with _told("evaluate", evaluating.EvaluateError, WeightsError):
@@ -166,6 +177,7 @@ def evaluate(
             raise evaluating.EvaluateError(
                 f"{len(unmatched)} files or list entries have no match; mend them, or add --allow-missing"
             )
+        known, sources = read_known(facts or [], [sample.id for sample in samples])
         predictor = None if predicted else _measured(weights)
         out = Path(os.path.realpath(out))  # a link stays one
         _check_writable(out)  # now: measuring takes minutes
@@ -174,10 +186,20 @@ def evaluate(
         else:
             evaluation = evaluating.evaluate(predictor, samples, PROTOCOL, classes)
         figures = evaluation.figures()
-        content = {**figures, "images": evaluation.rows(), "unmatched": unmatched}
+        by_slice = evaluation.by_slice(known)
+        by_source = None if sources is None else evaluation.by_kind(sources)
+        content = {
+            **figures,
+            "by_slice": by_slice,
+            "by_source": by_source,
+            "images": evaluation.rows(),
+            "unmatched": unmatched,
+        }
         atomic.write_atomic(out, (json.dumps(content, indent=2) + "\n").encode())
     for name, value in figures.items():
         print(f"{name:22} {value:.4f}" if isinstance(value, float) else f"{name:22} {value}")
+    of_sources = {f"source {name}": one for name, one in by_source.items()} if by_source else {"source": None}
+    print(f"\n{evaluating.slice_table({**by_slice, **of_sources})}")
 
 
 @app.command()

@@ -1,14 +1,16 @@
-"""The table of facts about a dataset's pictures: its columns, the slices that they make, and its file.
+"""The table of facts about a dataset's pictures: its columns, and its file; `sinet.evaluation.slices` has the slices.
 
 Stage balance makes it (`pipeline.dataset.picture_facts`); whoever else needs it reads it by its id.
 """
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pipeline.core.errors import PipelineError
 from sinet.core import atomic
+from sinet.evaluation.slices import Known, in_slices
 
 FACTS = (
     "brightness",  # mean luma, 0..1
@@ -21,16 +23,6 @@ FACTS = (
     "centre_y",  # of the mask, 0 (top) .. 1
     "skin_tone",  # individual typology angle of the largest face, degrees; NaN without a face or colour
 )
-SLICES = {  # what is hard for a network, or rare, and how it is told
-    "no_face": "no face was found",
-    "several_people": "more than one face of the same size",
-    "small_face": "the face is less than a quarter of the picture's height",
-    "dark": "mean brightness below a quarter",
-    "blurred": "sharpness below 100",
-    "grey": "no colour",
-    "off_centre": "the middle of the person is a tenth of the width or more beside that of the picture",
-    "dark_skin": "skin tone of at most 10 degrees: brown or dark by Chardon's classes; a proxy that light changes too",
-}
 _FILE = "facts.parquet"
 
 
@@ -53,16 +45,13 @@ def read_facts(folder: Path) -> pd.DataFrame:
     return table
 
 
+def known_facts(facts: pd.DataFrame, ids: pd.Series) -> Known:
+    """FACTS of the pictures with these ids, in their order; NaN where there is no row."""
+    rows = facts.set_index("id").reindex(ids)
+    return {name: rows[name].to_numpy(np.float64, na_value=np.nan) for name in rows if name in FACTS}
+
+
 def slices_of(facts: pd.DataFrame) -> pd.DataFrame:
     """Whether each row of FACTS is in each of the SLICES; <NA> where its picture cannot tell."""
-    found = {
-        "no_face": facts["faces"] == 0,
-        "several_people": facts["faces"] > 1,
-        "small_face": (facts["face_height"] < 0.25).astype("boolean").mask(facts["face_height"].isna()),
-        "dark": facts["brightness"] < 0.25,
-        "blurred": facts["sharpness"] < 100,
-        "grey": facts["grey"],
-        "off_centre": (facts["centre_x"] - 0.5).abs() >= 0.1,
-        "dark_skin": (facts["skin_tone"] <= 10).astype("boolean").mask(facts["skin_tone"].isna()),
-    }
-    return pd.DataFrame(found).astype("boolean")
+    found = in_slices({name: facts[name].to_numpy(np.float64) for name in facts if name in FACTS})
+    return pd.DataFrame(found, index=facts.index).astype("boolean")

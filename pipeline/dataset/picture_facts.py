@@ -1,7 +1,7 @@
 """What is plain to see of each picture of a dataset: light, colour, faces, where the person stands.
 
 They say of whom and in which light a dataset has many or few pictures, and cut a test side into slices
-(`pipeline.dataset.facts_table`).
+(`sinet.evaluation.slices`).
 """
 
 import hashlib
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
@@ -25,14 +24,12 @@ from pipeline.core.store import Result, Store, key_of
 from pipeline.dataset.facts_table import FACTS
 from pipeline.faces.known_faces import face_key, faces_of
 from pipeline.faces.portrait import cut, is_confident
-from sinet.core.paper import SIZE
+from sinet.evaluation.plain_facts import mask_alone, picture_alone
 from sinet.images.decode import Array, read_bytes, read_image, read_mask
-from sinet.network.preprocess import squash_image
 
 if TYPE_CHECKING:
     from pipeline.faces.detector import Face
 
-_SPREAD = 16  # of 255: what JPEG, resizing and slight toning leave between the channels of a grey picture
 _SEARCHED = 320  # pixels, the longer side in which faces are looked for: a portrait's face is large
 _INNER = 0.6  # of a face's box, around its middle: skin more than hair and background
 
@@ -68,24 +65,16 @@ def picture_facts(records: pd.DataFrame, params: CropParams, cache: Path = CACHE
 
 def facts_of(image: Array, mask: Array, faces: Sequence["Face"], params: CropParams) -> dict[str, Any]:
     """FACTS of one picture (H, W, 3) uint8 RGB with its mask (H, W) uint8 {0, 1}, which holds somebody."""
-    small = squash_image(image, SIZE)
-    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    plain = {**picture_alone(image), **mask_alone(mask)}
     sure = [face.box for face in faces if is_confident(face, params)]
     largest = max(sure, key=lambda box: (box.height, box.width, -box.x0, -box.y0), default=None)
-    grey = _has_no_colour(small)
-    rows, columns = np.nonzero(mask)
-    height, width = mask.shape
-    return {
-        "brightness": float(luma.mean()) / 255,
-        "sharpness": float(cv2.Laplacian(luma, cv2.CV_64F).var()),
-        "grey": grey,
-        "face_height": math.nan if largest is None else largest.height / height,
+    of_faces = {
+        "face_height": math.nan if largest is None else largest.height / mask.shape[0],
         "faces": sum(box.height >= params.other_face * largest.height for box in sure) if largest else 0,
-        "person_share": float(mask.mean()),
-        "centre_x": (float(columns.mean()) + 0.5) / width,
-        "centre_y": (float(rows.mean()) + 0.5) / height,
-        "skin_tone": math.nan if largest is None or grey else skin_tone(image, mask, largest),
+        "skin_tone": math.nan if largest is None or plain["grey"] else skin_tone(image, mask, largest),
     }
+    found = {**plain, **of_faces}
+    return {name: found[name] for name in FACTS}
 
 
 def skin_tone(image: Array, mask: Array, face: Box) -> float:
@@ -102,12 +91,6 @@ def skin_tone(image: Array, mask: Array, face: Box) -> float:
     lab = cv2.cvtColor(skin[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)[0]
     light, _, yellow = np.median(lab, axis=0).tolist()
     return math.degrees(math.atan2(light - 50, max(yellow, 1e-6)))
-
-
-def _has_no_colour(image: NDArray[np.uint8]) -> bool:
-    """Whether nearly every pixel has the same level in its three channels, but for what files do to it."""
-    spread = image.max(axis=2).astype(np.int64) - image.min(axis=2)
-    return bool(np.quantile(spread, 0.99) <= _SPREAD)
 
 
 def _stored_facts(task: _Task) -> dict[str, Any]:

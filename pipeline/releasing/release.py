@@ -18,7 +18,6 @@ from pipeline.core.params import ABSENT, Params, load_params
 from pipeline.core.paths import DATASET, METRICS, SAMPLE, SINET, SINET_ONNX
 from pipeline.core.records import SIDES, dataset_hash, read_records
 from pipeline.core.stage import write_text
-from pipeline.dataset.facts_table import SLICES
 from pipeline.handing_over.export_dataset import hub_licences, size_category
 from pipeline.releasing.croissant import croissant
 from pipeline.releasing.data_tests import data_faults
@@ -32,6 +31,7 @@ from pipeline.releasing.gates import (
 )
 from pipeline.reporting.flow import KINDS
 from pipeline.reporting.rendering import template
+from sinet.evaluation.slices import SLICES
 
 RELEASE = Path("docs/release")  # in git: the cards of the last release; those of each one are at its tag
 
@@ -70,6 +70,7 @@ def _facts(
     kinds = {kind: name for kind, name in KINDS.items() if kind in set(records["label"])}
     sources = {str(name): int(count) for name, count in records["source"].value_counts().sort_index().items()}
     known = params.sources.root
+    evaluated = _metrics("evaluate")
     return {
         "version": version,
         "count": len(records),
@@ -95,7 +96,13 @@ def _facts(
         "onnx_hash": hashlib.sha256(SINET_ONNX.read_bytes()).hexdigest() if SINET_ONNX.is_file() else "",
         "slices": SLICES,
         "start": params.train.weights,
-        **{name: _metrics(name) for name in ("merge", "balance", "evaluate", "train")},
+        "width": params.train.width,
+        **{name: _metrics(name) for name in ("merge", "balance", "train")},
+        "evaluate": evaluated,
+        "by_slice": {
+            **{name: evaluated["by_slice"][name] for name in ("worst_tenth", *SLICES)},
+            **{f"source {name}": one for name, one in evaluated.get("by_source", {}).items()},
+        },
         "head": {
             "pretty_name": "Portraits with masks",
             "version": version,

@@ -6,13 +6,13 @@ from typing import Any
 
 from pipeline.core.params import ROLES
 from pipeline.core.records import SIDES
-from pipeline.dataset.facts_table import SLICES
 from pipeline.reporting.figures import BACKGROUND, INK
 from pipeline.reporting.flow import BY_ROLE, KINDS, Metrics, extent, flow, sources_of
 from pipeline.reporting.rendering import template
 from pipeline.reporting.review_facts import review_rows, reviewer_rows
 from pipeline.versions.paired import FEWEST
 from pipeline.versions.slices import MEASURES, SliceScore
+from sinet.evaluation.slices import SLICES
 
 _TITLE = "From the sources' files to the sides of the dataset"
 METRIC_NAMES = ("foreground_iou", "mean_iou", "boundary_f1", "foreground_iou_native")

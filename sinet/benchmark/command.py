@@ -35,6 +35,16 @@ def predict(size: Size = paper.SIZE, width: Width = 600, height: Height = 800, r
         print(benchmark.report(size, width, height, rounds))
 
 
+@app.command("widths")
+def widths(width: Width = 600, height: Height = 800, rounds: Rounds = 15) -> None:
+    """A photograph to its mask with networks of other widths (0.5 to 2) and input sizes (224 to 320)."""
+    from sinet.benchmark import widths as benchmark
+    from sinet.benchmark.timing import one_thread
+
+    with one_thread():
+        print(benchmark.report(width, height, rounds))
+
+
 @app.command("train")
 def train(
     size: Size = paper.SIZE,

@@ -74,6 +74,7 @@ def article(size: int, epochs: int, half: bool) -> TrainRecipe:
     return TrainRecipe(
         seed=1,
         weights=NONE,
+        width=1,
         predict_size=size,
         input=InputScale(order="rgb", mean=(128, 128, 128), std=(64, 64, 64), scale=1),
         precision="bfloat16" if half else "float32",

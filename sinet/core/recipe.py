@@ -9,6 +9,7 @@ _Probability = Annotated[float, Field(ge=0, le=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Above0 = Annotated[float, Field(gt=0)]
 Range = tuple[float, float]  # low, high
+LEAST_WIDTH, MOST_WIDTH = 0.25, 4.0  # of `sinet.network.model.SINet`
 NONE, PACKAGED = "none", "packaged"  # of `train.weights`; anything else is a file
 
 
@@ -208,6 +209,8 @@ class TrainRecipe(Recipe):
     seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)]
     # At the start: NONE, PACKAGED, or a file (`sinet.training.start`).
     weights: Annotated[str, Field(min_length=1)]
+    # of the network: 1 is the paper's, others have that many times its channels
+    width: Annotated[float, Field(ge=LEAST_WIDTH, le=MOST_WIDTH)]
     predict_size: Annotated[
         int, Field(ge=32, multiple_of=32)
     ]  # pixels, the input size the weights file asks for

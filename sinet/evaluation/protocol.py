@@ -7,8 +7,8 @@ without antialias, mask by nearest; mask foreground where grey > 127 (see `sinet
 
 import functools
 import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +31,8 @@ from sinet.evaluation.metrics import (
     mean_iou_each,
     tabulate,
 )
+from sinet.evaluation.plain_facts import mask_alone, picture_alone
+from sinet.evaluation.slices import SLICES, Known, in_slices
 from sinet.images.decode import Array, ImageError, ReadError, read_bytes, read_image
 from sinet.images.listed import ListError, nfc, numbered, read_list, stem_of
 from sinet.images.mask_file import NO_MASK, MaskRules, decode_mask, decode_probability
@@ -49,11 +51,15 @@ class EvaluateError(ValueError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The table: `ids`, the counts at the protocol's size and those at the picture's own, a row a picture."""
+    """The table: `ids`, the counts at the protocol's size and those at the picture's own, a row a picture.
+
+    `facts` are those of `sinet.evaluation.plain_facts` that were to be seen.
+    """
 
     ids: tuple[str, ...]
     table: Table
     native: Table
+    facts: Known = field(default_factory=dict)
 
     def figures(self) -> dict[str, float | int]:
         """The four metrics in 0..1 and `count`."""
@@ -81,7 +87,32 @@ class Evaluation:
         """The pictures for which `chosen`, one a row, is true."""
         keep = np.fromiter(chosen, bool, len(self.ids))
         ids = tuple(name for name, kept in zip(self.ids, keep, strict=True) if kept)
-        return Evaluation(ids, self.table[keep], self.native[keep])
+        facts = {name: values[keep] for name, values in self.facts.items()}
+        return Evaluation(ids, self.table[keep], self.native[keep], facts)
+
+    def by_kind(self, kinds: Iterable[str]) -> dict[str, dict[str, float | int]]:
+        """The figures of each kind of picture; `kinds` has one a row."""
+        of_row = np.array(list(kinds), dtype=object)
+        return {kind: self.select(of_row == kind).figures() for kind in sorted(set(of_row))}
+
+    def by_slice(self, known: Known) -> dict[str, dict[str, float | int] | None]:
+        """The figures of the worst tenth of the pictures (`worst`) and of each of SLICES, by its name.
+
+        `known` are facts beside what pictures and masks showed here. A count of 0 alone where no picture is in a slice,
+        None where of no picture it is known.
+        """
+        found = in_slices({**known, **self.facts})
+        worst = set(self.worst(-(-len(self.ids) // 10)))
+        rows: dict[str, dict[str, float | int] | None] = {
+            "worst_tenth": self.select(row in worst for row in range(len(self.ids))).figures()
+        }
+        for name in SLICES:
+            inside = found.get(name, np.array([]))
+            if not (~np.isnan(inside)).any():
+                rows[name] = None
+            else:
+                rows[name] = self.select(inside == 1).figures() if (inside == 1).any() else {"count": 0}
+        return rows
 
     def worst(self, number: int) -> list[int]:
         """Row numbers of the lowest foreground IoU, worst first, ties by id."""
@@ -106,7 +137,7 @@ def evaluate(
 
     `classes` says which levels of the masks are person, where these are label images.
     """
-    return _evaluate(samples, recipe, read_image, predictor.square_probability, classes)
+    return _evaluate(samples, recipe, read_image, predictor.square_probability, classes, picture_alone)
 
 
 def evaluate_masks(
@@ -117,7 +148,7 @@ def evaluate_masks(
     They are of the picture's own size, black and white or grey: 255 is certainly person, above 127 is person; levels
     of 0 and 1 alone are black and white.
     """
-    return _evaluate(samples, recipe, _read_probability, lambda found: found, classes)
+    return _evaluate(samples, recipe, _read_probability, lambda found: found, classes, lambda _: {})
 
 
 def _evaluate(
@@ -126,17 +157,33 @@ def _evaluate(
     reader: Callable[[Path], Any],
     probability: Callable[[Any], Probability],
     classes: MaskClasses | None,
+    seen: Callable[[Any], dict[str, float]],
 ) -> Evaluation:
     if not samples:
         raise EvaluateError("expected at least one picture with its mask, found none")
     rows: list[Counts] = []
     native: list[PixelCounts] = []
+    facts: list[dict[str, float]] = []
     for sample in tqdm(samples, desc="evaluate", unit="img", file=sys.stderr, mininterval=bar_interval()):
         image, mask = _read_both(sample, reader, classes)
         small, full = count_picture(probability(image), mask, recipe)
         rows.append(small)
         native.append(full)
-    return Evaluation(tuple(sample.id for sample in samples), tabulate(rows), tabulate(native))
+        facts.append({**seen(image), **mask_alone(mask)})
+    known = {name: np.array([one[name] for one in facts], np.float64) for name in facts[0]}
+    return Evaluation(tuple(sample.id for sample in samples), tabulate(rows), tabulate(native), known)
+
+
+def slice_table(by_slice: Mapping[str, Mapping[str, float | int] | None]) -> str:
+    """Lines of name, pictures, foreground IoU and boundary F1; the last one names the slices that nobody knows of."""
+    width = max(map(len, by_slice))
+    lines = [f"{'':{width}}  pictures  foreground IoU  boundary F1"]
+    for name, one in by_slice.items():
+        if one is not None:
+            figures = f"{one['foreground_iou']:16.4f}{one['boundary_f1']:13.4f}" if one["count"] else ""
+            lines.append(f"{name.replace('_', ' '):{width}}{one['count']:10,}{figures}")
+    unknown = [name.replace("_", " ") for name, one in by_slice.items() if one is None]
+    return "\n".join(lines + ([f"not known of these pictures: {', '.join(unknown)}"] if unknown else []))
 
 
 def count_picture(

@@ -83,6 +83,7 @@ class NativeSINet:
                 "expected the kernel, and a SINet of two classes in float32 and eval mode on a CPU"
             )
         self._weights: NDArray[np.float32] = pack(model).numpy()
+        self._channels = model.channels
         self._model = model
         self._tensors = [
             tensors
@@ -102,7 +103,7 @@ class NativeSINet:
         logits = x.new_empty(count, CLASSES, height, width)
         scratch = self._take_scratch(height, width)
         pixels: NDArray[np.float32] = x.detach().contiguous().numpy()
-        kernel.logits(self._weights, pixels, scratch, logits.numpy(), count, height, width)
+        kernel.logits(self._channels, self._weights, pixels, scratch, logits.numpy(), count, height, width)
         self._scratch.append(scratch)
         return logits
 
@@ -118,7 +119,16 @@ class NativeSINet:
         scratch = self._take_scratch(height, width)
         contiguous = np.ascontiguousarray(pixels)
         kernel.probability(
-            self._weights, contiguous, scratch, probability, height, width, mean, factor, order
+            self._channels,
+            self._weights,
+            contiguous,
+            scratch,
+            probability,
+            height,
+            width,
+            mean,
+            factor,
+            order,
         )
         self._scratch.append(scratch)
         return probability
@@ -135,7 +145,7 @@ class NativeSINet:
 
     def _take_scratch(self, height: int, width: int) -> NDArray[np.uint8]:
         """Working memory that no other thread holds; kept, as fresh memory costs a tenth of a prediction."""
-        size = kernel.scratch_size(height, width)
+        size = kernel.scratch_size(self._channels, height, width)
         while self._scratch:
             try:
                 scratch = self._scratch.pop()

@@ -1,8 +1,8 @@
 """The weights of a SINet in the order and the layout in which `network.c` takes them, as one row of float32.
 
-Channels are the innermost dimension, in vectors of 8; pointwise matrices lie as tiles of 24 output channels, each
-in x 24. The squeezed picture of an S2 module keeps the order of the groups: the shuffle behind it is in the order of
-the depthwise weights, and of the columns of the pointwise matrix that reads them.
+Channels are the innermost dimension, in vectors of 8; pointwise matrices lie as tiles, each in x 24, the last one in x
+what is left. The squeezed picture of an S2 module keeps the order of the groups: the shuffle behind it is in the order
+of the depthwise weights, and of the columns of the pointwise matrix that reads them.
 """
 
 from typing import Any
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 from sinet.network.model import GROUPS, ChannelAttention, S2Block, S2Module, SINet, SqueezeDownsample
 
-LAYOUT = 1  # of `network.h`, which says when it changes
+LAYOUT = 2  # of `network.h`, which says when it changes
 CLASSES = 2
 LANES = 8
-START_PADDING = 4  # channels of level 1 that are always 0: 12 are no whole vectors
 TILE = 24
 
 
 def pack(model: SINet) -> Tensor:
     """One dimension, float32, contiguous; computed in float64. The model is in eval mode and has two classes."""
     encoder = model.encoder
+    padding = -model.channels.level1 % LANES  # channels of level 1 that are always 0 and fill its last vector
     parts: list[Tensor] = [
-        *_entry(model),
-        *_downsample(encoder.level2_0, START_PADDING),
+        *_entry(model, padding),
+        *_downsample(encoder.level2_0, padding),
         *_modules(encoder.level2),
         *_norm_act(encoder.BR2.bn, encoder.BR2.act),
         *_downsample(encoder.level3_0, 0),
@@ -53,11 +53,11 @@ def folded(weight: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     return weight.double() * scale.view(-1, *[1] * (weight.ndim - 1)), shift
 
 
-def _entry(model: SINet) -> list[Tensor]:
+def _entry(model: SINet, padding: int) -> list[Tensor]:
     block = model.encoder.level1
     weight, bias = folded(block.conv.weight, block.bn)
     by_tap = weight.permute(2, 1, 3, 0)  # rows x in x columns x out
-    return [_widened(part, START_PADDING) for part in (by_tap, bias, block.act.weight)]
+    return [_widened(part, padding) for part in (by_tap, bias, block.act.weight)]
 
 
 def _downsample(block: SqueezeDownsample, padding: int) -> list[Tensor]:
@@ -99,11 +99,15 @@ def _module(module: S2Module) -> list[Tensor]:
 
 
 def _squeeze(weight: Tensor) -> Tensor:
-    """A grouped pointwise weight, out x in of a group; where groups are no whole tiles, one matrix with zeros."""
-    groups = weight.chunk(GROUPS)
-    if len(groups[0]) % TILE == 0:
-        return torch.cat([_tiles(group.t()).flatten() for group in groups])
-    return _tiles(torch.block_diag(*groups).t())
+    """A grouped pointwise weight, out x in of a group: tiles of what they read, one group, or both with zeros."""
+    dense = torch.block_diag(*weight.chunk(GROUPS)).t()
+    half, group = len(dense) // GROUPS, dense.shape[1] // GROUPS
+    parts = []
+    for start in range(0, dense.shape[1], TILE):
+        tile = dense[:, start : start + TILE]
+        read = slice(0 if start < group else half, half if start + tile.shape[1] <= group else None)
+        parts.append(tile[read].flatten())
+    return torch.cat(parts)
 
 
 def _block(block: S2Block, scale: Tensor, shift: Tensor) -> list[Tensor]:
@@ -139,6 +143,5 @@ def _taps(weight: Tensor) -> Tensor:
 
 
 def _tiles(matrix: Tensor) -> Tensor:
-    """in x out to tiles x in x 24; one tile where there are fewer."""
-    tile = min(TILE, matrix.shape[1])
-    return matrix.reshape(len(matrix), -1, tile).transpose(0, 1)
+    """in x out to tiles, one behind another, each in x 24, the last one what is left."""
+    return torch.cat([tile.flatten() for tile in matrix.split(TILE, dim=1)])

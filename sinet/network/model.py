@@ -1,9 +1,11 @@
 """SINet: portrait segmentation with 86,910 parameters (Park et al., WACV 2020, arXiv 1911.09099, Table 2).
 
-The state-dict keys are the official code's: weights can be exchanged. Plain torch throughout; what makes it quicker on
-a CPU stands elsewhere (`sinet.training.fused` to train, `sinet.native` to predict).
+The state-dict keys are the official code's: weights can be exchanged. Another `width` than 1 multiplies the channels,
+as alpha does in the authors' Keras code. Plain torch throughout; what makes it quicker on a CPU stands elsewhere
+(`sinet.training.fused` to train, `sinet.native` to predict).
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from sinet.core.recipe import LEAST_WIDTH, MOST_WIDTH
 
 STRIDE = 32  # 8 of the encoder times the largest pooling of an S2 block
 GROUPS = 2  # of the S2 module's pointwise convolution, and of the channel shuffle behind it
@@ -36,6 +40,28 @@ LEVEL3 = (
 )
 
 
+class Channels(NamedTuple):
+    """How many channels SINet's tensors have; the paper's are 12, 16, 48, 48, 96, 32."""
+
+    level1: int  # at 1/2; a multiple of 4
+    start2: int  # at 1/4, before the S2 modules
+    detail: int  # at 1/4, behind them: two halves, each a multiple of 8
+    start3: int  # the same two at 1/8
+    deep: int
+    hidden: int  # of the second channel attention; like those at 1/4 and 1/8 a multiple of 8
+
+    @classmethod
+    def of(cls, width: float) -> "Channels":
+        """The paper's numbers times `width`, rounded; ValueError beyond LEAST_WIDTH and MOST_WIDTH."""
+        if not LEAST_WIDTH <= width <= MOST_WIDTH:
+            raise ValueError(f"expected a width of {LEAST_WIDTH} to {MOST_WIDTH:g}, found {width}")
+
+        def times(paper: int, step: int = 8) -> int:
+            return max(step, math.floor(paper * width / step + 0.5) * step)
+
+        return cls(times(12, 4), times(16), 2 * times(24), times(48), 2 * times(48), times(32))
+
+
 class SINet(nn.Module):
     """Encoder at 1/8, and a decoder that lets low-level detail in only where the encoder is unsure.
 
@@ -43,12 +69,13 @@ class SINet(nn.Module):
     (`sinet.network.preprocess`); the output is logits N x classes x H x W. `encoder` alone gives logits at 1/8.
     """
 
-    def __init__(self, classes: int = 2) -> None:
+    def __init__(self, classes: int = 2, width: float = 1.0) -> None:
         super().__init__()
-        self.classes = classes
-        self.encoder = Encoder(classes)
+        self.classes, self.width = classes, width
+        self.channels = Channels.of(width)
+        self.encoder = Encoder(classes, self.channels)
         self.bn_3 = _batch_norm(classes)
-        self.level2_C = ConvNormAct(48, classes, kernel=1)
+        self.level2_C = ConvNormAct(self.channels.detail, classes, kernel=1)
         self.bn_2 = _batch_norm(classes)
         self.classifier = nn.Sequential(Upsample(2), nn.Conv2d(classes, classes, 3, padding=1, bias=False))
 
@@ -71,30 +98,31 @@ class SINet(nn.Module):
 class Encoder(nn.Module):
     """The spatial squeeze encoder: N x 3 x H x W to logits N x classes x H/8 x W/8."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, channels: Channels) -> None:
         super().__init__()
-        self.level1 = ConvNormAct(3, 12, kernel=3, stride=2)
-        self.level2_0 = SqueezeDownsample(12, 16, hidden=())
+        level1, start2, detail, start3, deep, hidden = channels
+        self.level1 = ConvNormAct(3, level1, kernel=3, stride=2)
+        self.level2_0 = SqueezeDownsample(level1, start2, hidden=())
         self.level2 = nn.ModuleList(
             [
-                S2Module(16, 48, (Branch(3, 1), Branch(5, 1)), residual=False),
-                S2Module(48, 48, (Branch(3, 1), Branch(3, 1)), residual=True),
+                S2Module(start2, detail, (Branch(3, 1), Branch(5, 1)), residual=False),
+                S2Module(detail, detail, (Branch(3, 1), Branch(3, 1)), residual=True),
             ]
         )
-        self.BR2 = NormAct(16 + 48)
-        self.level3_0 = SqueezeDownsample(64, 48, hidden=(32,))
+        self.BR2 = NormAct(start2 + detail)
+        self.level3_0 = SqueezeDownsample(start2 + detail, start3, hidden=(hidden,))
         self.level3 = nn.ModuleList(
-            S2Module(96 if index else 48, 96, branches, residual=index > 0)
+            S2Module(deep if index else start3, deep, branches, residual=index > 0)
             for index, branches in enumerate(LEVEL3)
         )
-        self.BR3 = NormAct(48 + 96)
-        self.classifier = Pointwise(48 + 96, classes)
+        self.BR3 = NormAct(start3 + deep)
+        self.classifier = Pointwise(start3 + deep, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.features(x)[1]
 
     def features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Low-level detail N x 48 x H/4 x W/4 for the decoder, and the logits at 1/8."""
+        """Low-level detail N x 48 (at width 1) x H/4 x W/4 for the decoder, and the logits at 1/8."""
         check_size(x)
         start2 = self.level2_0(self.level1(x))
         detail = start2

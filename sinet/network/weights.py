@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 
 from sinet.core import atomic
-from sinet.network.model import SINet
+from sinet.network.model import Channels, SINet
 from sinet.network.preprocess import Preprocessing
 
 # One entry for the whole card: safetensors writes several in an order that changes from run to run.
@@ -38,6 +38,7 @@ class WeightsCard:
     ]  # by their names in `sinet.evaluation.metrics`, with the side in front: dev_foreground_iou
     unreviewed_pseudo_labels: int  # masks trained on that no person has looked at
     started_from: str | None = None  # `dataset` of the weights that training started from; None: random ones
+    width: float = 1.0  # of the network, times the paper's channels
 
     def to_json(self) -> str:
         """Canonical JSON: the same card gives the same text."""
@@ -50,6 +51,8 @@ class WeightsCard:
         }
         if self.started_from is not None:
             values["started_from"] = self.started_from
+        if self.width != 1:  # the paper's network keeps the bytes of before there were others
+            values["width"] = self.width
         return json.dumps(values, sort_keys=True, allow_nan=False)
 
     @classmethod
@@ -64,6 +67,7 @@ class WeightsCard:
                 metrics={str(name): float(value) for name, value in values["metrics"].items()},
                 unreviewed_pseudo_labels=int(values["unreviewed_pseudo_labels"]),
                 started_from=values.get("started_from"),
+                width=_width(values.get("width", 1.0)),
             )
         except KeyError as error:
             raise WeightsError(f"the card inside the weights file lacks {error}") from error
@@ -75,6 +79,8 @@ def save_weights(path: Path, model: SINet, card: WeightsCard) -> None:
     """Write weights and card, whole or not at all; the same content gives the same bytes."""
     if card.classes != model.classes:
         raise WeightsError(f"the model has {model.classes} classes, its card says {card.classes}")
+    if card.width != model.width:
+        raise WeightsError(f"the model has width {model.width:g}, its card says {card.width:g}")
     tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     atomic.write_atomic(path, serialise(tensors, metadata={CARD: card.to_json()}))
 
@@ -82,8 +88,9 @@ def save_weights(path: Path, model: SINet, card: WeightsCard) -> None:
 def read_weights(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:
     """The model in eval mode on the CPU, and its card.
 
-    WeightsError where the file is missing or damaged, has no card, another number of classes than `classes`,
-    the tensors of another network, or numbers that are none.
+    Its width is what the card says, the paper's where it says none. WeightsError where the file is missing or damaged,
+    has no card, another number of classes than `classes`, a width that there is not, the tensors of another network or
+    width, or numbers that are none.
     """
     try:
         atomic.check_no_pipe(path)
@@ -103,15 +110,26 @@ def read_weights(path: Path, classes: int = 2) -> tuple[SINet, WeightsCard]:
     card = WeightsCard.from_json(metadata[CARD])
     if card.classes != classes:
         raise WeightsError(f"expected weights of {classes} classes, {path} has {card.classes}")
-    model = SINet(card.classes)
+    model = SINet(card.classes, card.width)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise WeightsError(f"the tensors in {path} are not those of SINet: {_first_line(error)}") from error
+        raise WeightsError(
+            f"the tensors in {path} are not those of SINet of width {card.width:g}, as its card says: "
+            f"{_first_line(error)}"
+        ) from error
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise WeightsError(f"expected numbers in {path}, found NaN or infinity in {broken[0]}")
     return model.eval(), card
+
+
+def _width(value: object) -> float:
+    """The width in a card; ValueError where it is none that SINet has."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"expected a number for width, found {value!r}")
+    Channels.of(value)
+    return float(value)
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -108,7 +108,7 @@ def _train(
     data = PortraitDataset(samples, recipe.phases.full.size, recipe.augment, recipe.seed)
     data.preload("train side")
     judge = _Judge(read_dev(dev, recipe.predict_size) if team.leads else None, preprocessing, team, device)
-    model = _initial_model(recipe.seed, architecture).to(device)
+    model = _initial_model(recipe, architecture).to(device)
     if device.type == "cpu":
         fused(model)
     before = None
@@ -134,7 +134,7 @@ def _train(
         )
         log.warning(text, state.best_iou, before)
         best, loss, state.best_epoch, state.best_iou = dict(start.state), loss_before, 0, before
-    plain = _initial_model(recipe.seed, architecture)
+    plain = _initial_model(recipe, architecture)
     plain.load_state_dict(best)
     return Trained(
         model=plain.eval(),
@@ -243,10 +243,10 @@ def parameter_groups(network: nn.Module, decay: WeightDecay) -> list[dict[str, A
     return [{"params": parameters, "weight_decay": value} for parameters, value in tiers]
 
 
-def _initial_model(seed: int, architecture: type[SINet] = SINet) -> SINet:
+def _initial_model(recipe: TrainRecipe, architecture: type[SINet] = SINet) -> SINet:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return architecture(classes=2)
+        torch.manual_seed(recipe.seed)
+        return architecture(classes=2, width=recipe.width)
 
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:

@@ -47,6 +47,11 @@ def check_start(recipe: TrainRecipe) -> Path | None:
     card, broken = _card(path)
     if card.get("classes") != 2:
         raise StartError(f"expected weights of 2 classes, found {card.get('classes')}")
+    if (width := card.get("width", 1.0)) != recipe.width:
+        raise StartError(
+            f"expected weights of train.width {recipe.width:g}, found width {width}: set train.width to it, or start "
+            "from none"
+        )
     if broken:
         raise StartError(f"expected numbers, found NaN or infinity in {broken}")
     theirs = dict(card["preprocessing"])

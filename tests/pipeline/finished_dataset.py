@@ -13,6 +13,7 @@ from pipeline.core.paths import CROP, DATASET, HEADLINE, PSEUDO, SINET
 from pipeline.core.records import Rejected, make_records, write_records, write_rejected
 from pipeline.core.stage import write_json, write_metrics
 from pipeline.merge import summarise, write_dataset
+from sinet.evaluation.slices import SLICES
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image
 from tests.pipeline.dataset_inputs import portrait
 from tests.project import commit, run
@@ -117,8 +118,9 @@ def write_project(folder: Path, root: Path) -> None:
             "foreground_iou_native": 0.9,
             "count": 2,
         }
-        write_metrics("evaluate", {**figures, "unreviewed_pseudo_labels": 0})
-        write_metrics("train", {"dev_foreground_iou": 0.92})
+        by_slice = {**dict.fromkeys(SLICES), "worst_tenth": figures, "dark": {"count": 0}}
+        write_metrics("evaluate", {**figures, "unreviewed_pseudo_labels": 0, "by_slice": by_slice})
+        write_metrics("train", {"dev_foreground_iou": 0.92, "parameters": 86_910})
         write_json(HEADLINE, {"leaks": 0, "moved": 0})
         SINET.parent.mkdir()
         SINET.write_bytes(b"weights")

@@ -199,7 +199,7 @@ def page(**more: Any) -> Page:
     """A page that shows nothing, but for what a test gives it."""
     plain: dict[str, Any] = {
         "plots": {name: PLOT.format(name) for name in ("train", "teacher", "iou", "balance")},
-        "balance": [{"name": "side train", "pictures": 31720, "shares": [0.013, None, *[0.5] * 6]}],
+        "balance": [{"name": "side train", "pictures": 31720, "shares": [0.013, None, *[0.5] * 7]}],
         "slice_scores": [
             SliceScore("all", dict.fromkeys(MEASURES, Interval(100, 90, 0.9123, 0.9012, 0.9234, 0.001))),
             SliceScore("several people", dict.fromkeys(MEASURES, Interval(7, 7, 0.8, None, None, None))),

@@ -8,11 +8,13 @@ import pytest
 
 from pipeline import evaluate as stage
 from pipeline.core.errors import PipelineError
-from pipeline.core.paths import DATASET, SINET, SPLIT
+from pipeline.core.paths import DATASET, PICTURE_FACTS, SINET, SPLIT
 from pipeline.core.records import make_records, write_records
+from pipeline.dataset.facts_table import FACTS, write_facts
 from pipeline.dataset.near_test import write_near_test
 from sinet import native
 from sinet.core.recipe import EvaluateRecipe
+from sinet.evaluation.slices import SLICES
 from sinet.images.sample import Sample
 from tests.sinet.portraits import taught_model, write_portraits, write_weights
 
@@ -95,13 +97,23 @@ def test_the_stage_writes_metrics_rows_and_a_gallery(records: pd.DataFrame, root
     Path("params.yaml").write_text((root / "params.yaml").read_text())
     write_records(DATASET, records)
     write_near_test(SPLIT / "near_test.csv", pd.DataFrame({"id": [records["id"][1]]}))
+    facts = pd.DataFrame({"id": records["id"], **dict.fromkeys(FACTS, 0.5)}).assign(faces=[1, 2, 2, 2])
+    write_facts(PICTURE_FACTS, facts.assign(face_height=[0.2, 0.3, float("nan"), 0.2]))
     stage.main()
     metrics = json.loads(Path("metrics/evaluate.json").read_text())
     assert all(0 < metrics[name] <= 1 for name in FOUR)
     assert metrics["without_near_train"]["count"] == 2
     assert metrics["unreviewed_pseudo_labels"] == 3  # as the weights' card says
+    by_slice = metrics["by_slice"]
+    assert set(by_slice) == {"worst_tenth", *SLICES}
+    counts = [
+        by_slice[name]["count"] for name in ("worst_tenth", "several_people", "small_face", "light_skin")
+    ]
+    assert counts == [1, 2, 1, 0]
     rows = pd.read_csv("plots/evaluate.csv", dtype={"id": str})
     assert len(rows) == 3
+    assert by_slice["worst_tenth"]["foreground_iou"] == pytest.approx(rows["foreground_iou"].min())
+    assert by_slice["small_face"]["boundary_f1"] == pytest.approx(rows["boundary_f1"][0])
     assert set(FOUR) <= set(rows.columns)
     assert list(rows.columns[:4]) == ["id", "source", "label", "near_train"]
     assert rows[["source", "label"]].values.tolist() == records[["source", "label"]].values.tolist()[:3]

@@ -405,6 +405,21 @@ def test_first_weights_that_cannot_be_used_are_a_sentence_at_once(
         load_params()  # what every stage begins with
 
 
+def test_first_weights_of_another_width_are_a_sentence_at_once(project: Path) -> None:
+    first_weights()
+    start_from("first.safetensors", width=1.5)
+    with pytest.raises(PipelineError, match=r"expected weights of train\.width 1\.5, found width 1\.0: set"):
+        load_params()
+
+
+def test_a_width_is_trained_and_stands_in_the_file(project: Path) -> None:
+    start_from("none", width=0.5)
+    stage.main()
+    model, card = read_weights(SINET)
+    assert card.width == model.width == 0.5
+    assert json.loads(Path("metrics/train.json").read_text())["parameters"] == 28_914
+
+
 def test_first_weights_of_another_network_are_a_sentence(project: Path) -> None:
     first_weights()
     tensors = load_file("first.safetensors")

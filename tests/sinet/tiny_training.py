@@ -77,6 +77,7 @@ def tiny_recipe(**changes: object) -> TrainRecipe:
     values = {
         "seed": 3,
         "weights": "none",
+        "width": 1.0,
         "predict_size": 64,
         "input": {"order": "rgb", "mean": [128, 128, 128], "std": [64, 64, 64], "scale": 1.0},
         "precision": "float32",

@@ -13,6 +13,9 @@
 #define TILE (CHUNKS * LANES)
 #define STRIP 8 /* pixels that a depthwise convolution makes at once */
 
+/* The output channels of the tile that begins at `start` of so many: 24, or fewer at the end. */
+INLINE int tile_at(int start, int channels) { return channels - start < TILE ? channels - start : TILE; }
+
 /* What a pointwise convolution adds before its PReLU: bias + before * scale, where `before` is not NULL. */
 struct finish {
     const float *bias, *scale, *slope; /* one a channel */
@@ -56,28 +59,43 @@ INLINE void pointwise(
     }
 }
 
-/* The three ways in which it is used. They are functions of their own because GCC does not keep the twelve sums in
-   registers where much else is inlined around them. */
+/* The three ways in which it is used, for a tile of 8, 16 or 24 channels. They are functions of their own because GCC does
+   not keep the twelve sums in registers where much else is inlined around them. */
 
 NOINLINE void pointwise_only(
-    const float *x, int stride, int depth, const float *weights, float *out, int out_stride, int width)
+    const float *x, int stride, int depth, const float *weights, int tile, float *out, int out_stride, int width)
 {
-    pointwise(x, stride, depth, weights, CHUNKS, out, out_stride, width, NULL, NULL);
+    if (tile == 3 * LANES)
+        pointwise(x, stride, depth, weights, 3, out, out_stride, width, NULL, NULL);
+    else if (tile == 2 * LANES)
+        pointwise(x, stride, depth, weights, 2, out, out_stride, width, NULL, NULL);
+    else
+        pointwise(x, stride, depth, weights, 1, out, out_stride, width, NULL, NULL);
 }
 
 NOINLINE void pointwise_finished(
-    const float *x, int stride, int depth, const float *weights, float *out, int out_stride, int width,
+    const float *x, int stride, int depth, const float *weights, int tile, float *out, int out_stride, int width,
     const struct finish *finish)
 {
-    pointwise(x, stride, depth, weights, CHUNKS, out, out_stride, width, finish, NULL);
+    if (tile == 3 * LANES)
+        pointwise(x, stride, depth, weights, 3, out, out_stride, width, finish, NULL);
+    else if (tile == 2 * LANES)
+        pointwise(x, stride, depth, weights, 2, out, out_stride, width, finish, NULL);
+    else
+        pointwise(x, stride, depth, weights, 1, out, out_stride, width, finish, NULL);
 }
 
 /* Adds to what stands in `out`. */
 NOINLINE void pointwise_residual(
-    const float *x, int stride, int depth, const float *weights, float *out, int out_stride, int width,
+    const float *x, int stride, int depth, const float *weights, int tile, float *out, int out_stride, int width,
     const struct finish *finish)
 {
-    pointwise(x, stride, depth, weights, CHUNKS, out, out_stride, width, finish, out);
+    if (tile == 3 * LANES)
+        pointwise(x, stride, depth, weights, 3, out, out_stride, width, finish, out);
+    else if (tile == 2 * LANES)
+        pointwise(x, stride, depth, weights, 2, out, out_stride, width, finish, out);
+    else
+        pointwise(x, stride, depth, weights, 1, out, out_stride, width, finish, out);
 }
 
 /* `strip` pixels of 8 channels; `x` is the top left tap of the first one, `across` and `down` are its strides. */

@@ -30,14 +30,14 @@ static void store_columns(v8 four, const float *bias, float *columns, int x, int
 /* The encoder's logits, with BatchNorm: columns. */
 static void head(const float **weights, struct scratch *s, struct size size)
 {
-    enum { joined = START3 + DEEP };
+    int start3 = s->channels.start3, deep = s->channels.deep, joined = start3 + deep;
     const float *norm = take(weights, 3 * joined), *matrix = take(weights, CLASSES * joined);
     const float *bias = take(weights, CLASSES);
-    float active[PIXELS * joined];
+    float active[PIXELS * MOST_CHANNELS];
     for (int y = 0; y < size.height; y++)
         for (int x = 0; x < size.width; x += PIXELS) {
             size_t at = (size_t)y * size.width + x;
-            norm_row(s->start3 + at * START3, START3, s->deep + at * DEEP, DEEP, norm, active, PIXELS);
+            norm_row(s->start3 + at * start3, start3, s->deep + at * deep, deep, norm, active, PIXELS);
             store_columns(classify(active, joined, matrix), bias, s->coarse, x, y, size.height);
         }
 }
@@ -45,12 +45,13 @@ static void head(const float **weights, struct scratch *s, struct size size)
 /* The low-level branch: columns. */
 static void fine(const float **weights, struct scratch *s, struct size size)
 {
-    const float *matrix = take(weights, CLASSES * DETAIL), *bias = take(weights, CLASSES);
+    int detail = s->channels.detail;
+    const float *matrix = take(weights, CLASSES * detail), *bias = take(weights, CLASSES);
     const float *slope = take(weights, CLASSES);
     for (int y = 0; y < size.height; y++)
         for (int x = 0; x < size.width; x += PIXELS) {
             size_t at = (size_t)y * size.width + x;
-            store_columns(classify(s->detail + at * DETAIL, DETAIL, matrix), bias, s->fine, x, y, size.height);
+            store_columns(classify(s->detail + at * detail, detail, matrix), bias, s->fine, x, y, size.height);
         }
     for (int x = 0; x < size.width; x++)
         for (int c = 0; c < CLASSES; c++) {

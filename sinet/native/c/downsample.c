@@ -22,38 +22,50 @@ static const float *dense(const float **weights, const float *x, int in, int out
 /* The attention's factors, and the pointwise matrix behind it with each input channel's factor in it. */
 static const float *attend(const float **weights, const float *mean, int in, int hidden, int out, float *matrix)
 {
-    float inner[HIDDEN], factor[JOINED2];
+    float inner[MOST_CHANNELS], factor[MOST_CHANNELS];
     if (hidden)
         mean = dense(weights, mean, in, hidden, inner);
     dense(weights, mean, hidden ? hidden : in, in, factor);
     const float *plain = take(weights, (size_t)in * out);
-    /* Tiles of in x 24 lie behind one another, or one of in x 16. */
-    int tile = out < TILE ? out : TILE;
-    for (int i = 0; i < in * out; i++)
-        matrix[i] = plain[i] * factor[i / tile % in];
+    for (int start = 0; start < out; start += TILE) {
+        int tile = tile_at(start, out);
+        for (int i = 0; i < in * tile; i++)
+            matrix[in * start + i] = plain[in * start + i] * factor[i / tile];
+    }
     return matrix;
+}
+
+/* The attention of `in` channels by their sums, the pointwise convolution behind it, norm and activation. */
+static void squeeze_and_mix(
+    const float **weights, struct scratch *s, float *total, int stride, int in, int hidden, int pixels, float *out,
+    int channels)
+{
+    for (int c = 0; c < in; c++)
+        total[c] /= (float)pixels;
+    const float *matrix = attend(weights, total, in, hidden, channels, s->matrix);
+    const float *bias = take(weights, channels), *slope = take(weights, channels);
+    for (int c = 0; c < channels; c += TILE) {
+        struct finish finish = {bias + c, NULL, slope + c};
+        pointwise_finished(
+            s->reduced, stride, in, matrix + in * c, tile_at(c, channels), out + c, channels, pixels, &finish);
+    }
 }
 
 void downsample2(const float **weights, struct scratch *s, struct size size, float *total)
 {
-    int pixels = size.height * size.width;
-    for (int c = 0; c < FIRST_USED; c++)
-        total[c] /= (float)pixels;
-    const float *matrix = attend(weights, total, FIRST_USED, 0, START2, s->matrix);
-    const float *bias = take(weights, START2), *slope = take(weights, START2);
-    struct finish finish = {bias, NULL, slope};
-    pointwise(s->reduced, FIRST, FIRST_USED, matrix, 2, s->start2, START2, pixels, &finish, NULL);
+    const struct channels *c = &s->channels;
+    squeeze_and_mix(weights, s, total, s->first, c->level1, 0, size.height * size.width, s->start2, c->start2);
 }
 
 void downsample3(const float **weights, struct scratch *s, struct size two, struct size three)
 {
-    const float *norm = take(weights, 3 * JOINED2), *depthwise = take(weights, 9 * JOINED2);
-    size_t row = (size_t)(two.width + 1) * JOINED2;
-    int pixels = three.height * three.width;
-    float total[JOINED2] = {0};
+    int joined = s->joined2, start2 = s->channels.start2, detail = s->channels.detail;
+    const float *norm = take(weights, 3 * joined), *depthwise = take(weights, 9 * joined);
+    size_t row = (size_t)(two.width + 1) * joined;
+    float total[MOST_CHANNELS] = {0};
     memset(s->active_rows + 2 * row, 0, row * sizeof(float)); /* row -1 */
     for (int i = 0; i < 3; i++)
-        memset(s->active_rows + i * row, 0, JOINED2 * sizeof(float));
+        memset(s->active_rows + i * row, 0, joined * sizeof(float));
     for (int y = 0; y < three.height; y++) {
         const float *rows[3];
         for (int i = 0; i < 3; i++) {
@@ -62,21 +74,14 @@ void downsample3(const float **weights, struct scratch *s, struct size two, stru
             size_t at = (size_t)from * two.width;
             if (i)
                 norm_row(
-                    s->start2 + at * START2, START2, s->detail + at * DETAIL, DETAIL, norm, place + JOINED2, two.width);
+                    s->start2 + at * start2, start2, s->detail + at * detail, detail, norm, place + joined, two.width);
             rows[i] = place;
         }
-        depthwise_by_two(
-            rows, JOINED2, depthwise, s->reduced + (size_t)y * three.width * JOINED2, three.width, total);
+        depthwise_by_two(rows, joined, depthwise, s->reduced + (size_t)y * three.width * joined, three.width, total);
     }
-    for (int c = 0; c < JOINED2; c++)
-        total[c] /= (float)pixels;
-    const float *matrix = attend(weights, total, JOINED2, HIDDEN, START3, s->matrix);
-    const float *bias = take(weights, START3), *slope = take(weights, START3);
-    for (int c = 0; c < START3; c += TILE) {
-        struct finish finish = {bias + c, NULL, slope + c};
-        const float *tile = matrix + JOINED2 * c;
-        pointwise_finished(s->reduced, JOINED2, JOINED2, tile, s->start3 + c, START3, pixels, &finish);
-    }
+    squeeze_and_mix(
+        weights, s, total, joined, joined, s->channels.hidden, three.height * three.width, s->start3,
+        s->channels.start3);
 }
 
 END_OF_VECTORS

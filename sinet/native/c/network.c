@@ -5,22 +5,23 @@
 
 #include "vectors.h"
 
-size_t weights_floats(void)
+size_t weights_floats(const struct channels *c)
 {
-    size_t floats = (27 + 2) * FIRST;
-    floats += 9 * FIRST + FIRST_USED * (FIRST_USED + 2) + (FIRST_USED + 2) * START2;
-    floats += 3 * JOINED2;
-    floats += 9 * JOINED2 + HIDDEN * (JOINED2 + 2) + JOINED2 * (HIDDEN + 2) + (JOINED2 + 2) * START3;
-    floats += 3 * (START3 + DEEP) + CLASSES * (START3 + DEEP + 1);
-    floats += CLASSES * (DETAIL + 2) + 2 * CLASSES + CLASSES * 3 * CLASSES * 3;
-    return floats + s2_floats();
+    size_t first = whole_vectors(c->level1), joined2 = c->start2 + c->detail, joined3 = c->start3 + c->deep;
+    size_t floats = (27 + 2) * first;
+    floats += 9 * first + c->level1 * (c->level1 + 2) + (c->level1 + 2) * c->start2;
+    floats += 3 * joined2;
+    floats += 9 * joined2 + c->hidden * (joined2 + 2) + joined2 * (c->hidden + 2) + (joined2 + 2) * c->start3;
+    floats += 3 * joined3 + CLASSES * (joined3 + 1);
+    floats += CLASSES * (c->detail + 2) + 2 * CLASSES + CLASSES * 3 * CLASSES * 3;
+    return floats + s2_floats(c);
 }
 
 /* All but the tail, whose kernel is what is left of the weights. */
 static const float *body(const float *weights, const struct picture *picture, struct scratch *s)
 {
     struct size two = {picture->height / 4, picture->width / 4}, three = {picture->height / 8, picture->width / 8};
-    float total[FIRST];
+    float total[MOST_CHANNELS];
     entry(picture, &weights, s, total);
     downsample2(&weights, s, two, total);
     level2(&weights, s, two);
@@ -30,18 +31,20 @@ static const float *body(const float *weights, const struct picture *picture, st
     return weights;
 }
 
-void logits(const float *weights, const struct picture *picture, float *scratch, float *out)
+void logits(
+    const struct channels *channels, const float *weights, const struct picture *picture, float *scratch, float *out)
 {
     struct scratch s;
-    scratch_layout(&s, scratch, picture->height, picture->width);
+    scratch_layout(&s, channels, scratch, picture->height, picture->width);
     const float *kernel = body(weights, picture, &s);
     tail(s.blended, picture->height / 4, picture->width / 4, kernel, CLASSES, &s.tail, out);
 }
 
-void probability(const float *weights, const struct picture *picture, float *scratch, float *out)
+void probability(
+    const struct channels *channels, const float *weights, const struct picture *picture, float *scratch, float *out)
 {
     struct scratch s;
-    scratch_layout(&s, scratch, picture->height, picture->width);
+    scratch_layout(&s, channels, scratch, picture->height, picture->width);
     const float *kernel = body(weights, picture, &s);
     enum { taps = 3 * CLASSES * 3 };
     float difference[taps];

@@ -42,10 +42,30 @@ static int right_size(int height, int width)
     return 0;
 }
 
-static size_t scratch_bytes(int height, int width)
+/* Level 1 needs no whole vectors; the two widest tensors lie side by side. */
+static int right_channels(const struct channels *c)
 {
-    return scratch_floats(height, width) * sizeof(float) + 63;
+    if (c->level1 > 0 && c->start2 > 0 && c->detail > 0 && c->start3 > 0 && c->deep > 0 && c->hidden > 0 &&
+        c->start2 % LANES == 0 && c->detail % (2 * LANES) == 0 && c->start3 % LANES == 0 &&
+        c->deep % (2 * LANES) == 0 && c->level1 <= MOST_CHANNELS && c->start2 <= MOST_CHANNELS &&
+        c->detail <= MOST_CHANNELS - c->start2 && c->start3 <= MOST_CHANNELS && c->hidden <= MOST_CHANNELS &&
+        c->deep <= MOST_CHANNELS - c->start3)
+        return 1;
+    PyErr_Format(
+        PyExc_ValueError,
+        "expected channels in vectors of %d, of the S2 modules in two halves of them, at most %d in all, found %d, %d, %d, "
+        "%d, %d, %d", LANES, MOST_CHANNELS, c->level1, c->start2, c->detail, c->start3, c->deep, c->hidden);
+    return 0;
 }
+
+static size_t scratch_bytes(const struct channels *channels, int height, int width)
+{
+    return scratch_floats(channels, height, width) * sizeof(float) + 63;
+}
+
+/* What `PyArg_ParseTuple` takes for CHANNELS. */
+#define CHANNELS "(iiiiii)"
+#define PARTS(c) &(c).level1, &(c).start2, &(c).detail, &(c).start3, &(c).deep, &(c).hidden
 
 static float *aligned(const Py_buffer *scratch) { return (float *)(((uintptr_t)scratch->buf + 63) / 64 * 64); }
 
@@ -55,44 +75,51 @@ static PyObject *py_supported(PyObject *self, PyObject *none)
     return PyBool_FromLong(native_supported());
 }
 
-static PyObject *py_weights_size(PyObject *self, PyObject *none)
+static PyObject *py_weights_size(PyObject *self, PyObject *args)
 {
-    (void)self, (void)none;
-    return PyLong_FromSize_t(weights_floats());
+    (void)self;
+    struct channels channels;
+    if (!PyArg_ParseTuple(args, CHANNELS, PARTS(channels)) || !right_channels(&channels))
+        return NULL;
+    return PyLong_FromSize_t(weights_floats(&channels));
 }
 
 static PyObject *py_scratch_size(PyObject *self, PyObject *args)
 {
     (void)self;
     int height, width;
-    if (!PyArg_ParseTuple(args, "ii", &height, &width) || !right_size(height, width))
+    struct channels channels;
+    if (!PyArg_ParseTuple(args, CHANNELS "ii", PARTS(channels), &height, &width) || !right_channels(&channels) ||
+        !right_size(height, width))
         return NULL;
-    return PyLong_FromSize_t(scratch_bytes(height, width));
+    return PyLong_FromSize_t(scratch_bytes(&channels, height, width));
 }
 
 static PyObject *py_logits(PyObject *self, PyObject *args)
 {
     (void)self;
     int count, height, width;
+    struct channels channels;
     Py_buffer weights, x, scratch, out;
-    if (!PyArg_ParseTuple(args, "y*y*w*w*iii", &weights, &x, &scratch, &out, &count, &height, &width))
+    if (!PyArg_ParseTuple(
+            args, CHANNELS "y*y*w*w*iii", PARTS(channels), &weights, &x, &scratch, &out, &count, &height, &width))
         return NULL;
     int right = 0;
-    if (right_size(height, width)) {
+    if (right_channels(&channels) && right_size(height, width)) {
         size_t pixels = (size_t)height * width;
         if (count < 0 || count > INT32_MAX / LARGEST_SIDE)
             PyErr_Format(PyExc_ValueError, "a batch of %d is too large", count);
         else
-            right = holds(&weights, weights_floats() * sizeof(float), "weights") &&
+            right = holds(&weights, weights_floats(&channels) * sizeof(float), "weights") &&
                     holds(&x, count * 3 * pixels * sizeof(float), "x") &&
-                    holds(&scratch, scratch_bytes(height, width), "scratch") &&
+                    holds(&scratch, scratch_bytes(&channels, height, width), "scratch") &&
                     holds(&out, count * CLASSES * pixels * sizeof(float), "out");
         if (right) {
             Py_BEGIN_ALLOW_THREADS;
             for (int i = 0; i < count; i++) {
                 struct picture picture = {
                     .height = height, .width = width, .planes = (const float *)x.buf + i * 3 * pixels};
-                logits(weights.buf, &picture, aligned(&scratch), (float *)out.buf + i * CLASSES * pixels);
+                logits(&channels, weights.buf, &picture, aligned(&scratch), (float *)out.buf + i * CLASSES * pixels);
             }
             Py_END_ALLOW_THREADS;
         }
@@ -110,21 +137,22 @@ static PyObject *py_probability(PyObject *self, PyObject *args)
 {
     (void)self;
     struct picture picture = {0};
+    struct channels channels;
     Py_buffer weights, pixels, scratch, out;
     float *m = picture.mean, *f = picture.factor;
     int *o = picture.order;
     if (!PyArg_ParseTuple(
-            args, "y*y*w*w*ii(fff)(fff)(iii)", &weights, &pixels, &scratch, &out, &picture.height, &picture.width, m,
+            args, CHANNELS "y*y*w*w*ii(fff)(fff)(iii)", PARTS(channels), &weights, &pixels, &scratch, &out, &picture.height, &picture.width, m,
             m + 1, m + 2, f, f + 1, f + 2, o, o + 1, o + 2))
         return NULL;
     int right = 0;
-    if (right_size(picture.height, picture.width)) {
+    if (right_channels(&channels) && right_size(picture.height, picture.width)) {
         size_t area = (size_t)picture.height * picture.width;
         for (int c = 0; c < 3; c++)
             if (o[c] < 0 || o[c] > 2)
                 PyErr_Format(PyExc_ValueError, "expected channels 0 to 2, found %d", o[c]);
-        right = !PyErr_Occurred() && holds(&weights, weights_floats() * sizeof(float), "weights") &&
-                holds(&scratch, scratch_bytes(picture.height, picture.width), "scratch") &&
+        right = !PyErr_Occurred() && holds(&weights, weights_floats(&channels) * sizeof(float), "weights") &&
+                holds(&scratch, scratch_bytes(&channels, picture.height, picture.width), "scratch") &&
                 holds(&out, area * sizeof(float), "out");
         if (right && (size_t)pixels.len != area * 3) {
             PyErr_Format(PyExc_ValueError, "pixels: expected %zu bytes, found %zd", area * 3, pixels.len);
@@ -133,7 +161,7 @@ static PyObject *py_probability(PyObject *self, PyObject *args)
         if (right) {
             picture.pixels = pixels.buf;
             Py_BEGIN_ALLOW_THREADS;
-            probability(weights.buf, &picture, aligned(&scratch), out.buf);
+            probability(&channels, weights.buf, &picture, aligned(&scratch), out.buf);
             Py_END_ALLOW_THREADS;
         }
     }
@@ -148,8 +176,8 @@ static PyObject *py_probability(PyObject *self, PyObject *args)
 
 static PyMethodDef methods[] = {
     {"supported", py_supported, METH_NOARGS, "Whether this processor can run it."},
-    {"weights_size", py_weights_size, METH_NOARGS, "Floats of the packed weights."},
-    {"scratch_size", py_scratch_size, METH_VARARGS, "Bytes of working memory for a picture of a height and a width."},
+    {"weights_size", py_weights_size, METH_VARARGS, "Floats of the packed weights."},
+    {"scratch_size", py_scratch_size, METH_VARARGS, "Bytes of working memory for channels, a height and a width."},
     {"logits", py_logits, METH_VARARGS, "Write the logits of pictures N x 3 x H x W."},
     {"probability", py_probability, METH_VARARGS, "Write the probability of a picture H x W x 3 of bytes."},
     {NULL, NULL, 0, NULL},

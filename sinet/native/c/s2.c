@@ -18,22 +18,37 @@ static const struct branch LEVEL3[][2] = {
 };
 #define MODULES(level) ((int)(sizeof(level) / sizeof(level[0])))
 
+struct range {
+    int start, count;
+};
+
+/* The input channels that a tile of the grouped pointwise convolution reads: those of one group, or of both where the tile
+   lies across them. */
+static struct range read_by(int tile_start, int half, int channels_in)
+{
+    int group = half / 2, start = tile_start < group ? 0 : channels_in / 2;
+    int end = tile_start + tile_at(tile_start, half) <= group ? channels_in / 2 : channels_in;
+    return (struct range){start, end - start};
+}
+
 static size_t module_floats(int channels_in, int channels_out, const struct branch *branches)
 {
-    int half = channels_out / 2, tiles = half / TILE;
-    size_t floats = (size_t)channels_in / tiles * half;
+    int half = channels_out / 2;
+    size_t floats = 0;
+    for (int t = 0; t < half; t += TILE)
+        floats += (size_t)read_by(t, half, channels_in).count * tile_at(t, half);
     for (int b = 0; b < 2; b++)
         floats += (size_t)half * (branches[b].kernel * branches[b].kernel + 2 + half + 3);
     return floats;
 }
 
-size_t s2_floats(void)
+size_t s2_floats(const struct channels *c)
 {
     size_t floats = 0;
     for (int i = 0; i < MODULES(LEVEL2); i++)
-        floats += module_floats(i ? DETAIL : START2, DETAIL, LEVEL2[i]);
+        floats += module_floats(i ? c->detail : c->start2, c->detail, LEVEL2[i]);
     for (int i = 0; i < MODULES(LEVEL3); i++)
-        floats += module_floats(i ? DEEP : START3, DEEP, LEVEL3[i]);
+        floats += module_floats(i ? c->deep : c->start3, c->deep, LEVEL3[i]);
     return floats;
 }
 
@@ -57,19 +72,20 @@ static void clear_border(float *squeezed, struct size size, int channels)
     }
 }
 
-/* The grouped pointwise convolution, from channels_in to half. With half 24 a group's 12 are no whole vectors:
-   there it is one matrix with zeros. */
+/* The grouped pointwise convolution, from channels_in to half. */
 INLINE void squeeze(
     const float *x, struct size size, int channels_in, int half, const float **weights, float *squeezed)
 {
-    int tiles = half / TILE, depth = channels_in / tiles;
-    const float *matrix = take(weights, (size_t)depth * half);
-    for (int y = 0; y < size.height; y++)
-        for (int t = 0; t < tiles; t++) {
-            const float *row = x + (size_t)y * size.width * channels_in + t * depth;
-            float *out = inside(squeezed, y, size.width, half) + t * TILE;
-            pointwise_only(row, channels_in, depth, matrix + (size_t)t * depth * TILE, out, half, size.width);
+    for (int t = 0; t < half; t += TILE) {
+        int tile = tile_at(t, half);
+        struct range read = read_by(t, half, channels_in);
+        const float *matrix = take(weights, (size_t)read.count * tile);
+        for (int y = 0; y < size.height; y++) {
+            const float *row = x + (size_t)y * size.width * channels_in + read.start;
+            float *out = inside(squeezed, y, size.width, half) + t;
+            pointwise_only(row, channels_in, read.count, matrix, tile, out, half, size.width);
         }
+    }
 }
 
 /* The mean of each pool x pool pixels, with a border of its own. */
@@ -124,13 +140,14 @@ INLINE void separable(
         for (int t = 0; t < half; t += TILE) {
             float *row = out + (size_t)y * row_stride + t;
             struct finish finish = {w->finish.bias + t, w->finish.scale + t, w->finish.slope + t};
-            const float *tile = w->matrix + (size_t)half * t;
+            const float *matrix = w->matrix + (size_t)half * t;
+            int tile = tile_at(t, half);
             if (residual)
-                pointwise_residual(line, half, half, tile, row, stride, size.width, &finish);
+                pointwise_residual(line, half, half, matrix, tile, row, stride, size.width, &finish);
             else if (finished)
-                pointwise_finished(line, half, half, tile, row, stride, size.width, &finish);
+                pointwise_finished(line, half, half, matrix, tile, row, stride, size.width, &finish);
             else
-                pointwise_only(line, half, half, tile, row, stride, size.width);
+                pointwise_only(line, half, half, matrix, tile, row, stride, size.width);
         }
     }
 }
@@ -190,20 +207,26 @@ INLINE void module(
             branch_of(branches[b], 5, half, residual, weights, s, size, out + b * half);
 }
 
+static void level(
+    const float *x, int channels_in, int half, const struct branch (*modules)[2], int count, const float **weights,
+    struct scratch *s, struct size size, float *out)
+{
+    clear_border(s->squeezed, size, half);
+    module(x, channels_in, half, 0, modules[0], weights, s, size, out);
+    for (int i = 1; i < count; i++)
+        module(out, 2 * half, half, 1, modules[i], weights, s, size, out);
+}
+
 void level2(const float **weights, struct scratch *s, struct size size)
 {
-    clear_border(s->squeezed, size, DETAIL / 2);
-    module(s->start2, START2, DETAIL / 2, 0, LEVEL2[0], weights, s, size, s->detail);
-    for (int i = 1; i < MODULES(LEVEL2); i++)
-        module(s->detail, DETAIL, DETAIL / 2, 1, LEVEL2[i], weights, s, size, s->detail);
+    const struct channels *c = &s->channels;
+    level(s->start2, c->start2, c->detail / 2, LEVEL2, MODULES(LEVEL2), weights, s, size, s->detail);
 }
 
 void level3(const float **weights, struct scratch *s, struct size size)
 {
-    clear_border(s->squeezed, size, DEEP / 2);
-    module(s->start3, START3, DEEP / 2, 0, LEVEL3[0], weights, s, size, s->deep);
-    for (int i = 1; i < MODULES(LEVEL3); i++)
-        module(s->deep, DEEP, DEEP / 2, 1, LEVEL3[i], weights, s, size, s->deep);
+    const struct channels *c = &s->channels;
+    level(s->start3, c->start3, c->deep / 2, LEVEL3, MODULES(LEVEL3), weights, s, size, s->deep);
 }
 
 END_OF_VECTORS

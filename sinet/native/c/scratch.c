@@ -23,24 +23,28 @@ static size_t squeezed_floats(struct size size, int channels)
 
 static size_t larger(size_t one, size_t other) { return one > other ? one : other; }
 
-size_t scratch_layout(struct scratch *s, float *start, int height, int width)
+size_t scratch_layout(struct scratch *s, const struct channels *c, float *start, int height, int width)
 {
+    int first = whole_vectors(c->level1), joined2 = c->start2 + c->detail, half3 = c->deep / 2;
+    s->channels = *c;
+    s->first = first;
+    s->joined2 = joined2;
     struct memory memory = {start, 0};
     struct size two = {height / 4, width / 4}, three = {height / 8, width / 8}, half = {height / 16, width / 16};
     size_t pixels2 = (size_t)two.height * two.width, pixels3 = (size_t)three.height * three.width;
     s->input_rows = part(&memory, 3 * 3 * ((size_t)width + LANES));
-    s->level1_rows = part(&memory, 3 * ((size_t)width / 2 + 1) * FIRST);
-    s->active_rows = part(&memory, 3 * ((size_t)two.width + 1) * JOINED2);
-    s->reduced = part(&memory, larger(pixels2 * FIRST, pixels3 * JOINED2));
-    s->start2 = part(&memory, pixels2 * START2);
-    s->detail = part(&memory, pixels2 * DETAIL);
-    s->start3 = part(&memory, pixels3 * START3);
-    s->deep = part(&memory, pixels3 * DEEP);
-    s->squeezed = part(&memory, larger(squeezed_floats(two, DETAIL / 2), squeezed_floats(three, DEEP / 2)));
-    s->pooled = part(&memory, squeezed_floats(half, DEEP / 2));
-    s->small = part(&memory, (size_t)(half.height + 1) * (half.width + PIXELS) * (DEEP / 2));
-    s->line = part(&memory, ((size_t)two.width + STRIP) * (DEEP / 2));
-    s->matrix = part(&memory, JOINED2 * START3);
+    s->level1_rows = part(&memory, 3 * ((size_t)width / 2 + 1) * first);
+    s->active_rows = part(&memory, 3 * ((size_t)two.width + 1) * joined2);
+    s->reduced = part(&memory, larger(pixels2 * first, pixels3 * joined2));
+    s->start2 = part(&memory, pixels2 * c->start2);
+    s->detail = part(&memory, pixels2 * c->detail);
+    s->start3 = part(&memory, pixels3 * c->start3);
+    s->deep = part(&memory, pixels3 * c->deep);
+    s->squeezed = part(&memory, larger(squeezed_floats(two, c->detail / 2), squeezed_floats(three, half3)));
+    s->pooled = part(&memory, squeezed_floats(half, half3));
+    s->small = part(&memory, (size_t)(half.height + 1) * (half.width + PIXELS) * half3);
+    s->line = part(&memory, ((size_t)two.width + STRIP) * larger(c->detail / 2, half3));
+    s->matrix = part(&memory, larger(c->level1 * c->start2, joined2 * c->start3));
     s->coarse = part(&memory, CLASSES * pixels3);
     s->tall = part(&memory, (size_t)CLASSES * two.height * three.width);
     s->fine = part(&memory, CLASSES * pixels2);
@@ -53,10 +57,10 @@ size_t scratch_layout(struct scratch *s, float *start, int height, int width)
     return memory.used;
 }
 
-size_t scratch_floats(int height, int width)
+size_t scratch_floats(const struct channels *channels, int height, int width)
 {
     struct scratch scratch;
-    return scratch_layout(&scratch, NULL, height, width);
+    return scratch_layout(&scratch, channels, NULL, height, width);
 }
 
 END_OF_VECTORS

@@ -9,14 +9,6 @@
 #include "network.h"
 #include "tail.h"
 
-#define FIRST 16 /* channels of level 1: 12, and 4 that are 0 */
-#define FIRST_USED 12
-#define START2 16
-#define DETAIL 48
-#define JOINED2 (START2 + DETAIL)
-#define START3 48
-#define DEEP 96
-#define HIDDEN 32 /* of the second attention */
 #define BORDER 2  /* pixels of zeros around a squeezed picture, for a 5x5 */
 #define BEHIND 6  /* pixels behind a row: the border, and what a strip reads too far */
 
@@ -25,6 +17,8 @@ struct size {
 };
 
 struct scratch {
+    struct channels channels;
+    int first, joined2; /* channels of level 1 with those that are 0, and of what level 3 begins with */
     float *input_rows, *level1_rows, *active_rows; /* three rows each */
     float *reduced;                                /* what the depthwise convolutions with stride 2 give */
     float *start2, *detail, *start3, *deep;
@@ -34,6 +28,8 @@ struct scratch {
     struct tail_scratch tail;
 };
 
+static inline int whole_vectors(int channels) { return (channels + LANES - 1) / LANES * LANES; }
+
 static inline const float *take(const float **weights, size_t floats)
 {
     const float *taken = *weights;
@@ -42,9 +38,10 @@ static inline const float *take(const float **weights, size_t floats)
 }
 
 /* Gives each part its place behind `start`, which may be NULL; returns how many floats there are. */
-size_t scratch_layout(struct scratch *scratch, float *start, int height, int width);
+size_t scratch_layout(
+    struct scratch *scratch, const struct channels *channels, float *start, int height, int width);
 
-/* Level 1 and the depthwise convolution behind it; `total` gets the sum of each channel, of 16. */
+/* Level 1 and the depthwise convolution behind it; `total` gets the sum of each channel. */
 void entry(const struct picture *picture, const float **weights, struct scratch *s, float *total);
 
 void downsample2(const float **weights, struct scratch *s, struct size size, float *total);
@@ -59,6 +56,6 @@ void level3(const float **weights, struct scratch *s, struct size size);
 void decode(const float **weights, struct scratch *s, struct size two, struct size three);
 
 /* How many weights the S2 modules of both levels take. */
-size_t s2_floats(void);
+size_t s2_floats(const struct channels *channels);
 
 #endif

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "network.h" /* LANES */
+
 #if defined(__x86_64__) && defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #define END_OF_VECTORS _Pragma("clang attribute pop")
@@ -20,7 +22,6 @@
 #endif
 #endif
 
-#define LANES 8
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE static __attribute__((noinline, unused))
 

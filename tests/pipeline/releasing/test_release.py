@@ -100,7 +100,11 @@ def test_a_release_is_written_committed_and_tagged_and_nothing_is_pushed(
     assert "Of eg1800, web some or all pictures state no licence" in card
     model = Path("docs/release/model.md").read_text()
     assert digest in model
+    assert "86,910 parameters, width 1.0." in model
     assert "| 90.00 | 91.00 | 80.00 | 90.00 |" in model
+    assert "| worst tenth | 2 | 90.00 | 80.00 |\n" in model
+    assert "| dark | 0 | — | — |\n" in model
+    assert "| small face | not known | — | — |\n" in model
     assert Path("docs/release/ATTRIBUTION.md").read_text() == (DATASET / "ATTRIBUTION.md").read_text()
     library = pytest.importorskip("huggingface_hub")
     assert library.DatasetCard(card).data.size_categories == ["n<1K"]

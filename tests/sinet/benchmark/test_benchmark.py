@@ -42,6 +42,15 @@ def test_predict_prints_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert f"{processor()}, one thread, CPU time, median of 5" in done.stdout
 
 
+def test_widths_prints_a_row_a_network() -> None:
+    done = command("widths", "--width", 40, "--height", 60, "--rounds", 5)
+    assert done.exit_code == 0, done.output
+    rows = done.stdout.splitlines()[3:]
+    assert [" ".join(row.split()[1:4]) for row in rows[::5]] == ["0.5 at 224", "1 at 320", "2 at 256"]
+    assert len(rows) == 12
+    assert rows[3].split()[5:] == ["1.000", "86,910", "parameters"]
+
+
 def test_train_prints_its_rows() -> None:
     done = command("train", "--size", 32, "--batch", 2)
     assert done.exit_code == 0, done.output

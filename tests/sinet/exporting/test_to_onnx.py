@@ -10,12 +10,14 @@ import onnxruntime
 import pytest
 import torch
 
-from sinet.exporting.to_onnx import ExportError, difference
+from sinet.exporting.onnx_file import OnnxPredictor
+from sinet.exporting.to_onnx import ExportError, difference, export_onnx
 from sinet.inference.predictor import Predictor
 from sinet.network.model import SINet
 from sinet.network.preprocess import squash_image
 from sinet.network.weights import CARD as ENTRY
 from sinet.network.weights import WeightsCard
+from tests.sinet.native.test_native import drawn_model
 from tests.sinet.portraits import CARD, SMALL, UNEQUAL, portrait
 
 PICTURES = [portrait(seed)[0] for seed in range(3)]
@@ -42,6 +44,22 @@ def test_with_the_preprocessing_inside(exported_with_preprocessing: Path, predic
 def test_another_preprocessing_is_found_out(exported_with_preprocessing: Path, predictor: Predictor) -> None:
     swapped = Predictor(predictor.model, replace(UNEQUAL.preprocessing, order="rgb"))
     assert difference(exported_with_preprocessing, swapped, PICTURES) > 1e-3
+
+
+@pytest.mark.parametrize("width", [0.5, 1.5, 2])
+def test_another_width_equals_torch_and_c(tmp_path: Path, width: float) -> None:
+    card = replace(CARD, preprocessing=replace(SMALL, size=96), width=width)
+    predictor = Predictor(drawn_model(3, width=width), card.preprocessing)
+    export_onnx(tmp_path / "w.onnx", predictor.model, card, opset=18)
+    onnx_file = OnnxPredictor(tmp_path / "w.onnx")
+    squares = np.stack([squash_image(picture, 96) for picture in PICTURES])
+    exact = 1e-5 * max(1, np.abs(onnx_file.logits(squares)).max())  # rounding grows with the logits
+    assert difference(tmp_path / "w.onnx", predictor, PICTURES) <= exact
+    for picture in PICTURES:
+        apart = onnx_file.square_probability(picture) - predictor.square_probability(picture)
+        assert np.abs(apart).max() <= exact / 2
+    (entry,) = [one.value for one in onnx.load(tmp_path / "w.onnx").metadata_props if one.key == ENTRY]
+    assert WeightsCard.from_json(entry).width == width
 
 
 def test_another_model_is_found_out(exported: Path) -> None:

@@ -22,15 +22,18 @@ from sinet import native
 from sinet.inference.predictor import Predictor
 from sinet.native import NativeSINet
 from sinet.native.weights import LAYOUT, pack
-from sinet.network.model import SINet
+from sinet.network.model import Channels, SINet
 from sinet.network.preprocess import STANDARD, Preprocessing
 from tests.sinet.portraits import SMALL, UNEQUAL, portrait
 
+PAPERS = Channels.of(1)
+WIDTHS = (0.25, 0.5, 0.75, 1, 1.5, 2)
 
-def drawn_model(seed: int, classes: int = 2) -> SINet:
+
+def drawn_model(seed: int, classes: int = 2, width: float = 1) -> SINet:
     """Random BatchNorm statistics and weights, some of them negative; slopes below 0 and above 1."""
     generator = torch.Generator().manual_seed(seed)
-    model = SINet(classes).eval()
+    model = SINet(classes, width).eval()
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -62,15 +65,18 @@ def kernel() -> Any:
 pytestmark = pytest.mark.filterwarnings("error")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**31),
     height=st.integers(1, 5),
     width=st.integers(1, 5),
     batch=st.integers(1, 3),
+    times=st.sampled_from(WIDTHS),
 )
-def test_the_logits_are_the_plain_models(kernel: Any, seed: int, height: int, width: int, batch: int) -> None:
-    model, x = drawn_model(seed), picture(seed, batch, 3, 32 * height, 32 * width)
+def test_the_logits_are_the_plain_models(
+    kernel: Any, seed: int, height: int, width: int, batch: int, times: float
+) -> None:
+    model, x = drawn_model(seed, width=times), picture(seed, batch, 3, 32 * height, 32 * width)
     before = x.clone()
     with torch.inference_mode():
         want, got = model(x), NativeSINet(model)(x)
@@ -103,15 +109,17 @@ def test_with_the_weights_of_the_package(kernel: Any) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 32, 32), (2, 3, 64, 96), (1, 3, 224, 224)])
-def test_no_memory_is_read_before_it_is_written(kernel: Any, shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("times", WIDTHS)
+def test_no_memory_is_read_before_it_is_written(kernel: Any, shape: tuple[int, ...], times: float) -> None:
     """The working memory may hold anything: here it holds NaN."""
-    weights, x = pack(drawn_model(0)).numpy(), picture(0, *shape).numpy()
+    model = drawn_model(0, width=times)
+    weights, x = pack(model).numpy(), picture(0, *shape).numpy()
     count, _, height, width = shape
     results = []
     for byte in (0, 255):
-        scratch = np.full(kernel.scratch_size(height, width), byte, np.uint8)
+        scratch = np.full(kernel.scratch_size(model.channels, height, width), byte, np.uint8)
         out = np.full((count, 2, height, width), np.nan, np.float32)
-        kernel.logits(weights, x, scratch, out, count, height, width)
+        kernel.logits(model.channels, weights, x, scratch, out, count, height, width)
         results.append(out)
     assert np.isfinite(results[0]).all()
     assert np.array_equal(*results)
@@ -253,32 +261,37 @@ def test_other_pixels_are_refused(kernel: Any, pixels: np.ndarray) -> None:
 def test_no_buffer_of_another_size_is_touched(kernel: Any, short: int, pixels: bool) -> None:
     x = np.zeros((32, 32, 3), np.uint8) if pixels else np.zeros((1, 3, 32, 32), np.float32)
     out = np.full((1, 32, 32) if pixels else (1, 2, 32, 32), 7, np.float32)
-    buffers = [pack(drawn_model(0)).numpy(), x, np.full(kernel.scratch_size(32, 32), 7, np.uint8), out]
+    buffers = [
+        pack(drawn_model(0)).numpy(),
+        x,
+        np.full(kernel.scratch_size(PAPERS, 32, 32), 7, np.uint8),
+        out,
+    ]
     buffers[short] = buffers[short].ravel()[:-1].copy()
     before = [buffer.copy() for buffer in buffers]
     with pytest.raises(ValueError, match=r"expected \d+ bytes"):
         if pixels:
-            kernel.probability(*buffers, 32, 32, (0, 0, 0), (1, 1, 1), (0, 1, 2))
+            kernel.probability(PAPERS, *buffers, 32, 32, (0, 0, 0), (1, 1, 1), (0, 1, 2))
         else:
-            kernel.logits(*buffers, 1, 32, 32)
+            kernel.logits(PAPERS, *buffers, 1, 32, 32)
     assert all(np.array_equal(*pair) for pair in zip(buffers, before, strict=True))
 
 
 @pytest.mark.parametrize("order", [(0, 1, 3), (-1, 1, 2)])
 def test_a_channel_that_a_pixel_does_not_have_is_refused(kernel: Any, order: tuple[int, ...]) -> None:
-    scratch, out = np.zeros(kernel.scratch_size(32, 32), np.uint8), np.zeros((32, 32), np.float32)
+    scratch, out = np.zeros(kernel.scratch_size(PAPERS, 32, 32), np.uint8), np.zeros((32, 32), np.float32)
     buffers = (pack(drawn_model(0)).numpy(), np.zeros((32, 32, 3), np.uint8), scratch, out)
     with pytest.raises(ValueError, match="expected channels 0 to 2"):
-        kernel.probability(*buffers, 32, 32, (0, 0, 0), (1, 1, 1), order)
+        kernel.probability(PAPERS, *buffers, 32, 32, (0, 0, 0), (1, 1, 1), order)
 
 
 def test_what_is_read_only_is_not_written(kernel: Any) -> None:
     out = np.zeros((1, 2, 32, 32), np.float32)
     out.flags.writeable = False
-    scratch = np.zeros(kernel.scratch_size(32, 32), np.uint8)
+    scratch = np.zeros(kernel.scratch_size(PAPERS, 32, 32), np.uint8)
     weights, x = pack(drawn_model(0)).numpy(), np.zeros((1, 3, 32, 32), np.float32)
     with pytest.raises((ValueError, TypeError, BufferError)):
-        kernel.logits(weights, x, scratch, out, 1, 32, 32)
+        kernel.logits(PAPERS, weights, x, scratch, out, 1, 32, 32)
 
 
 def test_an_address_that_holds_no_float_is_refused(kernel: Any) -> None:
@@ -289,7 +302,28 @@ def test_an_address_that_holds_no_float_is_refused(kernel: Any) -> None:
 
 def test_the_kernel_knows_the_weights_and_how_many_there_are(kernel: Any) -> None:
     assert kernel.LAYOUT == LAYOUT
-    assert kernel.weights_size() == len(pack(SINet().eval()))
+    for times in WIDTHS:
+        model = SINet(width=times).eval()
+        assert kernel.weights_size(model.channels) == len(pack(model))
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        PAPERS._replace(start2=12),
+        PAPERS._replace(detail=24),
+        PAPERS._replace(deep=8),
+        PAPERS._replace(start3=0),
+        PAPERS._replace(level1=-12),
+        PAPERS._replace(hidden=2**20),
+        PAPERS._replace(deep=2**30),
+    ],
+)
+def test_channels_that_it_does_not_compute_are_refused(kernel: Any, channels: Channels) -> None:
+    with pytest.raises(ValueError, match=f"in vectors of 8, .* found {', '.join(map(str, channels))}$"):
+        kernel.weights_size(channels)
+    with pytest.raises(ValueError, match="in vectors of 8"):
+        kernel.scratch_size(channels, 32, 32)
 
 
 def test_another_arrangement_of_the_weights_has_another_number() -> None:
@@ -302,7 +336,7 @@ def test_another_arrangement_of_the_weights_has_another_number() -> None:
             values.copy_(torch.arange(start, start + values.numel()).view_as(values))
             start += values.numel()
     digest = hashlib.sha256(pack(model).numpy().tobytes()).hexdigest()
-    assert (LAYOUT, digest[:16]) == (1, "3e1ed59e3a76f57f")
+    assert (LAYOUT, digest[:16]) == (2, "3e1ed59e3a76f57f")
 
 
 class _Variant(SINet):

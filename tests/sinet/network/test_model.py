@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from sinet.network.model import SINet
+from sinet.core.recipe import LEAST_WIDTH, MOST_WIDTH
+from sinet.network.model import Channels, SINet
 
 # Reference outputs of the official code in float64, for the weights and the picture of the formulas below.
 LOGITS = {
@@ -87,6 +88,35 @@ def test_parameters() -> None:
     assert sum(p.numel() for p in model.encoder.parameters()) == 86_764
 
 
+@pytest.mark.parametrize(
+    ("width", "channels", "parameters"),
+    [
+        (0.5, (8, 8, 32, 24, 48, 16), 28_914),
+        (1, (12, 16, 48, 48, 96, 32), 86_910),
+        (1.5, (20, 24, 80, 72, 144, 48), 182_462),
+        (2, (24, 32, 96, 96, 192, 64), 303_210),
+    ],
+)
+def test_a_width_multiplies_the_channels(width: float, channels: tuple[int, ...], parameters: int) -> None:
+    model = SINet(width=width)
+    assert model.channels == channels
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model.state_dict().keys() == SINet().state_dict().keys()
+
+
+@given(width=st.floats(LEAST_WIDTH, MOST_WIDTH))
+def test_channels_are_whole_vectors(width: float) -> None:
+    level1, start2, detail, start3, deep, hidden = Channels.of(width)
+    assert level1 % 4 == start2 % 8 == detail % 16 == start3 % 8 == deep % 16 == hidden % 8 == 0
+    assert min(level1, start2, detail, start3, deep, hidden) > 0
+
+
+@pytest.mark.parametrize("width", [0, 0.2, 4.1, -1, float("nan"), float("inf")])
+def test_a_width_that_there_is_not_is_refused(width: float) -> None:
+    with pytest.raises(ValueError, match=f"expected a width of 0.25 to 4, found {width}"):
+        SINet(width=width)
+
+
 def test_the_official_keys() -> None:
     shapes = {key: tuple(value.shape) for key, value in SINet(classes=2).state_dict().items()}
     assert len(shapes) == 393
@@ -129,9 +159,15 @@ def test_multiply_adds_at_224() -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(height=st.integers(1, 8), width=st.integers(1, 8), batch=st.integers(1, 2), classes=st.integers(2, 3))
-def test_any_multiple_of_32(height: int, width: int, batch: int, classes: int) -> None:
-    model = SINet(classes).eval()
+@given(
+    height=st.integers(1, 8),
+    width=st.integers(1, 8),
+    batch=st.integers(1, 2),
+    classes=st.integers(2, 3),
+    times=st.sampled_from((0.5, 1, 1.5, 2)),
+)
+def test_any_multiple_of_32(height: int, width: int, batch: int, classes: int, times: float) -> None:
+    model = SINet(classes, times).eval()
     x = torch.randn(batch, 3, 32 * height, 32 * width)
     with torch.inference_mode():
         assert model(x).shape == (batch, classes, 32 * height, 32 * width)
@@ -144,10 +180,12 @@ def test_other_sizes_are_refused(height: int, width: int) -> None:
         SINet()(torch.zeros(1, 3, height, width))
 
 
-@pytest.mark.parametrize("size", [224, 160, 128, 32])
-def test_a_training_step_reaches_every_parameter(size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "width"), [(224, 1), (160, 1), (128, 1), (32, 1), (160, 0.5), (64, 1.5), (32, 2)]
+)
+def test_a_training_step_reaches_every_parameter(size: int, width: float) -> None:
     torch.manual_seed(0)
-    model = SINet(classes=2).train()
+    model = SINet(classes=2, width=width).train()
     logits = model(torch.randn(2, 3, size, size))
     logits.square().mean().backward()
     still = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

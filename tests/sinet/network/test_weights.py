@@ -34,6 +34,44 @@ def test_what_training_started_from_stays_in_the_card(tmp_path: Path) -> None:
     assert read_weights(tmp_path / "w")[1].started_from == "abc"
 
 
+@pytest.mark.parametrize("width", [0.5, 1.5])
+def test_the_file_says_the_width(tmp_path: Path, width: float) -> None:
+    assert "width" not in CARD.to_json(), "weights of the paper's network keep their bytes"
+    model = SINet(width=width)
+    loaded, card = read_weights(write_weights(tmp_path / "w", model, replace(CARD, width=width)))
+    assert card.width == loaded.width == width
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("width", "message"),
+    [
+        (0.5, r"not those of SINet of width 0\.5, as its card says"),
+        (2, r"not those of SINet of width 2, as its card says"),
+        (0.1, r"cannot be used: expected a width of 0\.25 to 4, found 0\.1"),
+        (float("nan"), "cannot be used: expected a width of .* found nan"),
+        ("large", "cannot be used: expected a number for width, found 'large'"),
+        (None, "cannot be used: expected a number for width, found None"),
+        (True, "cannot be used: expected a number for width, found True"),
+    ],
+)
+def test_another_width_than_that_of_the_tensors_is_refused(
+    tmp_path: Path, width: object, message: str
+) -> None:
+    card = json.dumps({**json.loads(CARD.to_json()), "width": width})
+    save_file(SINet().state_dict(), tmp_path / "w", metadata={ENTRY: card})
+    with pytest.raises(WeightsError, match=message):
+        read_weights(tmp_path / "w")
+
+
+def test_a_width_is_never_told_from_the_tensors(tmp_path: Path) -> None:
+    save_file(SINet(width=2).state_dict(), tmp_path / "w", metadata={ENTRY: CARD.to_json()})
+    with pytest.raises(WeightsError, match="not those of SINet of width 1, as its card says"):
+        read_weights(tmp_path / "w")
+    with pytest.raises(WeightsError, match="the model has width 2, its card says 1"):
+        save_weights(tmp_path / "other", SINet(width=2), CARD)
+
+
 def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
     model = SINet(classes=2)
     contents = set()
@@ -101,7 +139,9 @@ def test_tensors_of_another_network_are_refused(tmp_path: Path) -> None:
     tensors = load_file(write_weights(tmp_path / "w"))
     del tensors["encoder.level1.conv.weight"]
     save_file(tensors, tmp_path / "less", metadata={ENTRY: CARD.to_json()})
-    with pytest.raises(WeightsError, match=r"not those of SINet: .*encoder\.level1\.conv\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"not those of SINet of width 1, .*: .*encoder\.level1\.conv\.weight"
+    ):
         read_weights(tmp_path / "less")
 
 

@@ -92,9 +92,10 @@ def trained(module: nn.Module, x: Tensor, dtype: torch.dtype, quick: bool) -> di
     return {key: value.double() for key, value in found.items()}
 
 
-def test_the_whole_network_in_float64() -> None:
+@pytest.mark.parametrize("width", [0.5, 1, 1.5, 2])
+def test_the_whole_network_in_float64(width: float) -> None:
     torch.manual_seed(0)
-    model, x = SINet().train(), torch.randn(2, 3, 96, 160)
+    model, x = SINet(width=width).train(), torch.randn(2, 3, 96, 160)
     plain, quick = (trained(model, x, torch.float64, way) for way in (False, True))
     assert plain.keys() == quick.keys()
     for key, wanted in plain.items():

@@ -140,7 +140,7 @@ def test_the_encoder_phase_leaves_the_decoder_alone_and_may_be_left_out(
         train(samples, dev, tiny_recipe(), tmp_path / "half", CPU)
     state = load_state(tmp_path / "half")
     assert state is not None
-    fresh = training._initial_model(3).state_dict()
+    fresh = training._initial_model(tiny_recipe()).state_dict()
     same = {key for key, value in state.model.items() if torch.equal(value, fresh[key])}
     assert {key for key in fresh if not key.startswith("encoder.")} <= same
     assert "encoder.level1.conv.weight" not in same

@@ -197,6 +197,9 @@ def test_seeds_make_first_weights_and_nobody_elses_numbers_change() -> None:
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
-    first = [training._initial_model(seed).state_dict()["encoder.level1.conv.weight"] for seed in (3, 3, 4)]
+    first = [
+        training._initial_model(tiny_recipe(seed=seed)).state_dict()["encoder.level1.conv.weight"]
+        for seed in (3, 3, 4)
+    ]
     assert torch.equal(torch.rand(3), wanted)
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
