@@ -295,6 +295,7 @@ def test_a_burst_of_frames_hangs_together_and_copies_beside_it_are_found() -> No
 
 
 @pytest.mark.long
+@pytest.mark.timeout(7200)  # of the clock, on a busy machine; what counts is CPU time
 def test_a_million_pictures_have_their_candidates_in_ten_minutes() -> None:
     Path("/proc/self/clear_refs").write_text("5")
     seconds, hits, parts = scale(1_000_000)
