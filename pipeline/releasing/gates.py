@@ -40,7 +40,9 @@ def version_faults(version: str) -> Iterator[str]:
 
 def tree_faults(written: Path) -> Iterator[str]:
     """Git has everything that lies here, so that the tag has it too; but for what a release has `written` itself."""
-    changed = git("status", "--porcelain", "--", ".", f":(exclude){written}").splitlines()
+    changed = git(
+        "status", "--porcelain", "--untracked-files=normal", "--", ".", f":(exclude){written}"
+    ).splitlines()
     if changed:
         files = some_of([line[3:] for line in changed])
         yield f"git does not have what lies here ({files}): commit it, or `git stash`"

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -60,7 +61,7 @@ def write_change_page(path: Path, compared: Compared) -> None:
             source = "data:image/jpeg;base64," + base64.b64encode(content).decode()
         else:
             atomic.write_atomic(beside / f"{one}.jpg", content)
-            source = f"{beside.name}/{one}.jpg"
+            source = f"{quote(beside.name)}/{one}.jpg"
         sources[one] = (source, round(width * THUMBNAIL_HEIGHT / height))
     write_text(path, page_text(compared, changes, sources))
 

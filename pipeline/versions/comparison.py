@@ -103,12 +103,11 @@ def paired(old: pd.DataFrame, new: pd.DataFrame, facts: pd.DataFrame | None) -> 
 def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SMALLEST) -> str:
     """The text as Markdown: the answer first, then a table a metric."""
     rows = compared_rows(pairs, smallest)
-    pictures = pairs.pictures
     parts = [
         f"# Is {names[1]} better than {names[0]}?",
         "; ".join(f"{MEASURES[row.measure]}: **{row.verdict}**" for row in rows if row.slice == "all") + ".",
-        f"SINet on {len(pictures):,} test pictures of {pictures['cluster'].nunique():,} photographs that both were "
-        "measured on, in percent. The difference has its 95 % interval, of pictures drawn again with replacement. "
+        f"SINet on {len(pairs.pictures):,} test pictures of {rows[0].difference.photographs:,} photographs that both "
+        "were measured on, in percent. The difference has its 95 % interval, of pictures drawn again with replacement. "
         f"`no difference` is one of less than {100 * smallest:g} points either way; `perhaps` is one that so many "
         "slices can show by chance; `not enough pictures` says how many would decide.",
         *pairs.notes,

@@ -58,8 +58,17 @@ def mean_interval(values: _Floats, photographs: Sequence[str]) -> Interval:
     means = mean + stretch * (_drawn_means(sums, sizes) - mean)
     low, high = np.quantile(means, (tail, 1 - tail))
     below, above = float(np.mean(means <= 0)), float(np.mean(means >= 0))
-    p_value = min(1.0, max(2 * min(below, above), 2 / DRAWS))
+    p_value = min(1.0, 2 * min(below, above)) or _p_value_beyond_draws(mean, means)
     return Interval(len(values), count, mean, float(low), float(high), p_value)
+
+
+def _p_value_beyond_draws(mean: float, means: _Floats) -> float:
+    """Where no draw lies on the other side of 0: the normal tail of the draws' spread, at most what one draw shows.
+
+    A share of the draws could not tell a clear difference from a hint, as many slices judged together ask for.
+    """
+    spread = float(np.std(means))
+    return min(2 / DRAWS, 2 * float(norm.sf(abs(mean) / spread))) if spread else 0.0
 
 
 def _drawn_means(sums: _Floats, sizes: _Floats) -> _Floats:

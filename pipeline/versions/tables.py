@@ -70,13 +70,29 @@ def dataset_of(version: Version) -> pd.DataFrame:
 
 def reviews_of(version: Version) -> dict[str, dict[str, Any]]:
     """The lines of the lock by key; without any check, which stage merge makes."""
-    params = yaml.safe_load(version.read(str(PARAMS)))
-    with version.folder_in_git(str(params["reviews"]["path"])) as folder:
+    with version.folder_in_git(_path_of_reviews(version)) as folder:
         lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
     try:
         return {line["key"]: line for line in map(json.loads, lines)}
     except (ValueError, KeyError, TypeError) as error:
         raise PipelineError(f"the reviews of {version.title} cannot be read: {error}") from error
+
+
+def _path_of_reviews(version: Version) -> str:
+    """From the project's folder; of a commit one that git can have, since what lies elsewhere is of today."""
+    params = yaml.safe_load(version.read(str(PARAMS)))
+    try:
+        path = str(params["reviews"]["path"])
+    except (KeyError, TypeError):
+        raise PipelineError(
+            f"expected `reviews.path` in {PARAMS} of {version.title}, found none: that version is of an earlier recipe"
+        ) from None
+    if version.commit is not None and (Path(path).is_absolute() or ".." in Path(path).parts):
+        raise PipelineError(
+            f"expected `reviews.path` inside the repository in {version.title}, found {path}: git does not keep what "
+            "lies there, so that nobody can tell what that version had; move the folder into the repository"
+        )
+    return path
 
 
 def kept_sides_of(version: Version) -> dict[str, str]:

@@ -179,6 +179,12 @@ def test_all_that_is_wrong_is_told_at_once(project: Path) -> None:
     assert "2 pictures moved to another side since they were first given one" in told
 
 
+def test_a_new_file_is_told_also_where_git_is_told_to_show_none(project: Path) -> None:
+    run(project, "git", "config", "status.showUntrackedFiles", "no")
+    Path("new_code.py").write_text("x = 1\n")
+    assert "git does not have what lies here (new_code.py): commit it" in refused("1.2.0", *NAMED)
+
+
 def test_files_that_dvc_does_not_have_are_not_up_to_date(project: Path) -> None:
     path = Path("models/sinet.safetensors")
     path.unlink()

@@ -137,3 +137,15 @@ def test_20_000_pictures_are_scrolled_without_gaps(versions: Made, tmp_path: Pat
         assert missing == 0 and cards < 150, place
     page.keyboard.press("End")
     assert page.evaluate(SELECTED) == "19999"
+
+
+def test_pictures_beside_a_page_of_any_name_are_shown(
+    versions: Made, tmp_path: Path, page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(change_page, "INLINE", 1)
+    file = tmp_path / "pull #12, 50%.html"
+    diff.main(("v1", "v2"), tmp_path / "changes.md", file, True)
+    page.goto(file.as_uri())
+    page.wait_for_function("[...document.images].every(one => one.complete)")
+    assert page.locator(".card img").count() > 1
+    assert page.evaluate("[...document.images].every(one => !one.src || one.naturalHeight === 168)")

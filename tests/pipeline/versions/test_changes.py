@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from ruamel.yaml import YAML
 
 from pipeline.commands import diff
 from pipeline.core.errors import PipelineError
@@ -144,3 +145,27 @@ def test_a_version_without_dvc_lock_or_of_another_recipe_is_refused(versions: Ma
 @pytest.mark.parametrize("path", ["masks/a.png", "data/dataset/masks/a.png"])
 def test_paths_from_the_table_and_from_the_project_are_one(path: str) -> None:
     assert path_from_project(DATASET, path) == "data/dataset/masks/a.png"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/elsewhere/reviews", r"expected `reviews.path` inside the repository in HEAD .*, found /elsewhere"),
+        ("../reviews", r"expected `reviews.path` inside the repository in HEAD .*, found \.\./reviews"),
+        (None, r"expected `reviews.path` in params.yaml of HEAD .*, found none"),
+    ],
+)
+def test_reviews_that_git_does_not_keep_are_refused_by_name(
+    versions: Made, path: str | None, message: str
+) -> None:
+    """What lies in that folder today are no reviews of an earlier version."""
+    params = Path("params.yaml")
+    content = YAML().load(params.read_text())
+    if path is None:
+        del content["reviews"]
+    else:
+        content["reviews"]["path"] = path
+    YAML().dump(content, params)
+    commit(versions.folder, "reviews elsewhere")
+    with pytest.raises(PipelineError, match=message):
+        dataset_of(open_versions("HEAD")[0])

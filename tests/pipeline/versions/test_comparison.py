@@ -11,7 +11,13 @@ from pipeline.commands import compare
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
-from pipeline.versions.comparison import Pairs, compared_rows, paired, pairs_of_versions
+from pipeline.versions.comparison import (
+    Pairs,
+    compared_rows,
+    comparison_report,
+    paired,
+    pairs_of_versions,
+)
 from pipeline.versions.revision import WORKSPACE, NotHereError, open_versions
 from pipeline.versions.slices import slice_scores
 from tests.pipeline.versions.conftest import TEST, Made, is_grey
@@ -103,6 +109,12 @@ def test_two_versions_are_compared_on_the_pictures_with_the_same_mask(
     assert re.search(r"\| source baidu \| 31 \|", text) and "| grey |" in text
     compare.main(("v2", WORKSPACE), 0.005, None)
     assert capsys.readouterr().out.count("| +0.00 [+0.00, +0.00] | no difference |") == 6, "the same weights"
+
+
+def test_pictures_without_a_cluster_are_photographs_of_their_own() -> None:
+    found = pairs(0.0)
+    text = comparison_report(("a", "b"), Pairs(found.pictures.assign(cluster=None), None))
+    assert "SINet on 400 test pictures of 400 photographs" in text
 
 
 def test_other_protocols_or_nothing_in_common_is_an_error(versions: Made) -> None:

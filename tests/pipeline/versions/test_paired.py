@@ -91,6 +91,17 @@ def test_of_many_slices_those_stay_that_hold_together() -> None:
     assert verdict(hint, 0.005, survives=False) == "perhaps better"
 
 
+def test_a_clear_difference_holds_among_many_slices() -> None:
+    """Of 200 the smallest p-value has to be below 0.05 / 200, which no share of the draws can show."""
+    generator = np.random.default_rng(9)
+    clear = mean_interval(generator.normal(0.02, 0.01, 60), alone(60)).p_value
+    assert survive([clear, *[0.9] * 199])[0]
+    # By hand: mean 0.003, its standard error 0.01 / sqrt(60), 2.3 of them from 0.
+    hardly = mean_interval(np.repeat([0.013, -0.007], 30), alone(60)).p_value
+    assert hardly == pytest.approx(0.02, abs=0.01)
+    assert not survive([hardly, *[0.9] * 199])[0]
+
+
 def test_the_same_values_give_the_same_interval() -> None:
     values = np.random.default_rng(10).random(70)
     assert mean_interval(values, alone(70)) == mean_interval(values, alone(70))
