@@ -134,13 +134,15 @@ def _region_after(asked: Mapping[str, Any], pictures: Path, earlier: Earlier) ->
     if rgb.shape[:2] != shape:
         raise NoClickError("the picture is not the one that the task was made of.")
     shown = _shown(context, shape)
-    click = _click(context["result"], shape)
-    before = earlier.get((str(task["id"]), fingerprint(shown)))
-    masks = clicked(rgb, [shown] if before is None else [before, shown], click)
-    if masks[-1] is not before:
-        _note(earlier, str(task["id"]), masks[-1], shown)
+    mask = shown
+    for click in _clicks(context["result"], shape):
+        before = earlier.get((str(task["id"]), fingerprint(mask)))
+        after = clicked(rgb, [mask] if before is None else [before, mask], click)[-1]
+        if after is not before:
+            _note(earlier, str(task["id"]), after, mask)
+        mask = after
     identity = context["mask"][0]["id"] if context["mask"] else None
-    return build_region(data["key"], masks[-1], identity)
+    return build_region(data["key"], mask, identity)
 
 
 def _note(earlier: Earlier, task: str, made: Array, before: Array) -> None:
@@ -169,11 +171,18 @@ def _shown(context: Mapping[str, Any], shape: tuple[int, int]) -> Array:
         raise NoClickError(f"the mask on the screen cannot be read ({error}).") from error
 
 
-def _click(result: Any, shape: tuple[int, int]) -> Click:
-    points = [one for one in result if one["from_name"] == CLICK]
+def _clicks(result: Any, shape: tuple[int, int]) -> list[Click]:
+    """The clicks that wait for an answer, oldest first: the page shows none but that of the last.
+
+    Two at the same pixel are a double click, which is one.
+    """
+    points = [one["value"] for one in result if one["from_name"] == CLICK]
     if not points:
         raise NoClickError("no click came.")
-    value = points[-1]["value"]  # an earlier one that was not answered may still be there
+    return list(dict.fromkeys(_click(one, shape) for one in points))
+
+
+def _click(value: Mapping[str, Any], shape: tuple[int, int]) -> Click:
     places = [float(value[name]) for name in ("y", "x")]
     if not all(0 <= place <= 100 for place in places):
         raise NoClickError("the click lies outside of the picture.")

@@ -99,6 +99,20 @@ def test_a_colleagues_click_into_the_same_task_leaves_ones_own_to_be_taken_back(
     assert np.array_equal(mask_of(post(backend, asked(after))), mine)
 
 
+def test_a_click_that_waits_for_its_answer_is_made_with_the_next_and_a_double_click_is_one(
+    backend: Backend,
+):
+    before = with_a_chunk()
+    before[360:, 230:] = 0
+    content = asked(before)
+    (first,) = content["params"]["context"]["result"]
+    shoulder = {**first, "value": {"x": 100 * 262 / WIDTH, "y": 100 * 440 / HEIGHT}}
+    content["params"]["context"]["result"] = [first, first, shoulder]
+    both = mask_of(post(backend, content))
+    one_by_one = mask_of(post(backend, at(asked(mask_of(post(backend, asked(before)))), 262, 440)))
+    assert np.array_equal(both, one_by_one) and both[440, 262] and not both[250, 40]
+
+
 @pytest.mark.parametrize("place", [(-3, 250), (WIDTH + 2, 250), (40, -1), (40, HEIGHT + 90)])
 def test_a_click_outside_of_the_picture_changes_nothing(backend: Backend, place: tuple[int, int]):
     said = post(backend, at(asked(with_a_chunk()), *place))
