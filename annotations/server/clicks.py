@@ -20,15 +20,19 @@ from typing import Any
 from aiohttp import web
 
 from annotations.clicks.repair import Click, clicked
-from annotations.masks.brush import BrushError, regions_to_mask
+from annotations.masks.brush import BrushError, fingerprint, regions_to_mask
 from annotations.server.import_files import picture_name
 from annotations.tasks.task import CLICK, IMAGE, build_region
 from sinet.images.decode import Array, ImageError, read_image
 
 log = logging.getLogger("annotations")
 
+# By task and fingerprint of what a click made, what it was before. Not by task alone: two curators may have one open,
+# and an undo leads back to a mask that an earlier click made.
+Earlier = OrderedDict[tuple[str, str], Array]
+
 USER = "review"
-_TASKS = 20  # whose earlier masks are kept, so that a second click takes the first one back
+_KEPT = 100  # masks that a click changed, so that a second click takes the first one back
 _MOST = 100_000_000  # bytes of a request
 
 
@@ -81,11 +85,12 @@ def answering_clicks(pictures: Path) -> Iterator[Backend]:
 def application(pictures: Path, password: str) -> web.Application:
     """What answers Label Studio; anybody without the password is told nothing."""
     expected = "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
-    earlier: OrderedDict[str, list[Array]] = OrderedDict()
+    earlier: Earlier = OrderedDict()
 
     @web.middleware
     async def known(request: web.Request, handler: Any) -> web.StreamResponse:
-        if not secrets.compare_digest(request.headers.get("Authorization", "").encode(), expected.encode()):
+        given = request.headers.get("Authorization", "").encode(errors="surrogateescape")
+        if not secrets.compare_digest(given, expected.encode()):
             raise web.HTTPUnauthorized
         answer: web.StreamResponse = await handler(request)
         return answer
@@ -108,9 +113,7 @@ def application(pictures: Path, password: str) -> web.Application:
     return app
 
 
-def answered(
-    asked: Mapping[str, Any], pictures: Path, earlier: OrderedDict[str, list[Array]]
-) -> dict[str, Any]:
+def answered(asked: Mapping[str, Any], pictures: Path, earlier: Earlier) -> dict[str, Any]:
     """The answer to what Label Studio posts: the mask's region anew, or why it stays. Notes its masks in `earlier`."""
     try:
         return {"result": [_region_after(asked, pictures, earlier)]}
@@ -121,9 +124,7 @@ def answered(
         return {"result": [], "refused": "the click could not be read."}
 
 
-def _region_after(
-    asked: Mapping[str, Any], pictures: Path, earlier: OrderedDict[str, list[Array]]
-) -> dict[str, Any]:
+def _region_after(asked: Mapping[str, Any], pictures: Path, earlier: Earlier) -> dict[str, Any]:
     (task,), context = asked["tasks"], asked["params"]["context"]
     data = task["data"]
     shape = int(data["height"]), int(data["width"])
@@ -133,16 +134,22 @@ def _region_after(
     if rgb.shape[:2] != shape:
         raise NoClickError("the picture is not the one that the task was made of.")
     shown = _shown(context, shape)
-    click = _click(context["result"], shape)
-    masks = earlier.pop(str(task["id"]), [])
-    # Whatever else was done to the mask meanwhile, what is on the screen is where the click begins.
-    known = bool(masks) and bool((masks[-1] == shown).all())
-    masks = clicked(rgb, masks if known else [shown], click)
-    earlier[str(task["id"])] = masks
-    while len(earlier) > _TASKS:
-        earlier.popitem(last=False)
+    mask = shown
+    for click in _clicks(context["result"], shape):
+        before = earlier.get((str(task["id"]), fingerprint(mask)))
+        after = clicked(rgb, [mask] if before is None else [before, mask], click)[-1]
+        if after is not before:
+            _note(earlier, str(task["id"]), after, mask)
+        mask = after
     identity = context["mask"][0]["id"] if context["mask"] else None
-    return build_region(data["key"], masks[-1], identity)
+    return build_region(data["key"], mask, identity)
+
+
+def _note(earlier: Earlier, task: str, made: Array, before: Array) -> None:
+    earlier[task, fingerprint(made)] = before
+    earlier.move_to_end((task, fingerprint(made)))
+    while len(earlier) > _KEPT:
+        earlier.popitem(last=False)
 
 
 def _picture(path: Path) -> Array:
@@ -164,13 +171,20 @@ def _shown(context: Mapping[str, Any], shape: tuple[int, int]) -> Array:
         raise NoClickError(f"the mask on the screen cannot be read ({error}).") from error
 
 
-def _click(result: Any, shape: tuple[int, int]) -> Click:
-    points = [one for one in result if one["from_name"] == CLICK]
+def _clicks(result: Any, shape: tuple[int, int]) -> list[Click]:
+    """The clicks that wait for an answer, oldest first: the page shows none but that of the last.
+
+    Two at the same pixel are a double click, which is one.
+    """
+    points = [one["value"] for one in result if one["from_name"] == CLICK]
     if not points:
         raise NoClickError("no click came.")
-    value = points[-1]["value"]  # an earlier one that was not answered may still be there
-    row, column = (
-        min(max(int(float(value[name]) / 100 * size), 0), size - 1)
-        for name, size in zip(("y", "x"), shape, strict=True)
-    )
+    return list(dict.fromkeys(_click(one, shape) for one in points))
+
+
+def _click(value: Mapping[str, Any], shape: tuple[int, int]) -> Click:
+    places = [float(value[name]) for name in ("y", "x")]
+    if not all(0 <= place <= 100 for place in places):
+        raise NoClickError("the click lies outside of the picture.")
+    row, column = (min(int(place / 100 * size), size - 1) for place, size in zip(places, shape, strict=True))
     return Click(row, column)

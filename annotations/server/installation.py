@@ -76,6 +76,7 @@ class Running:
     pid: int
     url: str
     stopping: bool = False  # somebody wants it to end
+    clicks: bool = False  # its pages send clicks
 
 
 class Installation:
@@ -193,7 +194,7 @@ class Installation:
                 stderr=log,
                 start_new_session=True,
             )
-        running = Running(process.pid, url)
+        running = Running(process.pid, url, clicks=clicks)
         self._note(running)
         try:
             answers = self._wait_until_it_answers(process, running)

@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -96,6 +96,13 @@ def open_session(folder: Path = REVIEW_DATA) -> Session:
     running = installation.answering() if on_this_machine(settings.url) else None
     named = os.environ.get(KEY_NAME)
     if running is not None:
+        if settings.clicks != running.clicks:
+            log.warning(
+                "label_studio.clicks is %s, but Label Studio was started with %s; `make review-stop`, then "
+                "`python -m annotations review --update-config` changes that",
+                *(str(one).lower() for one in (settings.clicks, running.clicks)),
+            )
+        settings = replace(settings, clicks=running.clicks)
         client = Client(running.url, installation.secrets().api_key, key_from=str(folder / "secrets.json"))
         return Session(settings, installation, client, True)
     if named:

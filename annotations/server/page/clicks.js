@@ -17,6 +17,13 @@
     if (tool && tool.dynamic) selected().unselectAll();
   };
   window.addEventListener("mousedown", begin, true);
+  let drawing = false;
+  const watch = (event) => (drawing = event.buttons > 0);
+  for (const name of ["mousedown", "mousemove", "mouseup"]) window.addEventListener(name, watch, true);
+  // A stroke is in the mask when its button is let go, and would be lost with the mask of before.
+  const drawn = async () => {
+    while (drawing) await new Promise((go) => setTimeout(go, 50));
+  };
   window.fetch = async (address, options) => {
     if (!String(address).includes("/interactive-annotating")) return plain(address, options);
     const request = JSON.parse(options.body);
@@ -28,12 +35,14 @@
       const signal = AbortSignal.timeout(patience);
       const answer = await plain(address, { ...options, body: JSON.stringify(request), signal });
       const said = await answer.clone().json();
+      await drawn();
       if (selected() !== annotation) return new Response("{}", { status: 200 });
       if (said.data && said.data.refused) return refuse(said.data.refused);
-      if (!said.data) return refuse("what repairs masks does not answer; `make review` must run.");
+      if (!said.data) return refuse("what repairs masks does not answer. Reload the page; `make review` must run.");
       if (JSON.stringify(onScreen()) !== JSON.stringify(before)) return refuse("the mask was changed meanwhile.");
       return answer;
     } catch (error) {
+      if (selected() !== annotation) return new Response("{}", { status: 200 });
       return refuse("what repairs masks did not answer in time. Brush and eraser work.");
     }
   };

@@ -76,11 +76,56 @@ def test_a_mask_that_was_changed_by_hand_is_where_the_next_click_begins(backend:
     )
 
 
+def at(content: dict[str, Any], x: float, y: float) -> dict[str, Any]:
+    """The same click at another place, in pixels of the picture."""
+    content["params"]["context"]["result"][0]["value"] = {"x": 100 * x / WIDTH, "y": 100 * y / HEIGHT}
+    return content
+
+
+def test_after_an_undo_the_click_that_is_left_is_the_one_that_is_taken_back(backend: Backend):
+    before = with_a_chunk()
+    before[360:, 230:] = 0
+    once = mask_of(post(backend, asked(before)))
+    twice = mask_of(post(backend, at(asked(once), 262, 440)))
+    assert not np.array_equal(once, twice)
+    assert np.array_equal(mask_of(post(backend, asked(once))), before)  # Ctrl+Z led back to `once`
+
+
+def test_a_colleagues_click_into_the_same_task_leaves_ones_own_to_be_taken_back(backend: Backend):
+    mine, theirs = with_a_chunk(), person(1, WIDTH, HEIGHT)[1]
+    after = mask_of(post(backend, asked(mine)))
+    theirs[360:, 230:] = 0
+    post(backend, at(asked(theirs), 262, 440))
+    assert np.array_equal(mask_of(post(backend, asked(after))), mine)
+
+
+def test_a_click_that_waits_for_its_answer_is_made_with_the_next_and_a_double_click_is_one(
+    backend: Backend,
+):
+    before = with_a_chunk()
+    before[360:, 230:] = 0
+    content = asked(before)
+    (first,) = content["params"]["context"]["result"]
+    shoulder = {**first, "value": {"x": 100 * 262 / WIDTH, "y": 100 * 440 / HEIGHT}}
+    content["params"]["context"]["result"] = [first, first, shoulder]
+    both = mask_of(post(backend, content))
+    one_by_one = mask_of(post(backend, at(asked(mask_of(post(backend, asked(before)))), 262, 440)))
+    assert np.array_equal(both, one_by_one) and both[440, 262] and not both[250, 40]
+
+
+@pytest.mark.parametrize("place", [(-3, 250), (WIDTH + 2, 250), (40, -1), (40, HEIGHT + 90)])
+def test_a_click_outside_of_the_picture_changes_nothing(backend: Backend, place: tuple[int, int]):
+    said = post(backend, at(asked(with_a_chunk()), *place))
+    assert said["result"] == [] and "outside of the picture" in said["refused"]
+
+
 @pytest.mark.parametrize("password", ["", "wrong"])
 def test_nobody_else_is_answered(backend: Backend, password: str):
     access = {"auth": (USER, password)} if password else {}
     assert httpx.get(f"{backend.url}/health", **access).status_code == 401
     assert httpx.post(f"{backend.url}/predict", json=asked(with_a_chunk()), **access).status_code == 401
+    odd = httpx.get(f"{backend.url}/health", headers={b"Authorization": b"Basic \xff\xfe"})
+    assert odd.status_code == 401
     assert backend.url.startswith("http://127.0.0.1:") and backend.password not in repr(backend)
 
 

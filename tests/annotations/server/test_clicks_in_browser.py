@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import yaml
 
 from annotations.ledger.lock import read_lock, review_key
 from annotations.masks.overlap import mask_iou
+from annotations.server import clicks
 from annotations.server.clicks import answering_clicks
+from annotations.server.client import Project
 from annotations.server.import_files import SERVED_ROOT, picture_name
 from annotations.server.installation import Installation
 from annotations.server.pull import pull
@@ -51,14 +54,18 @@ class Clicker(Curator):
 
     def click(self, x: int, y: int) -> None:
         """Ctrl+click on a pixel of the picture, and wait for what comes of it."""
-        box = self.picture.bounding_box()
         with self.page.expect_response(lambda answer: "/interactive-annotating" in answer.url):
-            self.page.keyboard.down("Control")
-            self.page.mouse.click(
-                box["x"] + (x + 0.5) * box["width"] / WIDTH, box["y"] + (y + 0.5) * box["height"] / HEIGHT
-            )
-            self.page.keyboard.up("Control")
+            self.press(x, y)
         self.page.wait_for_timeout(1000)
+
+    def press(self, x: int, y: int) -> None:
+        """Ctrl+click on a pixel of the picture."""
+        box = self.picture.bounding_box()
+        self.page.keyboard.down("Control")
+        self.page.mouse.click(
+            box["x"] + (x + 0.5) * box["width"] / WIDTH, box["y"] + (y + 0.5) * box["height"] / HEIGHT
+        )
+        self.page.keyboard.up("Control")
 
     def seen(self) -> list[dict[str, Any]]:
         """The regions in the editor: type, id and how many numbers."""
@@ -86,21 +93,31 @@ def a_task(pictures: Path, place: int, rgb: np.ndarray, mask: np.ndarray) -> dic
     return build_task(candidate, mask, TaskPictures(*names, guidelines="/g"), version)
 
 
-def test_a_chunk_goes_a_shoulder_comes_and_nothing_that_was_drawn_is_lost(
-    with_clicks: Installation, work: Path, root: Path, page: Any, tmp_path: Path
-):
+def ask_for_clicks(work: Path) -> None:
     params = yaml.safe_load((work / "params.yaml").read_text())
     params["label_studio"]["clicks"] = True
     (work / "params.yaml").write_text(yaml.safe_dump(params))
-    rgb, right, chunk, bare = wrong_masks()
-    session = open_session(with_clicks.folder)
+
+
+def sent(
+    installation: Installation, rgb: np.ndarray, masks: Sequence[np.ndarray]
+) -> tuple[Project, list[str], dict[str, int]]:
+    """The project with a task a mask, their keys, and their numbers there."""
+    session = open_session(installation.folder)
     project = find_project(session.client, PROJECT, labelling_interface(clicks=True))
     show_pictures(session, project)
-    masks = (chunk, bare, bare)
-    tasks = [a_task(with_clicks.pictures, place, rgb, mask) for place, mask in enumerate(masks)]
+    tasks = [a_task(installation.pictures, place, rgb, mask) for place, mask in enumerate(masks)]
     push(session.client, project, tasks)
     numbers = {head.key: head.id for head in session.client.heads(project)}
-    keys = [task["data"]["key"] for task in tasks]
+    return project, [task["data"]["key"] for task in tasks], numbers
+
+
+def test_a_chunk_goes_a_shoulder_comes_and_nothing_that_was_drawn_is_lost(
+    with_clicks: Installation, work: Path, root: Path, page: Any, tmp_path: Path
+):
+    ask_for_clicks(work)
+    rgb, right, chunk, bare = wrong_masks()
+    project, keys, numbers = sent(with_clicks, rgb, (chunk, bare, bare))
     shots = Path(os.environ.get("SCREENSHOTS", str(tmp_path)))
     page.set_viewport_size({"width": 1440, "height": 900})
     curator = Clicker(page, with_clicks, project.id)
@@ -150,3 +167,87 @@ def test_a_chunk_goes_a_shoulder_comes_and_nothing_that_was_drawn_is_lost(
     gone[20:60] = right[20:60]
     assert mask_iou(gone, right) > 0.985 and mask_iou(come, right) > 0.985
     assert np.array_equal(same, bare)
+
+
+def test_a_slow_answer_costs_no_click_no_stroke_and_no_mask(
+    with_clicks: Installation, work: Path, root: Path, page: Any, monkeypatch: pytest.MonkeyPatch
+):
+    ask_for_clicks(work)
+    rgb, right, chunk, _ = wrong_masks()
+    both = chunk.copy()
+    both[360:, 230:] = 0
+    project, keys, numbers = sent(with_clicks, rgb, (chunk, both, chunk, chunk))
+    page.set_viewport_size({"width": 1440, "height": 900})
+    curator, wait, answer = Clicker(page, with_clicks, project.id), [0.0], clicks.answered
+
+    def slowly(*asked: Any) -> dict[str, Any]:
+        time.sleep(wait[0])
+        return answer(*asked)
+
+    def refused() -> str:
+        box = page.locator(".ant-modal-confirm-content")
+        box.wait_for()
+        said = str(box.inner_text())
+        page.locator(".ant-modal-confirm-btns button").click()
+        box.wait_for(state="detached")
+        return said
+
+    monkeypatch.setattr(clicks, "answered", slowly)
+    with answering_clicks(with_clicks.pictures) as backend:
+        connect(with_clicks, backend)
+        curator.open(numbers[keys[0]])  # Ctrl+Z just before a click
+        page.keyboard.press("b")
+        curator.drag((30, 40), (90, 40))
+        page.keyboard.press("Control+z")
+        page.keyboard.press("m")
+        curator.click(40, 250)
+        page.keyboard.press("f")
+        curator.submit()
+
+        wait[0] = 1.5
+        curator.open(numbers[keys[1]])  # two clicks before either is answered
+        page.keyboard.press("m")
+        curator.press(40, 250)
+        page.wait_for_timeout(300)
+        curator.press(262, 440)
+        page.wait_for_timeout(6000)
+        page.keyboard.press("f")
+        curator.submit()
+
+        wait[0] = 2.5
+        curator.open(numbers[keys[2]])  # a stroke that is being drawn when the answer comes
+        page.keyboard.press("m")
+        box = curator.picture.bounding_box()
+        with page.expect_response(lambda told: "/interactive-annotating" in told.url):
+            curator.press(40, 250)
+            page.keyboard.press("b")
+            page.mouse.move(box["x"] + box["width"] * 30 / WIDTH, box["y"] + box["height"] * 40 / HEIGHT)
+            page.mouse.down()
+            page.mouse.move(
+                box["x"] + box["width"] * 60 / WIDTH, box["y"] + box["height"] * 40 / HEIGHT, steps=6
+            )
+        page.wait_for_timeout(1000)
+        page.mouse.move(box["x"] + box["width"] * 90 / WIDTH, box["y"] + box["height"] * 40 / HEIGHT, steps=6)
+        page.mouse.up()
+        meanwhile = refused()
+        page.keyboard.press("f")
+        curator.submit()
+
+        wait[0] = 12
+        curator.open(numbers[keys[3]])  # an answer that is too late
+        before = curator.seen()
+        page.keyboard.press("m")
+        curator.press(40, 250)
+        late = refused()
+        page.wait_for_timeout(3000)
+        assert curator.seen() == before, "neither point nor repair"
+        page.keyboard.press("a")
+        curator.submit()
+
+    pull(open_session(with_clicks.folder))
+    lock = {entry.key: entry for entry in read_lock(work / "reviews")}
+    undone, two, drawn, same = (lock[key].mask_array() for key in keys)
+    assert not undone[40, 30:90].any() and not undone[210:290, 10:80].any()
+    assert mask_iou(two, right) > 0.985
+    assert "changed meanwhile" in meanwhile and drawn[40, 32:88].all() and drawn[210:290, 10:80].all()
+    assert "in time" in late and np.array_equal(same, chunk)

@@ -142,6 +142,25 @@ def test_a_half_done_review_takes_up_a_newer_interface_where_asked(
     assert asked == [bool(more)]
 
 
+@pytest.mark.parametrize(("asked", "started"), [(True, False), (False, True)])
+def test_clicks_are_told_of_where_the_running_server_has_them(
+    params: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    asked: bool,
+    started: bool,
+):
+    """A server takes up label_studio.clicks when it starts, not when another command reads it."""
+    content = yaml.safe_load((params / "params.yaml").read_text())
+    content["label_studio"] |= {"url": "http://127.0.0.1:8080", "clicks": asked}
+    (params / "params.yaml").write_text(yaml.safe_dump(content))
+    Installation(params / "review-data").prepare()
+    server = Running(1, "http://127.0.0.1:8080", clicks=started)
+    monkeypatch.setattr(Installation, "answering", lambda self: server)
+    assert open_session(params / "review-data").clicks is started
+    assert f"clicks is {str(asked).lower()}" in caplog.text and "make review-stop" in caplog.text
+
+
 def test_nothing_is_installed_for_a_review_that_is_elsewhere_or_empty(params: Path):
     asked = CliRunner().invoke(app, ["review", "--ready"])
     assert "which is not this machine: `python -m annotations push`" in str(asked.exception)
