@@ -23,7 +23,6 @@ from pipeline.handing_over.export_dataset import hub_licences, size_category
 from pipeline.releasing.croissant import croissant
 from pipeline.releasing.data_tests import data_faults
 from pipeline.releasing.gates import (
-    git,
     headline_faults,
     licence_faults,
     pipeline_faults,
@@ -32,6 +31,7 @@ from pipeline.releasing.gates import (
 )
 from pipeline.reporting.flow import KINDS
 from pipeline.reporting.rendering import template
+from pipeline.versions.git_commands import git
 
 RELEASE = Path("docs/release")  # in git: the cards of the last release; those of each one are at its tag
 
