@@ -3,14 +3,12 @@
 Reads the metrics of split, teacher, agreement, merge and evaluate. Their other figures stay in metrics/, beside these.
 """
 
-import json
-from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import PipelineError
 from pipeline.core.paths import HEADLINE, METRICS
 from pipeline.core.records import SIDES
 from pipeline.core.stage import run, write_json
+from pipeline.versions.figures import read_figures
 
 
 def headline(
@@ -36,15 +34,6 @@ def headline(
         "moved": sum(role["moved"] for role in split.values()),
         "accepted": None if isinstance(accepted, str) else accepted,
     }
-
-
-def read_figures(path: Path) -> dict[str, Any]:
-    """A stage's metrics; PipelineError where they are missing or damaged."""
-    try:
-        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise PipelineError(f"{path} is not JSON ({error}); run `dvc repro headline`") from error
-    return figures
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ from pipeline.core.stage import run, write_json, write_metrics, write_text
 from pipeline.core.store import Store
 from pipeline.dataset.attribution import attribution
 from pipeline.dataset.cluster_table import read_clusters
+from pipeline.dataset.csv_text import csv_text
 from pipeline.dataset.folder_card import folder_card, table_schema
 from pipeline.dataset.same_pixels import one_of_each
 from pipeline.dataset.sides import check_sides, publishes_test
@@ -253,7 +254,7 @@ def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
     # The teacher's probabilities stay with the pseudo labels: a dataset does not point out of its own folder.
     records["probability"] = pd.Series([None] * len(records), index=records.index, dtype="str")
     write_records(folder, records)
-    write_text(folder / "records.csv", as_stored(folder, records).to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "records.csv", csv_text(as_stored(folder, records)))
     write_json(folder / "schema.json", table_schema())
     write_text(folder / "ATTRIBUTION.md", attribution(records))
     write_text(folder / "README.md", folder_card(records, dataset_hash(records)))

@@ -14,6 +14,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
 from pipeline.core.paths import DATASET
 from pipeline.core.stage import write_text
+from pipeline.dataset.takedown_list import asked_out
 from pipeline.handing_over.new_folder import new_folder
 from pipeline.reporting.rendering import TEMPLATES
 from pipeline.versions.revision import open_versions
@@ -56,8 +57,11 @@ def _with_thumbnails(
     table: pd.DataFrame, places: Mapping[str, Path], folder: Path
 ) -> tuple[pd.DataFrame, list[str]]:
     """The rows whose thumbnails could be written, and a sentence for each other one; `places` are files by path."""
+    unwanted = asked_out(table)
+    faults = [f"{one}: a person asked to have it taken out" for one in table.loc[unwanted, "id"]]
+    table = table[~unwanted]
     there = table["image"].isin(list(places)) & table["mask"].isin(list(places))
-    faults = [f"{one}: neither here nor in the cache or the remote" for one in table.loc[~there, "id"]]
+    faults += [f"{one}: neither here nor in the cache or the remote" for one in table.loc[~there, "id"]]
     table = table[there].reset_index(drop=True)
     items = [
         BrowsedFiles(places[image], places[mask], folder / "thumbnails" / one[:2] / one)

@@ -10,11 +10,15 @@ import pandas as pd
 from pipeline.core.licences import licence_name
 from pipeline.core.paths import DATASET, PSEUDO, REJECTED
 from pipeline.versions.revision import NotHereError, Version
-from pipeline.versions.tables import path_from_project
+from pipeline.versions.tables import path_from_project, table_of
 
 _SHOWN = ("side", "source", "label", "review", "left_out", "flags", "licence")
 _ORIGINS = ("source_key", "author", "url", "retrieved_at", "parent_id", "crop_box", "teacher", "cluster")
 _TEXTS = (*_SHOWN, *_ORIGINS)
+_NEEDED = (
+    *("id", "image", "mask", "width", "height", "uncertainty", "sha256", "parent_sha256"),
+    *(name for name in _TEXTS if name != "left_out"),
+)
 _VERDICTS = {"review_rejected": "reject", "review_unsure": "unsure", "review_undecided": "undecided"}
 
 
@@ -74,11 +78,8 @@ def _few_words(column: "pd.Series[str]") -> object:
 
 
 def _records(version: Version, folder: Path) -> pd.DataFrame:
-    """The rows of a folder's table, with paths from the folder of dvc.yaml.
-
-    Read without the schema, since the version may be of an earlier one.
-    """
-    table = pd.read_parquet(io.BytesIO(version.read(str(folder / "records.parquet"))))
+    """The rows of a folder's table, with paths from the folder of dvc.yaml."""
+    table = table_of(version, folder / "records.parquet", _NEEDED)
     for name in ("image", "mask"):
         table[name] = [path_from_project(folder, one) for one in table[name]]
     return table

@@ -1,11 +1,11 @@
 """Say in words which stages of dvc.lock differ from the committed one, and why that may be."""
 
-import subprocess
 from typing import Any
 
 import yaml
 
 from pipeline.versions.dvc_lock import BRING_BACK, LOCK, parse_dvc_lock
+from pipeline.versions.git_commands import found_by_git
 
 # Whose floating-point sums depend on the type of CPU.
 TRAINING = ("teacher", "pseudo_label", "train", "evaluate", "export")
@@ -74,11 +74,11 @@ def _why_torch() -> str:
 
 def main() -> None:
     """Compare dvc.lock with HEAD's; says nothing outside a git checkout."""
-    committed = _git("show", f"HEAD:./{LOCK}")
+    committed = found_by_git("show", f"HEAD:./{LOCK}")
     if committed is None or not LOCK.exists():
         return
     after = parse_dvc_lock(LOCK.read_text(encoding="utf-8"))
-    params_changed = bool(_git("diff", "--name-only", "HEAD", "--", "params.yaml"))
+    params_changed = bool(found_by_git("diff", "--name-only", "HEAD", "--", "params.yaml"))
     print(explain(yaml.safe_load(committed) or {}, after, params_changed))
 
 
@@ -88,8 +88,3 @@ def _outputs(stage: dict[str, Any] | None) -> dict[str, str]:
 
 def _inputs(stage: dict[str, Any]) -> list[str]:
     return [dep["path"] for dep in stage.get("deps", [])]
-
-
-def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None

@@ -56,6 +56,12 @@ def licence_name(text: object) -> str:
     return spdx_id(text) or (str(text).strip() if states_licence(text) else UNKNOWN)
 
 
+def licence_address(text: object) -> str | None:
+    """The page of the SPDX list about a licence; None where it is not understood."""
+    found = spdx_id(text)
+    return None if found is None else f"https://spdx.org/licenses/{found}.html"
+
+
 def is_family(word: str) -> bool:
     """Whether a word is an id of the SPDX list, or one without its version, as CC-BY."""
     return any(covers(word, one) for one in _ids().values())

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.licences import spdx_id
+from pipeline.core.licences import licence_address
 from pipeline.handing_over.dataset_pictures import DatasetPicture, by_side
 from sinet.images.decode import read_mask
 
@@ -30,7 +30,9 @@ def write_coco(folder: Path, pictures: Sequence[DatasetPicture]) -> None:
             shutil.copyfile(one.image, images / one.image.name)
         content = {
             "info": {"description": "portraits, a mask of one or more people each"},
-            "licenses": [{"id": at, "name": name, "url": _address(name)} for name, at in licences.items()],
+            "licenses": [
+                {"id": at, "name": name, "url": licence_address(name) or ""} for name, at in licences.items()
+            ],
             "categories": [{"id": _PERSON, "name": "person", "supercategory": "person"}],
             "images": [_image(at, one, licences[one.facts.licence]) for at, one in enumerate(members, 1)],
             "annotations": [_annotation(at, one) for at, one in enumerate(members, 1)],
@@ -77,7 +79,3 @@ def _coding() -> Any:
             "expected pycocotools, which writes COCO's masks, found that it is not installed; `pip install pycocotools`"
         ) from None
     return mask
-
-
-def _address(licence: str) -> str:
-    return f"https://spdx.org/licenses/{licence}.html" if spdx_id(licence) else ""

@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.core.errors import PipelineError
 from pipeline.core.licences import UNKNOWN, licence_name
 from pipeline.core.paths import DATASET
 from pipeline.core.records import dataset_hash
 from pipeline.core.stage import write_text
 from pipeline.dataset.attribution import attribution
+from pipeline.dataset.takedown_list import asked_out
 from pipeline.handing_over import Format
 from pipeline.handing_over.coco import write_coco
 from pipeline.handing_over.dataset_pictures import (
@@ -28,16 +30,16 @@ from pipeline.reporting.rendering import template
 _EXAMPLES = {
     "huggingface": """from datasets import load_dataset
 
-for row in load_dataset("FOLDER", split="train"):  # the path of this folder
+for row in load_dataset("FOLDER", split="SIDE"):  # the path of this folder
     row["image"], row["mask"], row["licence"]  # two pictures of Pillow's, text""",
     "coco": """from pycocotools.coco import COCO
 
-coco = COCO("annotations/instances_train.json")  # its pictures: images/train/
+coco = COCO("annotations/instances_SIDE.json")  # its pictures: images/SIDE/
 for one in coco.loadAnns(coco.getAnnIds()):
     coco.imgs[one["image_id"]]["file_name"], coco.annToMask(one)  # the mask is 0 or 1""",
     "webdataset": """import webdataset
 
-shards = webdataset.WebDataset("train-000000.tar", shardshuffle=False)
+shards = webdataset.WebDataset("SIDE-000000.tar", shardshuffle=False)
 for image, mask, facts in shards.decode("rgb8").to_tuple("jpg;png", "mask.png", "json"):
     mask[..., 0]  # 0 or 255; facts["licence"]""",
     "pairs": """import pandas
@@ -64,6 +66,12 @@ def main(
 ) -> None:
     """Write the portraits of these sides and licences (all where none are named) to `out`, and say how many."""
     records = chosen_records(folder, sides, allow)
+    unwanted = int(asked_out(records).sum())
+    if unwanted:
+        raise PipelineError(
+            f"people asked to have {unwanted:,} of these pictures taken out, and {folder} still has them; run "
+            "`dvc repro` first"
+        )
     pictures = dataset_pictures(folder, records)
     with new_folder(out) as filling:
         _WRITERS[format](filling, pictures)
@@ -107,7 +115,7 @@ def _readme(format: Format, records: pd.DataFrame, pictures: Sequence[DatasetPic
         "licences": licences.to_dict(),
         "dataset_hash": dataset_hash(records),
         "unreviewed": int((records["label"] == "pseudo").sum()),
-        "example": _EXAMPLES[format],
+        "example": _EXAMPLES[format].replace("SIDE", next(iter(sides))),
     }
     return template("handed_over.md.j2").render(facts)
 

@@ -1,6 +1,7 @@
 """A folder that is there whole or not at all: filled under another name beside it, which it takes at the end."""
 
 import errno
+import os
 import secrets
 import shutil
 import subprocess
@@ -19,6 +20,10 @@ def new_folder(out: Path) -> Iterator[Path]:
     PipelineError where something stands at `out` already, but for an empty folder, and where git would take its
     pictures in.
     """
+    # `.` and `x/..` have no name; `resolve` would follow a link, which is refused below.
+    place = Path(os.path.abspath(out))  # noqa: PTH100
+    if place == Path.cwd():
+        raise PipelineError("expected a folder of its own, found the current one; name one in it")
     if out.is_file() or out.is_symlink() or (out.is_dir() and any(out.iterdir())):
         raise PipelineError(
             f"expected a new or an empty folder, found that {out} holds something; name another"
@@ -26,13 +31,13 @@ def new_folder(out: Path) -> Iterator[Path]:
     if _in_git(out):
         raise PipelineError(
             f"expected a folder outside this repository, or one that git ignores, found {out}: pictures do not belong "
-            f"into git. Name another, or write /{out.name}/ into .gitignore"
+            f"into git. Name another, or write /{place.name}/ into .gitignore"
         )
-    filling = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    filling = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
     filling.mkdir(parents=True)
     try:
         yield filling
-        filling.rename(out)
+        filling.rename(place)
     except OSError as error:
         # A copy that does not fit names the file that it reads.
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.core.stage import write_text
+from pipeline.dataset.csv_text import csv_text
 from pipeline.handing_over.dataset_pictures import DatasetPicture
 from pipeline.sources.layouts.pairs import TABLE_OF_TERMS
 
@@ -28,4 +30,4 @@ def write_pairs(folder: Path, pictures: Sequence[DatasetPicture]) -> None:
         lists.setdefault(_LISTS[one.facts.side], []).append(one.facts.id)
     for name, ids in lists.items():
         (folder / name).write_text("".join(f"{one}\n" for one in ids), encoding="utf-8")
-    pd.DataFrame(rows).to_csv(folder / TABLE_OF_TERMS, index=False, lineterminator="\n")
+    write_text(folder / TABLE_OF_TERMS, csv_text(pd.DataFrame(rows)))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.licences import spdx_id
+from pipeline.core.licences import licence_address
 from pipeline.core.records import SCHEMA
 
 _TABLE = "records.csv"
@@ -27,12 +27,22 @@ def croissant(
             "expected mlcroissant, which checks the metadata of a release, found that it is not installed; "
             "`make install` brings it, or `pip install mlcroissant`"
         ) from None
-    metadata = library.Metadata(
+    try:
+        made: dict[str, Any] = _metadata(library, folder, version, description, licences, today).to_json()
+    except library.ValidationError as error:
+        raise PipelineError(f"mlcroissant finds the metadata faulty: {error}") from error
+    return made
+
+
+def _metadata(
+    library: Any, folder: Path, version: str, description: str, licences: Sequence[str], today: date
+) -> Any:
+    return library.Metadata(
         name="portraits",
         description=description,
         version=version,
         date_published=datetime(today.year, today.month, today.day),
-        license=[f"https://spdx.org/licenses/{one}.html" if spdx_id(one) else one for one in licences],
+        license=[licence_address(one) or one for one in licences],
         distribution=[
             library.FileObject(
                 id=_TABLE,
@@ -57,11 +67,6 @@ def croissant(
             )
         ],
     )
-    faults = list(metadata.ctx.issues.errors)
-    if faults:
-        raise PipelineError(f"mlcroissant finds the metadata faulty: {'; '.join(map(str, faults))}")
-    made: dict[str, Any] = metadata.to_json()
-    return made
 
 
 def _field(library: Any, name: str) -> Any:

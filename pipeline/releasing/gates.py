@@ -2,12 +2,12 @@
 
 import json
 import re
-import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from pipeline.commands.absent import absent
 from pipeline.core.errors import PipelineError
@@ -16,18 +16,10 @@ from pipeline.core.params import load_params
 from pipeline.core.paths import HEADLINE
 from pipeline.releasing.data_tests import some_of
 from pipeline.versions.dvc_lock import run_dvc
+from pipeline.versions.figures import read_figures
+from pipeline.versions.git_commands import git
 
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
-
-
-def git(*words: str) -> str:
-    """What git prints; PipelineError with its own words where it refuses."""
-    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PipelineError(
-            f"`git {' '.join(words[:2])}` failed: {done.stderr.strip() or done.stdout.strip()}"
-        )
-    return done.stdout.rstrip()
 
 
 def version_faults(version: str) -> Iterator[str]:
@@ -54,6 +46,10 @@ def pipeline_faults() -> Iterator[str]:
     Raw folders that are elsewhere are passed over, as `make repro` does.
     """
     elsewhere = {str(path) for _, path in absent(load_params())}
+    declared = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    frozen = [name for name, stage in declared.items() if stage.get("frozen")]
+    if frozen:  # DVC does not look at what they read
+        yield f"frozen in dvc.yaml, and perhaps not up to date: {some_of(frozen)}; `dvc unfreeze` each"
     stages = json.loads(run_dvc("status", "--json") or "{}")
     stale = sorted(name for name, changes in stages.items() if _is_stale(changes, elsewhere))
     if stale:
@@ -62,11 +58,15 @@ def pipeline_faults() -> Iterator[str]:
 
 def headline_faults() -> Iterator[str]:
     """No picture has gone from one side to another since it was first given one."""
-    if not HEADLINE.is_file():
-        yield f"expected {HEADLINE}, found no such file: `dvc repro` makes it"
+    try:
+        figures = read_figures(HEADLINE)
+    except PipelineError as error:
+        yield str(error)
         return
-    moved = json.loads(HEADLINE.read_text(encoding="utf-8"))["moved"]
-    if moved:
+    moved = figures.get("moved")
+    if moved is None:
+        yield f"{HEADLINE} does not say how many pictures moved: `dvc repro headline` writes it"
+    elif moved:
         yield (
             f"{moved} pictures moved to another side since they were first given one, so that figures before and after "
             "are not of the same test: take their sources' new test list back, or delete annotations/sides/, run "

@@ -22,7 +22,6 @@ from pipeline.handing_over.export_dataset import hub_licences, size_category
 from pipeline.releasing.croissant import croissant
 from pipeline.releasing.data_tests import data_faults
 from pipeline.releasing.gates import (
-    git,
     headline_faults,
     licence_faults,
     pipeline_faults,
@@ -31,6 +30,7 @@ from pipeline.releasing.gates import (
 )
 from pipeline.reporting.flow import KINDS
 from pipeline.reporting.rendering import template
+from pipeline.versions.git_commands import git
 from sinet.evaluation.slices import SLICES
 
 RELEASE = Path("docs/release")  # in git: the cards of the last release; those of each one are at its tag

@@ -24,13 +24,13 @@ def template(name: str) -> jinja2.Template:
     environment.filters |= {
         "thousands": lambda count: f"{int(count):,}",
         "meaning": meaning,
-        "cell": _cell,
+        "cell": markdown_cell,
         "yaml": _yaml,
     }
     return environment.get_template(name)
 
 
-def _cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """A text of unknown origin inside a Markdown table."""
     return " ".join(
         text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[").split()

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.stage import write_text
-from pipeline.dataset.takedown_list import read_requests
+from pipeline.dataset.takedown_list import asked_out
 from pipeline.reporting.thumbnails import differing, jpeg_file, outlined
 from pipeline.versions.change_report import Compared
 from pipeline.versions.changes import CHANGE_KINDS, by_size
@@ -50,9 +50,13 @@ def write_change_page(path: Path, compared: Compared) -> None:
     What a person asked to have taken out is named and not shown; so is what neither cache nor remote has.
     """
     changes = by_size(compared.changes)
-    beside = path.with_name(f"{path.stem}_files") if len(changes) > INLINE else None
+    folder = path.with_name(f"{path.stem}_files")
+    beside = folder if len(changes) > INLINE else None
+    strange = _remove_earlier(folder)
     if beside is not None:
-        _empty(beside)
+        if strange:
+            raise PipelineError(f"{folder} holds {strange}, of no page; name the page otherwise")
+        beside.mkdir(parents=True)
     sources: dict[str, tuple[str, int]] = {}
     for one, thumbnail in _thumbnails(_panels(compared, changes)):
         height, width = thumbnail.shape[:2]
@@ -95,13 +99,7 @@ def _entry(row: Mapping[Any, Any], source: tuple[str, int] | None) -> dict[str, 
 
 def _panels(compared: Compared, changes: pd.DataFrame) -> list[_Panel]:
     """The files of what may be shown; of a picture in both versions the new one's image, which has the same pixels."""
-    requests = read_requests()
-    hidden = (
-        changes["id"].isin(list(requests.pixels))
-        | changes["sha256"].isin(list(requests.files))
-        | changes["parent_sha256"].isin(list(requests.files))
-    )
-    rows = changes[~hidden]
+    rows = changes[~asked_out(changes)]
     removed = rows["removed"]
     masks = rows["mask"]
     old = compared.old.bring([*rows.loc[removed, "image_old"], *rows.loc[removed | masks, "mask_old"]])
@@ -142,11 +140,11 @@ def _thumbnail(panel: _Panel) -> Array:
     return np.hstack([part for one in shown for part in (gap, one)][1:])
 
 
-def _empty(folder: Path) -> None:
-    """Make the folder hold nothing; PipelineError where something lies there that no earlier page left."""
-    if folder.is_dir():
-        strange = [one for one in folder.iterdir() if one.suffix != ".jpg" or len(one.stem) != 16]
-        if strange:
-            raise PipelineError(f"{folder} holds {strange[0].name}, of no page; name the page otherwise")
+def _remove_earlier(folder: Path) -> str:
+    """Remove the pictures of an earlier page; a file that no page left is named, and all stay."""
+    if not folder.is_dir():
+        return ""
+    strange = [one.name for one in folder.iterdir() if one.suffix != ".jpg" or len(one.stem) != 16]
+    if not strange:
         shutil.rmtree(folder)
-    folder.mkdir(parents=True)
+    return min(strange, default="")

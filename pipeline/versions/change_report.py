@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.core.records import SIDES
+from pipeline.reporting.rendering import markdown_cell
 from pipeline.versions.changes import CHANGE_KINDS, by_size, grouped, side_counts
 from pipeline.versions.revision import Version
 from pipeline.versions.tables import figures_of, kept_sides_of, reviews_of
@@ -30,13 +31,13 @@ def change_report(compared: Compared) -> str:
     old, new, changes = compared.old, compared.new, compared.changes
     parts = [
         f"# From {old.title} to {new.title}",
-        _table(["", old.title, new.title, "change"], _figures(old, new, _pictures(compared))),
+        _table(["", *_titles(old, new), "change"], _figures(old, new, _pictures(compared))),
         _summary(changes),
     ]
     for column in ("source", "licence", "reviewer"):
         rows = _groups(compared, column)
         if rows:
-            heads = [column, old.title, new.title, *CHANGE_KINDS.values()]
+            heads = [column, *_titles(old, new), *CHANGE_KINDS.values()]
             parts += [f"## By {column}", _table(heads, rows)]
     parts += _named(changes)
     return "\n\n".join(parts) + "\n"
@@ -47,16 +48,20 @@ def report_without_tables(old: Version, new: Version, why: str) -> str:
     parts = [
         f"# From {old.title} to {new.title}",
         f"Which pictures changed is not known: {why}. What git and dvc.lock know:",
-        _table(["", old.title, new.title, "change"], _figures(old, new, [])),
+        _table(["", *_titles(old, new), "change"], _figures(old, new, [])),
         "## Outputs",
-        _table(["output", old.title, new.title], _outputs(old, new)) or "All are equal.",
+        _table(["output", *_titles(old, new)], _outputs(old, new)) or "All are equal.",
         "## Sides in git",
         _table(["", "photographs"], _kept_sides(old, new)),
         "## Reviews in git",
-        _table(["reviewer", old.title, new.title, "added", "removed", "changed"], _reviews(old, new))
+        _table(["reviewer", *_titles(old, new), "added", "removed", "changed"], _reviews(old, new))
         or "All are equal.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _titles(old: Version, new: Version) -> list[str]:
+    return [markdown_cell(old.title), markdown_cell(new.title)]
 
 
 def _pictures(compared: Compared) -> list[list[str]]:
@@ -82,11 +87,11 @@ def _figure(figure: tuple[float, bool] | None) -> str:
     if figure is None:
         return "not here"
     value, share = figure
-    return f"{100 * value:.2f} %" if share else f"{value:,g}"
+    return f"{100 * value:.2f} %" if share else f"{value:,.0f}"
 
 
 def _change(old: float, new: float, share: bool) -> str:
-    return f"{100 * (new - old):+.2f}" if share else f"{new - old:+,g}"
+    return f"{100 * (new - old):+.2f}" if share else f"{new - old:+,.0f}"
 
 
 def _summary(changes: pd.DataFrame) -> str:
@@ -110,7 +115,7 @@ def _summary(changes: pd.DataFrame) -> str:
 def _groups(compared: Compared, column: str) -> list[list[str]]:
     table = grouped(compared.old_table, compared.new_table, compared.changes, column)
     return [
-        [_cell(str(name) or _UNNAMED[column]), *(f"{count:,}" if count else "" for count in row)]
+        [markdown_cell(str(name) or _UNNAMED[column]), *(f"{count:,}" if count else "" for count in row)]
         for name, row in zip(table.index, table.to_numpy(), strict=True)
     ]
 
@@ -121,7 +126,7 @@ def _named(changes: pd.DataFrame) -> list[str]:
     moved, masks = ordered[ordered["moved"]], ordered[ordered["mask"] & ordered["iou"].notna()]
     if len(moved):
         rows = [
-            [f"`{row['id']}`", _cell(row["source"]), row["side_old"], row["side_new"]]
+            [f"`{row['id']}`", markdown_cell(row["source"]), row["side_old"], row["side_new"]]
             for row in moved[:SHOWN].to_dict("records")
         ]
         parts += [f"## Moved between sides{_of(moved)}", _table(["picture", "source", "from", "to"], rows)]
@@ -129,9 +134,9 @@ def _named(changes: pd.DataFrame) -> list[str]:
         rows = [
             [
                 f"`{row['id']}`",
-                _cell(row["source"]),
+                markdown_cell(row["source"]),
                 row["side_new"],
-                _cell(row["reviewer"]),
+                markdown_cell(row["reviewer"]),
                 f"{row['iou']:.3f}",
             ]
             for row in masks.sort_values(["iou", "id"])[:SHOWN].to_dict("records")
@@ -184,7 +189,7 @@ def _reviews(old: Version, new: Version) -> list[list[str]]:
     table = table.fillna(0).astype("int64").sort_index()
     changed = table[table[["added", "removed", "changed"]].any(axis=1)]
     return [
-        [_cell(str(name)), *(f"{count:,}" if count else "" for count in row)]
+        [markdown_cell(str(name)), *(f"{count:,}" if count else "" for count in row)]
         for name, row in zip(changed.index, changed.to_numpy(), strict=True)
     ]
 
@@ -199,8 +204,3 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return ""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines)
-
-
-def _cell(text: str) -> str:
-    """A text of unknown origin inside a table."""
-    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").split())

@@ -3,16 +3,18 @@
 Only pictures with the same mask on both test sides are compared: another mask is another question.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from pipeline.core.errors import PipelineError
+from pipeline.reporting.rendering import markdown_cell
 from pipeline.versions.paired import Interval, survive, verdict
 from pipeline.versions.revision import Version
 from pipeline.versions.slices import MEASURES, interval_of, picture_slices
-from pipeline.versions.tables import dataset_of, known_facts_of, scores_of
+from pipeline.versions.tables import SCORES, dataset_of, known_facts_of, scores_of
 
 SMALLEST = 0.005  # the least difference of a score that matters
 
@@ -112,8 +114,9 @@ def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SM
         "slices can show by chance; `not enough pictures` says how many would decide.",
         *pairs.notes,
     ]
+    old, new = map(markdown_cell, names)
     for metric, name in MEASURES.items():
-        head = f"| {name} | pictures | {names[0]} | {names[1]} | difference | |\n|---|---:|---:|---:|---|---|"
+        head = f"| {name} | pictures | {old} | {new} | difference | |\n|---|---:|---:|---:|---|---|"
         lines = [_line(row) for row in rows if row.measure == metric]
         parts.append("\n".join([head, *lines]))
     return "\n\n".join(parts) + "\n"
@@ -123,7 +126,7 @@ def _line(row: ComparedSlice) -> str:
     one = row.difference
     between = "" if one.low is None or one.high is None else f" [{100 * one.low:+.2f}, {100 * one.high:+.2f}]"
     cells = (
-        row.slice.replace("|", "\\|"),
+        markdown_cell(row.slice),
         f"{one.pictures:,}",
         f"{100 * row.old:.2f}",
         f"{100 * row.new:.2f}",
@@ -141,6 +144,8 @@ def _difference(part: pd.DataFrame, metric: str) -> Interval:
 def _unlike(old: Version, new: Version) -> list[str]:
     """What makes the scores of two versions less comparable; PipelineError where it makes them incomparable."""
     stages = [version.lock["stages"].get("evaluate", {}) for version in (old, new)]
+    for version, stage in zip((old, new), stages, strict=True):
+        _check_measured(version, stage)
     params = [stage.get("params", {}).get("params.yaml", {}).get("evaluate", {}) for stage in stages]
     for name in ("size", "boundary_kernel"):
         values = [one.get(name) for one in params]
@@ -159,6 +164,25 @@ def _unlike(old: Version, new: Version) -> list[str]:
     return [
         f"They were measured by different code ({', '.join(other)}), which may be a part of the difference."
     ]
+
+
+def _check_measured(version: Version, stage: Mapping[str, Any]) -> None:
+    """PipelineError where the scores are not of this version's pictures and weights, or not those of dvc.lock."""
+    read = {dep["path"]: dep.get("md5") for dep in stage.get("deps", [])}
+    outputs = version.outputs
+    other = [path for path, md5 in read.items() if path in outputs and outputs[path].md5 != md5]
+    if other:
+        raise PipelineError(
+            f"expected scores of what {version.title} holds, found that stage evaluate measured another "
+            f"{' and another '.join(other)}: run `dvc repro evaluate` there and commit dvc.lock, or compare the "
+            "weights files"
+        )
+    path = str(SCORES)
+    here = version.hashes([path])
+    if path in here and path in outputs and here[path] != outputs[path].md5:
+        raise PipelineError(
+            f"expected {path} as dvc.lock has it, found another one; `dvc checkout` brings it, or `dvc repro` makes it"
+        )
 
 
 def _without_facts(facts: pd.DataFrame | None) -> Sequence[str]:

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import logging
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 from pipeline.core.errors import PipelineError
 from pipeline.versions.dvc_lock import LOCK, parse_dvc_lock
+from pipeline.versions.git_commands import found_by_git
 
 WORKSPACE = "workspace"  # the name of the files that lie here
 
@@ -45,17 +45,24 @@ class Objects:
 
     @cached_property
     def _repo(self) -> Any:
-        from dvc.repo import Repo  # here, since DVC takes half a second
+        from dvc.exceptions import NotDvcRepoError  # here, since DVC takes half a second
+        from dvc.repo import Repo
 
         logging.getLogger("dvc").setLevel(logging.CRITICAL)  # it tells in many lines what is told here in one
-        return Repo()
+        try:
+            return Repo()
+        except NotDvcRepoError as error:
+            raise PipelineError(
+                f"expected the folder of a project, where dvc.yaml lies, found {Path.cwd()}; change to it"
+            ) from error
 
     def revision(self, name: str) -> str:
         """The commit of a revision, tag, branch or DVC experiment; PipelineError where there is none."""
         from dvc.scm import resolve_rev
 
+        scm = self._repo.scm
         try:
-            return str(resolve_rev(self._repo.scm, name))
+            return str(resolve_rev(scm, name))
         except Exception as error:  # of git, or of a project without it
             raise PipelineError(
                 f"expected a git revision, a tag, an experiment or `{WORKSPACE}`, found {name!r}, which git does not "
@@ -171,14 +178,14 @@ class Version:
             return
         with tempfile.TemporaryDirectory() as scratch:
             (Path(scratch) / path).mkdir(parents=True, exist_ok=True)
-            packed = _git("archive", "--format=tar", self.commit, "--", path)
+            packed = found_by_git("archive", "--format=tar", self.commit, "--", path)
             if packed is not None:
                 with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
                     archive.extractall(scratch, filter="data")
             yield Path(scratch) / path
 
     def _in_git(self, path: str) -> bytes | None:
-        return None if self.commit is None else _git("show", f"{self.commit}:./{path}")
+        return None if self.commit is None else found_by_git("show", f"{self.commit}:./{path}")
 
     def _output_of(self, path: str) -> str | None:
         """The output that this file is, or lies in."""
@@ -211,8 +218,3 @@ def open_versions(*names: str) -> list[Version]:
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def _git(*arguments: str) -> bytes | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    return done.stdout if done.returncode == 0 else None

@@ -16,6 +16,7 @@ from pipeline.core.licences import licence_name
 from pipeline.core.paths import DATASET, HEADLINE, KEPT_SIDES, PARAMS, PICTURE_FACTS, PLOTS
 from pipeline.core.records import SIDES
 from pipeline.dataset.kept_sides import read_sides
+from pipeline.versions.figures import parse_figures
 from pipeline.versions.revision import NotHereError, Version
 
 RECORDS = DATASET / "records.parquet"
@@ -48,7 +49,7 @@ def dataset_of(version: Version) -> pd.DataFrame:
     Paths are from the project's folder, a licence is its SPDX id where it is understood. NotHereError where the table
     cannot be had, PipelineError where it is another kind of table or misses a mask.
     """
-    table = _parquet(version, RECORDS, _NEEDED)[list(_NEEDED)]
+    table = table_of(version, RECORDS, _NEEDED)[list(_NEEDED)]
     for column in ("image", "mask"):
         table[column] = [path_from_project(DATASET, path) for path in table[column]]
     table["licence"] = table["licence"].map({text: licence_name(text) for text in table["licence"].unique()})
@@ -110,7 +111,7 @@ def scores_of(version: Version) -> pd.DataFrame:
 def known_facts_of(version: Version) -> pd.DataFrame | None:
     """What is known of each picture, by id; None of a version that was made before it was written down."""
     try:
-        return _parquet(version, _FACTS, ("id",))
+        return table_of(version, _FACTS, ("id",))
     except NotHereError:
         return None
 
@@ -118,17 +119,21 @@ def known_facts_of(version: Version) -> pd.DataFrame | None:
 def figures_of(version: Version) -> dict[str, tuple[float, bool] | None]:
     """The headline figures by name, each with whether it is a share; None where the version does not have it."""
     try:
-        figures = json.loads(version.read(str(HEADLINE)))
+        figures = parse_figures(version.read(str(HEADLINE)), f"{HEADLINE} of {version.title}")
     except NotHereError:
         figures = {}
-    values = {key: figures.get(key) for key in _FIGURES}
     return {
-        name: None if values[key] is None else (float(values[key]), share)
+        name: None if figures.get(key) is None else (float(figures[key]), share)
         for key, (name, share) in _FIGURES.items()
     }
 
 
-def _parquet(version: Version, path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def table_of(version: Version, path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of Parquet that has these columns, perhaps others too.
+
+    Read without the schema, since the version may be of an earlier one. NotHereError where it cannot be had,
+    PipelineError where a column is missing.
+    """
     return _with_columns(version, path, pd.read_parquet(io.BytesIO(version.read(str(path)))), columns)
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from annotations.ledger.takedowns import TakenDown, write_takedowns
 from pipeline.__main__ import app
 from pipeline.browsing.table import as_scripts, browsed_table
 from pipeline.browsing.thumbnails import SIDE, BrowsedFiles, shade_around, write_thumbnails
@@ -297,3 +298,32 @@ def test_thumbnails_fit_and_never_grow(
     )
     for suffix in ("jpg", "png"):
         assert Image.open(tmp_path / "t" / f"a.{suffix}").size == expected
+
+
+def test_what_a_person_asked_to_have_taken_out_is_named_and_not_shown(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of an earlier version too."""
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    one = read_records(DATASET)["id"][0]
+    write_takedowns([TakenDown(key=one, date="2025-01-31", pixels=(one,))])
+    browse("--rev", "v1", str(tmp_path / "out"))
+    assert f"not shown: {one}: a person asked to have it taken out" in capsys.readouterr().err
+    assert list((tmp_path / "out").rglob(f"{one}*")) == []
+    assert one not in (tmp_path / "out/pictures.js").read_text()
+
+
+def test_a_version_of_an_earlier_recipe_is_refused(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(project, tmp_path / "copy", symlinks=True)
+    monkeypatch.chdir(tmp_path / "copy")
+    path = DATASET / "records.parquet"
+    table = pd.read_parquet(path).drop(columns="uncertainty")
+    path.unlink()
+    table.to_parquet(path)
+    with pytest.raises(
+        PipelineError, match=r"found none called uncertainty: that version is of an earlier recipe"
+    ):
+        browse(str(tmp_path / "out"))

@@ -15,15 +15,17 @@ import pytest
 import yaml
 from PIL import Image
 
+from annotations.ledger.takedowns import TakenDown, write_takedowns
 from pipeline.__main__ import app
 from pipeline.core.errors import PipelineError
 from pipeline.core.licences import licence_name
 from pipeline.core.params import Source, load_params
-from pipeline.core.records import read_records
+from pipeline.core.records import make_records, read_records
 from pipeline.handing_over import Format, dataset_pictures, export_dataset, huggingface, webdataset
 from pipeline.ingest import ingest
+from pipeline.merge import write_dataset
 from sinet.images.decode import picture_pixels, read_image, read_mask
-from tests.pipeline.finished_dataset import write_finished
+from tests.pipeline.finished_dataset import finished_row, write_finished
 from tests.project import digest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -164,6 +166,47 @@ def test_what_its_readme_says_opens_it(
     else:
         assert names["row"]["side"] == "train"
         assert set(np.unique(np.asarray(names["row"]["mask"]))) == {0, 255}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_readme_of_one_side_opens_that_side(format: Format, dataset: Path, tmp_path: Path) -> None:
+    export(format, tmp_path / "out", dataset, "--side", "test")
+    code = (tmp_path / "out/README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert "train" not in code and "SIDE" not in code
+    assert format == "pairs" or "test" in code
+
+
+def test_a_name_with_a_carriage_return_stays_one_row_of_a_table(tmp_path: Path) -> None:
+    rows = [
+        finished_row(tmp_path / "scratch", 0, source_key="odd\rname.jpg"),
+        finished_row(tmp_path / "scratch", 2),
+    ]
+    write_dataset(tmp_path / "dataset", make_records(rows))
+    export("pairs", tmp_path / "out", tmp_path / "dataset")
+    for table in (tmp_path / "dataset/records.csv", tmp_path / "out/sources.csv"):
+        assert "odd\rname.jpg" in set(pd.read_csv(table)["source_key"])
+    assert "odd\rname.jpg" in {facts["source_key"] for *_, facts in opened_pairs(tmp_path / "out").values()}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_a_person_asked_to_have_taken_out_is_not_handed_on(
+    format: Format, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = read_records(dataset)["id"][0]
+    write_takedowns([TakenDown(key=one, date="2025-01-31", pixels=(one,))])
+    with pytest.raises(PipelineError, match=r"people asked to have 1 of these .* run `dvc repro` first"):
+        export(format, tmp_path / "out", dataset)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", [".", "there/.."])
+def test_the_current_folder_is_refused(
+    name: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PipelineError, match="expected a folder of its own, found the current one"):
+        export("pairs", Path(name), dataset)
 
 
 @pytest.mark.parametrize("format", FORMATS)

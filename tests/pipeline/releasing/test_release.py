@@ -131,8 +131,15 @@ def test_metadata_that_mlcroissant_finds_faulty_and_its_absence_are_told(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     library = pytest.importorskip("mlcroissant")
-    monkeypatch.setattr(library.Source, "__init__", lambda self, **_: None)
-    with pytest.raises(Exception):  # noqa: B017 - of the library
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(
+            PipelineError,
+            match=r"mlcroissant finds the metadata faulty: (.|\n)* reference to node with UUID \"gone\"",
+        ),
+    ):
+        source = library.Source
+        patched.setattr(library, "Source", lambda **words: source(**{**words, "file_object": "gone"}))
         croissant(DATASET, "1.2.0", "x", ["MIT"], date(2025, 1, 31))
     monkeypatch.setitem(sys.modules, "mlcroissant", None)
     with pytest.raises(PipelineError, match=r"expected mlcroissant, .* `make install` brings it"):
@@ -215,8 +222,27 @@ def test_a_raw_folder_that_is_elsewhere_is_passed_over(
     assert next(pipeline_faults()).startswith("ingest is not up to date")
 
 
-def test_figures_that_nobody_wrote_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_frozen_stage_is_not_up_to_date(project: Path) -> None:
+    """DVC says nothing of what a frozen stage reads."""
+    run(project, "dvc", "freeze", "merge")
+    set_params(project, {"merge": {"max_uncertainty": 0.3}})
+    commit(project, "frozen")
+    assert "frozen in dvc.yaml, and perhaps not up to date: merge; `dvc unfreeze` each" in refused(
+        "1.2.0", *NAMED
+    )
+
+
+def test_figures_that_nobody_wrote_or_nobody_can_read_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    for content, told in (
+        ("{", "headline.json is not JSON"),
+        ('{"leaks": 0}', "headline.json does not say how many"),
+    ):
+        Path("headline.json").write_text(content)
+        assert next(headline_faults()).startswith(told)
+    Path("headline.json").unlink()
     assert list(headline_faults()) == ["expected headline.json, found no such file: `dvc repro` makes it"]
 
 

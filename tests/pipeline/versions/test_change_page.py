@@ -92,6 +92,14 @@ def test_many_pictures_lie_beside_the_page(
     (tmp_path / "changes_files" / "notes.txt").write_text("mine")
     with pytest.raises(PipelineError, match=r"changes_files holds notes.txt, of no page"):
         diff.main(("v1", "v2"), tmp_path / "changes.md", file, True)
+    monkeypatch.setattr(change_page, "INLINE", 600)
+    diff.main(("v1", "v2"), tmp_path / "changes.md", file, True)
+    assert len(list((tmp_path / "changes_files").iterdir())) == 1 + len(names), (
+        "somebody's file lies among them"
+    )
+    (tmp_path / "changes_files" / "notes.txt").unlink()
+    diff.main(("v1", "v2"), tmp_path / "changes.md", file, True)
+    assert not (tmp_path / "changes_files").exists(), "no page shows them any more"
 
 
 def test_what_a_person_had_taken_out_is_named_and_not_shown(versions: Made, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.commands import diff
+from pipeline.commands import compare, diff
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
@@ -124,6 +124,33 @@ def test_a_lost_mask_is_counted_and_the_rest_compared(
         cache.unlink(missing_ok=True)
     run(versions.folder, "dvc", "remote", "modify", "store", "url", str(versions.folder / "nowhere"))
     assert "; the pixels of 1 were not looked at |" in printed(capsys, "v1", "v2")
+
+
+def test_odd_names_and_a_million_pictures_stand_in_the_tables(
+    versions: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(versions.folder, "git", "tag", "a|b", "v1")
+    Path("headline.json").write_text('{"leaks": 1234567}')
+    text = printed(capsys, "a|b", WORKSPACE)
+    assert "| | a\\|b (" in text
+    assert "| pictures left out to keep the sides apart | 0 | 1,234,567 | +1,234,567 |" in text
+    compare.main(("a|b", "v2"), 0.005, None)
+    assert "| foreground IoU | pictures | a\\|b (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["<<<<<<< HEAD\n{}", "[]"])
+def test_a_headline_that_git_could_not_merge_is_named(versions: Made, content: str) -> None:
+    Path("headline.json").write_text(content)
+    with pytest.raises(PipelineError, match=r"headline.json of the working tree.*run `dvc repro headline`"):
+        diff.main(("v1", WORKSPACE), None, None, True)
+
+
+def test_a_folder_without_a_project_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        PipelineError, match=r"expected the folder of a project, where dvc.yaml lies, found /"
+    ):
+        open_versions("v1")
 
 
 @pytest.mark.parametrize("name", ["v9", "workspaces", "--all"])

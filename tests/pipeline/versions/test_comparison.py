@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from pipeline.commands import compare
 from pipeline.core.errors import PipelineError
@@ -18,6 +19,7 @@ from pipeline.versions.comparison import (
     paired,
     pairs_of_versions,
 )
+from pipeline.versions.paired import mean_interval
 from pipeline.versions.revision import WORKSPACE, NotHereError, open_versions
 from pipeline.versions.slices import slice_scores
 from tests.pipeline.versions.conftest import TEST, Made, is_grey
@@ -129,6 +131,11 @@ def test_other_protocols_or_nothing_in_common_is_an_error(versions: Made) -> Non
     run(versions.folder, "git", "checkout", "--quiet", "v2")
     table = pd.read_csv(scores, dtype={"id": str})
     table.assign(id=table["id"].str[::-1]).to_csv(scores, index=False)
+    with pytest.raises(
+        PipelineError, match=r"expected plots/evaluate.csv as dvc.lock has it, found another one"
+    ):
+        pairs_of_versions(*open_versions("v2", WORKSPACE))
+    run(versions.folder, "dvc", "commit", "--force", "--quiet")
     with pytest.raises(PipelineError, match=r"found none \(64 only in v2 .*; 64 only in the working tree\)"):
         pairs_of_versions(*open_versions("v2", WORKSPACE))
     scores.unlink()
@@ -136,6 +143,38 @@ def test_other_protocols_or_nothing_in_common_is_an_error(versions: Made) -> Non
         NotHereError, match=r"expected plots/evaluate.csv here, found no such file; `dvc checkout`"
     ):
         pairs_of_versions(*open_versions("v2", WORKSPACE))
+
+
+def test_scores_of_other_pictures_than_the_version_holds_are_refused(versions: Made) -> None:
+    """As where stage merge ran again, and nobody ran evaluate before the commit."""
+    stages = yaml.safe_load(Path("dvc.lock").read_text())
+    stages["stages"]["evaluate"]["deps"].append({"path": "data/dataset", "md5": "0" * 32 + ".dir"})
+    Path("dvc.lock").write_text(yaml.safe_dump(stages))
+    commit(versions.folder, "merged again")
+    with pytest.raises(
+        PipelineError, match=r"expected scores of what HEAD .* measured another data/dataset: run"
+    ):
+        pairs_of_versions(*open_versions("v1", "HEAD"))
+
+
+def test_by_hand_the_interval_is_of_the_mean_over_pictures_drawn_by_photograph() -> None:
+    """30 photographs, every third with four pictures that are a point better: 40 of 60 pictures, so the mean is 2/3.
+
+    The linearised standard error of a ratio of sums: the root of the mean of (sum - mean * size) squared, over the mean
+    size and the root of 30; 1.96 of them, stretched by t / normal and the root of 30 / 29.
+    """
+    sizes = np.tile([4, 1, 1], 10)
+    values, photographs = (
+        np.repeat(np.tile([0.01, 0, 0], 10), sizes),
+        np.repeat(np.arange(30).astype(str), sizes),
+    )
+    found = mean_interval(values, photographs.tolist())
+    assert (found.pictures, found.photographs) == (60, 30)
+    assert found.mean == pytest.approx(0.01 * 2 / 3)
+    rest = np.tile([0.04, 0, 0], 10) - found.mean * sizes
+    half = 2.045 * np.sqrt(30 / 29) * np.sqrt(np.mean(rest**2) / 30) / 2
+    assert found.half == pytest.approx(half, rel=0.1)
+    assert found.half < 1.96 * values.std() / np.sqrt(60) * 2
 
 
 def test_two_weights_files_are_measured_on_the_test_side_here(
