@@ -177,12 +177,14 @@ class Version:
             yield Path(path)
             return
         with tempfile.TemporaryDirectory() as scratch:
-            (Path(scratch) / path).mkdir(parents=True, exist_ok=True)
+            # An absolute path would lead out to what lies there today.
+            folder = Path(scratch) / Path(path).relative_to(Path(path).anchor)
+            folder.mkdir(parents=True, exist_ok=True)
             packed = found_by_git("archive", "--format=tar", self.commit, "--", path)
             if packed is not None:
                 with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
                     archive.extractall(scratch, filter="data")
-            yield Path(scratch) / path
+            yield folder
 
     def _in_git(self, path: str) -> bytes | None:
         return None if self.commit is None else found_by_git("show", f"{self.commit}:./{path}")

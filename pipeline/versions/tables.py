@@ -71,8 +71,11 @@ def dataset_of(version: Version) -> pd.DataFrame:
 
 def reviews_of(version: Version) -> dict[str, dict[str, Any]]:
     """The lines of the lock by key; without any check, which stage merge makes."""
-    params = yaml.safe_load(version.read(str(PARAMS)))
-    with version.folder_in_git(str(params["reviews"]["path"])) as folder:
+    try:
+        path = str(yaml.safe_load(version.read(str(PARAMS)))["reviews"]["path"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise PipelineError(f"expected `reviews.path` in {PARAMS} of {version.title}, found none") from error
+    with version.folder_in_git(path) as folder:
         lines = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_bytes().splitlines()]
     try:
         return {line["key"]: line for line in map(json.loads, lines)}
