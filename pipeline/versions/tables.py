@@ -81,13 +81,10 @@ def reviews_of(version: Version) -> dict[str, dict[str, Any]]:
 
 def _path_of_reviews(version: Version) -> str:
     """From the project's folder; of a commit one that git can have, since what lies elsewhere is of today."""
-    params = yaml.safe_load(version.read(str(PARAMS)))
     try:
-        path = str(params["reviews"]["path"])
-    except (KeyError, TypeError):
-        raise PipelineError(
-            f"expected `reviews.path` in {PARAMS} of {version.title}, found none: that version is of an earlier recipe"
-        ) from None
+        path = str(yaml.safe_load(version.read(str(PARAMS)))["reviews"]["path"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise PipelineError(f"expected `reviews.path` in {PARAMS} of {version.title}, found none") from error
     if version.commit is not None and (Path(path).is_absolute() or ".." in Path(path).parts):
         raise PipelineError(
             f"expected `reviews.path` inside the repository in {version.title}, found {path}: git does not keep what "

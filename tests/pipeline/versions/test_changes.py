@@ -13,9 +13,9 @@ from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
 from pipeline.versions.changes import CHANGE_KINDS, changed_pictures, with_overlap
 from pipeline.versions.revision import WORKSPACE, open_versions
-from pipeline.versions.tables import dataset_of, path_from_project
+from pipeline.versions.tables import dataset_of, path_from_project, reviews_of
 from tests.pipeline.versions.conftest import Made
-from tests.project import commit, run
+from tests.project import commit, run, set_params
 
 
 def changes(old: str, new: str) -> pd.DataFrame:
@@ -136,6 +136,16 @@ def test_odd_names_and_a_million_pictures_stand_in_the_tables(
     assert "| pictures left out to keep the sides apart | 0 | 1,234,567 | +1,234,567 |" in text
     compare.main(("a|b", "v2"), 0.005, None)
     assert "| foreground IoU | pictures | a\\|b (" in capsys.readouterr().out
+
+
+def test_reviews_outside_are_those_of_the_working_tree_alone(versions: Made, tmp_path: Path) -> None:
+    shutil.copytree("annotations/reviews", tmp_path / "outside")
+    set_params(versions.folder, {"reviews": {"path": str(tmp_path / "outside/drawn")}})
+    commit(versions.folder, "reviews elsewhere")
+    assert len(reviews_of(open_versions(WORKSPACE)[0])) == 3
+    Path("params.yaml").write_text("<<<<<<< HEAD\nreviews: {}\n")
+    with pytest.raises(PipelineError, match=r"expected `reviews.path` in params.yaml of the working tree"):
+        reviews_of(open_versions(WORKSPACE)[0])
 
 
 @pytest.mark.parametrize("content", ["<<<<<<< HEAD\n{}", "[]"])
