@@ -20,7 +20,8 @@ from typing import Any
 from aiohttp import web
 
 from annotations.clicks.repair import Click, clicked
-from annotations.masks.brush import BrushError, regions_to_mask
+from annotations.masks.brush import BrushError, fingerprint, regions_to_mask
+from annotations.masks.packed import PackedMask
 from annotations.server.import_files import picture_name
 from annotations.tasks.task import CLICK, IMAGE, build_region
 from sinet.images.decode import Array, ImageError, read_image
@@ -28,8 +29,13 @@ from sinet.images.decode import Array, ImageError, read_image
 log = logging.getLogger("annotations")
 
 USER = "review"
-_TASKS = 20  # whose earlier masks are kept, so that a second click takes the first one back
+_CHANGES = 200  # that are kept, so that a click into one takes it back
 _MOST = 100_000_000  # bytes of a request
+
+# Of a task and the fingerprint of a mask that a click made there: the mask before that click, packed. By what is on the
+# screen, and not by what was answered last: Ctrl+Z shows an older mask, two people see two masks of one task, and an
+# answer may come too late to be shown.
+Earlier = OrderedDict[tuple[str, str], PackedMask]
 
 
 class NoClickError(ValueError):
@@ -81,7 +87,7 @@ def answering_clicks(pictures: Path) -> Iterator[Backend]:
 def application(pictures: Path, password: str) -> web.Application:
     """What answers Label Studio; anybody without the password is told nothing."""
     expected = "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
-    earlier: OrderedDict[str, list[Array]] = OrderedDict()
+    earlier: Earlier = OrderedDict()
 
     @web.middleware
     async def known(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -108,10 +114,8 @@ def application(pictures: Path, password: str) -> web.Application:
     return app
 
 
-def answered(
-    asked: Mapping[str, Any], pictures: Path, earlier: OrderedDict[str, list[Array]]
-) -> dict[str, Any]:
-    """The answer to what Label Studio posts: the mask's region anew, or why it stays. Notes its masks in `earlier`."""
+def answered(asked: Mapping[str, Any], pictures: Path, earlier: Earlier) -> dict[str, Any]:
+    """The answer to what Label Studio posts: the mask's region anew, or why it stays. Its changes are noted."""
     try:
         return {"result": [_region_after(asked, pictures, earlier)]}
     except NoClickError as error:
@@ -121,9 +125,7 @@ def answered(
         return {"result": [], "refused": "the click could not be read."}
 
 
-def _region_after(
-    asked: Mapping[str, Any], pictures: Path, earlier: OrderedDict[str, list[Array]]
-) -> dict[str, Any]:
+def _region_after(asked: Mapping[str, Any], pictures: Path, earlier: Earlier) -> dict[str, Any]:
     (task,), context = asked["tasks"], asked["params"]["context"]
     data = task["data"]
     shape = int(data["height"]), int(data["width"])
@@ -134,15 +136,14 @@ def _region_after(
         raise NoClickError("the picture is not the one that the task was made of.")
     shown = _shown(context, shape)
     click = _click(context["result"], shape)
-    masks = earlier.pop(str(task["id"]), [])
-    # Whatever else was done to the mask meanwhile, what is on the screen is where the click begins.
-    known = bool(masks) and bool((masks[-1] == shown).all())
-    masks = clicked(rgb, masks if known else [shown], click)
-    earlier[str(task["id"])] = masks
-    while len(earlier) > _TASKS:
-        earlier.popitem(last=False)
+    number = str(task["id"])
+    before = earlier.get((number, fingerprint(shown)))
+    masks = clicked(rgb, [shown] if before is None else [before.unpack(), shown], click)
+    after = masks[-1]
+    if len(masks) > 1:  # nothing was taken back
+        _note(earlier, (number, fingerprint(after)), PackedMask.of(shown))
     identity = context["mask"][0]["id"] if context["mask"] else None
-    return build_region(data["key"], masks[-1], identity)
+    return build_region(data["key"], after, identity)
 
 
 def _picture(path: Path) -> Array:
@@ -168,9 +169,18 @@ def _click(result: Any, shape: tuple[int, int]) -> Click:
     points = [one for one in result if one["from_name"] == CLICK]
     if not points:
         raise NoClickError("no click came.")
-    value = points[-1]["value"]  # an earlier one that was not answered may still be there
-    row, column = (
-        min(max(int(float(value[name]) / 100 * size), 0), size - 1)
-        for name, size in zip(("y", "x"), shape, strict=True)
-    )
+    point = points[-1]  # an earlier one that was not answered may still be there
+    if point.get("image_rotation", 0) != 0:
+        raise NoClickError("the picture is turned; turn it upright again.")
+    places = [float(point["value"][name]) / 100 for name in ("y", "x")]
+    if not all(0 <= place <= 1 for place in places):
+        raise NoClickError("the click lies outside of the picture.")
+    row, column = (min(int(place * size), size - 1) for place, size in zip(places, shape, strict=True))
     return Click(row, column)
+
+
+def _note(earlier: Earlier, change: tuple[str, str], before: PackedMask) -> None:
+    earlier.pop(change, None)  # it is the newest again
+    earlier[change] = before
+    while len(earlier) > _CHANGES:
+        earlier.popitem(last=False)

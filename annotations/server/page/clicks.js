@@ -6,10 +6,11 @@
   const plain = window.fetch;
   const selected = () => window.Htx.annotationStore.selected;
   const onScreen = () => selected().serializeAnnotation().filter((region) => region.type === "brushlabels");
+  const nothing = () => new Response("{}", { status: 200 });
   const refuse = (why) => {
     selected().deleteAllDynamicregions(true); // the point of the click
     window.Htx.showModal(`Nothing was changed: ${why}`, "error");
-    return new Response("{}", { status: 200 });
+    return nothing();
   };
   // While the mask is selected, as after a stroke, a click would only unselect it.
   const begin = (event) => {
@@ -20,21 +21,21 @@
   window.fetch = async (address, options) => {
     if (!String(address).includes("/interactive-annotating")) return plain(address, options);
     const request = JSON.parse(options.body);
-    if (!request.context.result.length) return new Response("{}", { status: 200 }); // of a submit
+    if (!request.context.result.length) return nothing(); // of a submit
     const annotation = selected();
     const before = onScreen();
     request.context.mask = before;
+    let why = "what repairs masks did not answer in time. Brush and eraser work.";
+    let answer;
     try {
       const signal = AbortSignal.timeout(patience);
-      const answer = await plain(address, { ...options, body: JSON.stringify(request), signal });
+      answer = await plain(address, { ...options, body: JSON.stringify(request), signal });
       const said = await answer.clone().json();
-      if (selected() !== annotation) return new Response("{}", { status: 200 });
-      if (said.data && said.data.refused) return refuse(said.data.refused);
-      if (!said.data) return refuse("what repairs masks does not answer; `make review` must run.");
-      if (JSON.stringify(onScreen()) !== JSON.stringify(before)) return refuse("the mask was changed meanwhile.");
-      return answer;
-    } catch (error) {
-      return refuse("what repairs masks did not answer in time. Brush and eraser work.");
-    }
+      why = said.data ? said.data.refused : "what repairs masks does not answer; `make review` must run.";
+    } catch {} // `why` says it
+    if (selected() !== annotation) return nothing(); // another task is on the screen by now
+    if (why) return refuse(why);
+    if (JSON.stringify(onScreen()) !== JSON.stringify(before)) return refuse("the mask was changed meanwhile.");
+    return answer;
   };
 })();

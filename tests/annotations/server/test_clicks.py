@@ -32,12 +32,15 @@ def with_a_chunk() -> np.ndarray:
     return mask
 
 
-def asked(mask: np.ndarray | None, **changes: Any) -> dict[str, Any]:
-    """What Label Studio posts of a click into the chunk; a mask of None is a page that does not tell."""
+def asked(
+    mask: np.ndarray | None, at: tuple[float, float] = (40, 250), turned: int = 0, **changes: Any
+) -> dict[str, Any]:
+    """What Label Studio posts of a click at (x, y), in the chunk; a mask of None is a page that does not tell."""
     point = {
         "type": "keypoint",
         "from_name": "click",
-        "value": {"x": 100 * 40 / WIDTH, "y": 100 * 250 / HEIGHT},
+        "image_rotation": turned,
+        "value": {"x": 100 * at[0] / WIDTH, "y": 100 * at[1] / HEIGHT},
     }
     context: dict[str, Any] = {"result": [point]}
     if mask is not None:
@@ -76,6 +79,27 @@ def test_a_mask_that_was_changed_by_hand_is_where_the_next_click_begins(backend:
     )
 
 
+def test_after_an_undo_a_click_takes_back_the_change_that_is_now_the_last(backend: Backend):
+    start = with_a_chunk()
+    start[360:, 230:] = 0
+    first = mask_of(post(backend, asked(start)))
+    shoulder = (262, 440)
+    second = mask_of(post(backend, asked(first, shoulder)))
+    assert not np.array_equal(second, first)
+    # Ctrl+Z: the page shows `first` again, without a word to the backend.
+    assert np.array_equal(mask_of(post(backend, asked(first))), start)
+    # Ctrl+Shift+Z: and now `second`.
+    assert np.array_equal(mask_of(post(backend, asked(second, shoulder))), first)
+
+
+def test_two_people_at_one_task_take_back_their_own_change(backend: Backend):
+    one, other = with_a_chunk(), with_a_chunk()
+    other[360:, 230:] = 0
+    after_one, after_other = (mask_of(post(backend, asked(mask))) for mask in (one, other))
+    assert np.array_equal(mask_of(post(backend, asked(after_one))), one)
+    assert np.array_equal(mask_of(post(backend, asked(after_other))), other)
+
+
 @pytest.mark.parametrize("password", ["", "wrong"])
 def test_nobody_else_is_answered(backend: Backend, password: str):
     access = {"auth": (USER, password)} if password else {}
@@ -99,6 +123,9 @@ def test_the_key_that_the_server_tells_is_not_logged(backend: Backend, caplog: p
         (asked(with_a_chunk(), version="../../secrets.json"), "none that `make review` sent"),
         (asked(with_a_chunk(), version="00000000000000bb"), "its picture is not here"),
         (asked(with_a_chunk(), width=WIDTH - 1), "not the one that the task was made of"),
+        (asked(with_a_chunk(), at=(-1, 250)), "outside of the picture"),
+        (asked(with_a_chunk(), at=(40, HEIGHT + 1)), "outside of the picture"),
+        (asked(with_a_chunk(), turned=90), "turn it upright"),
         ({"tasks": [], "params": {}}, "could not be read"),
     ],
 )
