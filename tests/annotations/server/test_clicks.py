@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from annotations.masks.brush import regions_to_mask
+from annotations.server import review
 from annotations.server.clicks import USER, Backend, answering_clicks
 from annotations.server.import_files import picture_name
+from annotations.server.installation import Installation, Running
+from annotations.settings import ReviewSettings
 from annotations.tasks.task import build_region, encode_jpeg
 from tests.annotations.drawn import person
 
@@ -147,3 +150,18 @@ def test_it_ends_with_its_context(tmp_path: Path):
         pass
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.url}/health")
+
+
+@pytest.mark.parametrize("clicks", [True, False])
+def test_a_server_whose_make_review_was_killed_says_that_nobody_answers_clicks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clicks: bool
+):
+    settings = ReviewSettings("http://127.0.0.1:8080", "/", tmp_path, 0.1, clicks)
+    monkeypatch.setattr(review, "read_settings", lambda: settings)
+    monkeypatch.setattr(review, "ready", lambda folder: settings.url)
+    monkeypatch.setattr(Installation, "running", lambda self: Running(1, settings.url))
+    for name in ("_wait_for_start", "_push_and_show"):
+        monkeypatch.setattr(review, name, lambda *_: None)
+    said: list[str] = []
+    review.run_review(tmp_path, said.append)
+    assert ("clicks is gone" in " ".join(said)) == clicks
