@@ -4,8 +4,8 @@ A click changes a region that is connected to it, and nothing the other way. A s
 changed takes that back.
 
 How wide the region may be follows from how deep the click lies: who clicks into the middle of what is wrong clicks
-half its width away from the mask's edge. What lies deeper than that, on either side, stays as it is; between, a random
-walker finds the edge.
+half its width away from the mask's edge, or from the picture's where it ends there. What lies deeper than that, on
+either side, stays as it is; between, a random walker finds the edge.
 """
 
 import math
@@ -25,10 +25,10 @@ _WIDTH, _MORE_WIDTH = 2.2, 1  # so far from its edge the mask may be wrong near 
 _NARROW, _FROM, _FALL = 1.3, 1.5, 0.5  # and far from it so far; the one falls to the other from a distance on
 _REACH, _MORE_REACH = 5, 20  # so far from the click anything may change
 # Pixels, and share of the picture's diagonal: a click counts as no less and no more deep.
-_LEAST, _MOST = 2, 0.2
+_LEAST, _MOST = 2, 0.05
 
 _SIDE = 100  # pixels of the longer side of the window in which the walker walks, at most
-_WRONG = 0.6  # chance from which on a pixel is changed
+_WRONG = 0.5  # chance from which on a pixel is changed
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,14 @@ def _change(rgb: Array, mask: Array, click: Click) -> Array:
     """What is to be flipped, (H, W) uint8 {0, 1}: connected to the click, and all of it as the click's pixel is."""
     alike = (mask == mask[click.row, click.column]).astype(np.uint8)
     most = _MOST * math.hypot(*mask.shape)
-    depth = _depth(alike, most)
+    # Outside of the picture nothing is wrong: else a click on a strip along its border counts as deep as the person is.
+    depth = _depth(np.pad(alike, 1))[1:-1, 1:-1]
     deep = min(max(float(depth[click.row, click.column]), _LEAST), most)
     reach = _REACH * deep + _MORE_REACH
     window = _window(mask.shape, click, reach)
     distance = _distance(window, click)
     sure = distance <= max(_SURE * deep, float(distance.min()))
-    own, others = window.cut(depth), window.cut(_depth(1 - alike, most))
+    own, others = window.cut(depth), window.cut(_depth(1 - alike))
     width = _WIDTH * deep + _MORE_WIDTH
     width_here = np.maximum(
         _NARROW * deep + _MORE_WIDTH, width - _FALL * np.maximum(0, distance - _FROM * deep)
@@ -103,10 +104,8 @@ def _change(rgb: Array, mask: Array, click: Click) -> Array:
     return np.asarray(pieces == pieces[click.row, click.column], np.uint8)
 
 
-def _depth(inside: Array, most: float) -> Grid:
-    """Pixels from each that is inside to the nearest that is not, (H, W); where none is not, `most`."""
-    if inside.all():
-        return np.full(inside.shape, most)
+def _depth(inside: Array) -> Grid:
+    """Pixels from each that is inside to the nearest that is not, (H, W); one that is not must be there."""
     return np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_5), np.float64)
 
 

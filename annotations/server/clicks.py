@@ -176,14 +176,16 @@ def _clicks(result: Any, shape: tuple[int, int]) -> list[Click]:
 
     Two at the same pixel are a double click, which is one.
     """
-    points = [one["value"] for one in result if one["from_name"] == CLICK]
+    points = [one for one in result if one["from_name"] == CLICK]
     if not points:
         raise NoClickError("no click came.")
     return list(dict.fromkeys(_click(one, shape) for one in points))
 
 
-def _click(value: Mapping[str, Any], shape: tuple[int, int]) -> Click:
-    places = [float(value[name]) for name in ("y", "x")]
+def _click(point: Mapping[str, Any], shape: tuple[int, int]) -> Click:
+    if point.get("image_rotation", 0) != 0:
+        raise NoClickError("the picture is turned; turn it upright again.")
+    places = [float(point["value"][name]) for name in ("y", "x")]
     if not all(0 <= place <= 100 for place in places):
         raise NoClickError("the click lies outside of the picture.")
     row, column = (min(int(place / 100 * size), size - 1) for place, size in zip(places, shape, strict=True))

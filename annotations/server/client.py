@@ -264,14 +264,20 @@ class Client:
     def set_backend(self, project: Project, title: str, told: Mapping[str, Any] | None) -> None:
         """Make the project ask the interactive backend that is `told` (url, access), and no earlier one of this title.
 
-        The server answers 403 to one on loopback, since it would not send it the project's events, and keeps it.
+        An earlier one keeps its number, by which pages that are open ask it. To a new one on loopback the server
+        answers 403, since it would not send it the project's events, and keeps it.
         """
         with self._asking("connect what answers clicks"):
-            for number in self._backends(project, title):
+            numbers = self._backends(project, title)
+            kept = 0 if told is None else 1
+            for number in numbers[kept:]:
                 self._request("DELETE", f"/api/ml/{number}")
             if told is None:
                 return
             content = {**told, "project": project.id, "title": title, "is_interactive": True}
+            if numbers:
+                self._request("PATCH", f"/api/ml/{numbers[0]}", json=content)
+                return
             try:
                 self._request("POST", "/api/ml/", json=content)
             except ApiError as error:

@@ -39,10 +39,15 @@ def run_review(
     installation.prepare()
     lock = FileLock(folder / "review.lock", blocking=False)
     try:
-        if not _locked(lock) or installation.running() is not None:
+        only_one, running = _locked(lock), installation.running()
+        if not only_one or running is not None:
             _wait_for_start(installation, lock)
             _push_and_show(installation, show, update_config)
             show("It was running already; Ctrl-C there or `make review-stop` stops it.")
+            if only_one and running is not None and running.clicks:
+                show(
+                    "The `make review` that answered its clicks is gone: `make review-stop`, then `make review`."
+                )
             return
         _run(installation, urlsplit(address).port or _PORT, show, update_config)
     finally:

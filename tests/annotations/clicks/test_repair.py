@@ -63,6 +63,17 @@ def test_what_was_taken_back_is_forgotten_and_the_change_before_it_is_the_last_o
     assert np.array_equal(start, wrong)
 
 
+def test_a_strip_along_the_border_goes_alone_however_deep_the_person_is_there():
+    """The floor under somebody, in their own colours: the mask's edge is far, and the picture's is near."""
+    rgb = np.full((400, 300, 3), 120, np.uint8)
+    rgb[380:] = 135
+    rgb[:, :100], rgb[:, 200:] = 30, 30
+    mask = np.zeros((400, 300), np.uint8)
+    mask[:, 100:200] = 1
+    after = repair(rgb, mask, [Click(390, 150)])
+    assert not after[382:, 145:156].any() and after[:360, 100:200].all()
+
+
 @pytest.mark.parametrize("seed", [1, 3, 5])  # whose clothes and ground have different colours
 def test_a_chunk_of_plain_background_goes_and_a_missing_shoulder_comes_with_one_click(seed: int):
     rgb, right = person(seed, 360, 480)

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from annotations.masks.brush import regions_to_mask
+from annotations.server import review
 from annotations.server.clicks import USER, Backend, answering_clicks
 from annotations.server.import_files import picture_name
+from annotations.server.installation import Installation, Running
 from annotations.tasks.task import build_region, encode_jpeg
 from tests.annotations.drawn import person
 
@@ -113,6 +115,13 @@ def test_a_click_that_waits_for_its_answer_is_made_with_the_next_and_a_double_cl
     assert np.array_equal(both, one_by_one) and both[440, 262] and not both[250, 40]
 
 
+def test_a_click_on_a_turned_picture_changes_nothing(backend: Backend):
+    content = asked(with_a_chunk())
+    content["params"]["context"]["result"][0]["image_rotation"] = 90
+    said = post(backend, content)
+    assert said["result"] == [] and "turn it upright" in said["refused"]
+
+
 @pytest.mark.parametrize("place", [(-3, 250), (WIDTH + 2, 250), (40, -1), (40, HEIGHT + 90)])
 def test_a_click_outside_of_the_picture_changes_nothing(backend: Backend, place: tuple[int, int]):
     said = post(backend, at(asked(with_a_chunk()), *place))
@@ -165,3 +174,18 @@ def test_it_ends_with_its_context(tmp_path: Path):
         pass
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.url}/health")
+
+
+@pytest.mark.parametrize("clicks", [True, False])
+def test_a_server_whose_make_review_was_killed_says_that_nobody_answers_clicks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clicks: bool
+):
+    monkeypatch.setattr(review, "ready", lambda folder: "http://127.0.0.1:8080")
+    monkeypatch.setattr(
+        Installation, "running", lambda self: Running(1, "http://127.0.0.1:8080", clicks=clicks)
+    )
+    for name in ("_wait_for_start", "_push_and_show"):
+        monkeypatch.setattr(review, name, lambda *_: None)
+    said: list[str] = []
+    review.run_review(tmp_path, said.append)
+    assert ("answered its clicks is gone" in " ".join(said)) == clicks

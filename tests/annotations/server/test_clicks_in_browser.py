@@ -52,6 +52,8 @@ def with_clicks(python: Path, template: Path, tmp_path: Path) -> Iterator[Instal
 class Clicker(Curator):
     """Who repairs with clicks."""
 
+    size = WIDTH, HEIGHT
+
     def click(self, x: int, y: int) -> None:
         """Ctrl+click on a pixel of the picture, and wait for what comes of it."""
         with self.page.expect_response(lambda answer: "/interactive-annotating" in answer.url):
@@ -60,11 +62,21 @@ class Clicker(Curator):
 
     def press(self, x: int, y: int) -> None:
         """Ctrl+click on a pixel of the picture."""
-        box = self.picture.bounding_box()
         self.page.keyboard.down("Control")
-        self.page.mouse.click(
-            box["x"] + (x + 0.5) * box["width"] / WIDTH, box["y"] + (y + 0.5) * box["height"] / HEIGHT
-        )
+        self.page.mouse.click(*self.place(x, y))
+        self.page.keyboard.up("Control")
+
+    def place(self, x: int, y: int) -> tuple[float, float]:
+        """Where a pixel of the picture is on the page."""
+        box, (width, height) = self.picture.bounding_box(), self.size
+        return box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
+
+    def zoom(self, steps: int) -> None:
+        """Ctrl+wheel where the pointer is."""
+        self.page.keyboard.down("Control")
+        for _ in range(steps):
+            self.page.mouse.wheel(0, -100)
+            self.page.wait_for_timeout(100)
         self.page.keyboard.up("Control")
 
     def seen(self) -> list[dict[str, Any]]:
@@ -73,9 +85,11 @@ class Clicker(Curator):
         return said
 
 
-def wrong_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def wrong_masks(
+    width: int = WIDTH, height: int = HEIGHT
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """A drawn person with the right mask, one with a chunk of background and one without a shoulder."""
-    rgb, right = person(SEED, WIDTH, HEIGHT)
+    rgb, right = person(SEED, width, height)
     chunk, bare = right.copy(), right.copy()
     chunk[200:300, 0:110] = 1
     bare[360:, 230:] = 0
@@ -86,7 +100,7 @@ def a_task(pictures: Path, place: int, rgb: np.ndarray, mask: np.ndarray) -> dic
     version = f"{place:016x}"
     for kind, pixels in (("image", rgb), ("outline", outline_view(rgb, mask)), ("cutout", cutout(rgb, mask))):
         (pictures / picture_name(version, kind)).write_bytes(encode_jpeg(pixels))
-    parent, box = f"{place:064x}", f"0,0,{WIDTH},{HEIGHT}"
+    parent, box = f"{place:064x}", f"0,0,{mask.shape[1]},{mask.shape[0]}"
     key = review_key(parent, box)
     candidate = Proposal(key, parent, box, f"{place:016x}", TEACHER, 0.5, "", place / 10)
     names = [f"{SERVED_ROOT}/{picture_name(version, kind)}" for kind in ("image", "outline", "cutout")]
@@ -279,3 +293,43 @@ def test_an_answer_that_is_sent_while_a_click_waits_leaves_no_point_and_clicks_c
     client = open_session(with_clicks.folder).client
     assert b"keypoint" not in client.export(project)
     find_project(client, PROJECT, labelling_interface(clicks=False), update_config=True)
+
+
+def test_undo_a_zoomed_picture_of_odd_size_and_a_review_begun_anew_under_an_open_page(
+    with_clicks: Installation, work: Path, root: Path, page: Any
+):
+    ask_for_clicks(work)
+    rgb, _, chunk, _ = wrong_masks(359, 477)
+    project, keys, numbers = sent(with_clicks, rgb, (chunk,))
+    page.set_viewport_size({"width": 1440, "height": 900})
+    curator = Clicker(page, with_clicks, project.id)
+    curator.size = 359, 477
+
+    def values() -> list[Any]:
+        page.wait_for_timeout(500)
+        return [one["value"] for one in curator.seen()]
+
+    with answering_clicks(with_clicks.pictures) as backend:
+        connect(with_clicks, backend)
+        curator.open(numbers[keys[0]])
+        start = values()
+        page.keyboard.press("m")
+        curator.click(40, 250)
+        repaired = values()
+        assert repaired != start
+        page.keyboard.press("Control+z")
+        assert values() == start, "undo"
+        page.keyboard.press("Control+Shift+z")
+        assert values() == repaired, "redo"
+        curator.click(40, 250)
+        assert values() == start, "what is shown after a redo is known, and taken back"
+        page.mouse.move(*curator.place(40, 250))
+        curator.zoom(4)
+        assert curator.picture.bounding_box()["width"] > 359 * 2, "it is zoomed"
+        curator.click(40, 250)
+        assert values() == repaired, "the same pixel on a zoomed picture"
+
+    with answering_clicks(with_clicks.pictures) as backend:
+        connect(with_clicks, backend)
+        curator.click(40, 250)
+        assert page.get_by_text("Nothing was changed").count() == 0 and values() != repaired
