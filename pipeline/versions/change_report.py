@@ -32,6 +32,7 @@ def change_report(compared: Compared) -> str:
     parts = [
         f"# From {old.title} to {new.title}",
         _table(["", *_titles(old, new), "change"], _figures(old, new, _pictures(compared))),
+        _outdated(old, new),
         _summary(changes),
     ]
     for column in ("source", "licence", "reviewer"):
@@ -40,7 +41,7 @@ def change_report(compared: Compared) -> str:
             heads = [column, *_titles(old, new), *CHANGE_KINDS.values()]
             parts += [f"## By {column}", _table(heads, rows)]
     parts += _named(changes)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def report_without_tables(old: Version, new: Version, why: str) -> str:
@@ -49,6 +50,7 @@ def report_without_tables(old: Version, new: Version, why: str) -> str:
         f"# From {old.title} to {new.title}",
         f"Which pictures changed is not known: {why}. What git and dvc.lock know:",
         _table(["", *_titles(old, new), "change"], _figures(old, new, [])),
+        _outdated(old, new),
         "## Outputs",
         _table(["output", *_titles(old, new)], _outputs(old, new)) or "All are equal.",
         "## Sides in git",
@@ -81,6 +83,16 @@ def _figures(old: Version, new: Version, counted: list[list[str]]) -> list[list[
         change = "" if one is None or other is None else _change(one[0], other[0], one[1])
         rows.append([name, _figure(one), _figure(other), change])
     return rows
+
+
+def _outdated(old: Version, new: Version) -> str:
+    """Why figures of a version are not told, "" where all may be."""
+    return " ".join(
+        f"Figures of {version.title} are not here: its headline.json is of another {' and another '.join(other)}; "
+        "`dvc repro headline` there, and commit."
+        for version in (old, new)
+        if (other := version.outdated_inputs("headline"))
+    )
 
 
 def _figure(figure: tuple[float, bool] | None) -> str:

@@ -3,9 +3,8 @@
 Only pictures with the same mask on both test sides are compared: another mask is another question.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
@@ -144,8 +143,8 @@ def _difference(part: pd.DataFrame, metric: str) -> Interval:
 def _unlike(old: Version, new: Version) -> list[str]:
     """What makes the scores of two versions less comparable; PipelineError where it makes them incomparable."""
     stages = [version.lock["stages"].get("evaluate", {}) for version in (old, new)]
-    for version, stage in zip((old, new), stages, strict=True):
-        _check_measured(version, stage)
+    for version in (old, new):
+        _check_measured(version)
     params = [stage.get("params", {}).get("params.yaml", {}).get("evaluate", {}) for stage in stages]
     for name in ("size", "boundary_kernel"):
         values = [one.get(name) for one in params]
@@ -166,11 +165,9 @@ def _unlike(old: Version, new: Version) -> list[str]:
     ]
 
 
-def _check_measured(version: Version, stage: Mapping[str, Any]) -> None:
+def _check_measured(version: Version) -> None:
     """PipelineError where the scores are not of this version's pictures and weights, or not those of dvc.lock."""
-    read = {dep["path"]: dep.get("md5") for dep in stage.get("deps", [])}
-    outputs = version.outputs
-    other = [path for path, md5 in read.items() if path in outputs and outputs[path].md5 != md5]
+    other = version.outdated_inputs("evaluate")
     if other:
         raise PipelineError(
             f"expected scores of what {version.title} holds, found that stage evaluate measured another "
@@ -178,7 +175,7 @@ def _check_measured(version: Version, stage: Mapping[str, Any]) -> None:
             "weights files"
         )
     path = str(SCORES)
-    here = version.hashes([path])
+    here, outputs = version.hashes([path]), version.outputs
     if path in here and path in outputs and here[path] != outputs[path].md5:
         raise PipelineError(
             f"expected {path} as dvc.lock has it, found another one; `dvc checkout` brings it, or `dvc repro` makes it"

@@ -136,6 +136,11 @@ class Version:
             if "md5" in out
         }
 
+    def outdated_inputs(self, stage: str) -> list[str]:
+        """Which outputs of others a stage read in another state than dvc.lock has them: it has not run since."""
+        read = {dep["path"]: dep.get("md5") for dep in self.lock["stages"].get(stage, {}).get("deps", [])}
+        return [path for path, md5 in read.items() if path in self.outputs and self.outputs[path].md5 != md5]
+
     def read(self, path: str) -> bytes:
         """The content of a file of git or of an output; NotHereError where it cannot be had."""
         in_git = self._in_git(path)

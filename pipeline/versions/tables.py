@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +115,14 @@ def known_facts_of(version: Version) -> pd.DataFrame | None:
 
 
 def figures_of(version: Version) -> dict[str, tuple[float, bool] | None]:
-    """The headline figures by name, each with whether it is a share; None where the version does not have it."""
-    try:
-        figures = parse_figures(version.read(str(HEADLINE)), f"{HEADLINE} of {version.title}")
-    except NotHereError:
-        figures = {}
+    """The headline figures by name, each with whether it is a share; None where the version does not have it.
+
+    None too where stage headline has not run since what it reads was made: they are those of an earlier version.
+    """
+    figures: dict[str, Any] = {}
+    if not version.outdated_inputs("headline"):
+        with suppress(NotHereError):
+            figures = parse_figures(version.read(str(HEADLINE)), f"{HEADLINE} of {version.title}")
     return {
         name: None if figures.get(key) is None else (float(figures[key]), share)
         for key, (name, share) in _FIGURES.items()

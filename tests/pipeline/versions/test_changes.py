@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from ruamel.yaml import YAML
 
 from pipeline.commands import compare, diff
@@ -124,6 +125,22 @@ def test_a_lost_mask_is_counted_and_the_rest_compared(
         cache.unlink(missing_ok=True)
     run(versions.folder, "dvc", "remote", "modify", "store", "url", str(versions.folder / "nowhere"))
     assert "; the pixels of 1 were not looked at |" in printed(capsys, "v1", "v2")
+
+
+def test_figures_of_an_earlier_run_are_not_told_as_those_of_a_version(
+    versions: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As where evaluate ran again, and nobody ran headline before the commit."""
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    lock["stages"]["headline"] = {"cmd": "", "deps": [{"path": "data/dataset", "md5": "0" * 32 + ".dir"}]}
+    Path("dvc.lock").write_text(yaml.safe_dump(lock))
+    commit(versions.folder, "measured again")
+    text = printed(capsys, "v1", "HEAD")
+    assert "| SINet, foreground IoU on test | 90.00 % | not here | |" in text
+    assert (
+        "Figures of HEAD (" in text
+        and "headline.json is of another data/dataset; `dvc repro headline`" in text
+    )
 
 
 def test_odd_names_and_a_million_pictures_stand_in_the_tables(
