@@ -146,8 +146,9 @@ def _region_after(asked: Mapping[str, Any], pictures: Path, earlier: Earlier) ->
 
 
 def _note(earlier: Earlier, task: str, made: Array, before: Array) -> None:
-    earlier[task, fingerprint(made)] = before
-    earlier.move_to_end((task, fingerprint(made)))
+    change = task, fingerprint(made)
+    earlier[change] = before
+    earlier.move_to_end(change)  # it is the newest again
     while len(earlier) > _KEPT:
         earlier.popitem(last=False)
 
