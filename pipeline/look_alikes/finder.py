@@ -90,7 +90,7 @@ def look_alikes(
     if not len(table):
         return []
     group = None if inside is None else np.isin(table["id"], _numbers(inside))
-    named = candidates(table["id"], table["words"], _NAMED, group)
+    named = candidates(table["words"], _NAMED, group)
     # Where one is stretched or full of text, features do not lie alike, but the whole looks alike.
     one, other = (table["hash"][named[:, at]] for at in (0, 1))
     same = hashes_near(one, other, params.max_hash_distance // 2)
