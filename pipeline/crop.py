@@ -6,7 +6,6 @@ alike. A crawled picture has no mask yet: its largest sure face decides, and wha
 
 import functools
 import hashlib
-import shutil
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +16,14 @@ import pandas as pd
 
 from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
-from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.folder import FileNotes, Folder
 from pipeline.core.ingested import join_sources
-from pipeline.core.link import link_or_copy
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
-from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
+from pipeline.core.records import Rejected, account, make_records, write_rejected
 from pipeline.core.stage import run, write_metrics
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import Head, Result, Store, key_of
 from pipeline.faces.known_faces import face_key, faces_of
 from pipeline.faces.masked_person import find_portrait
 from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut
@@ -58,34 +56,36 @@ class _Task:
 def crop(
     records: pd.DataFrame, params: CropParams, folder: Path, cache: Path = CACHE
 ) -> tuple[pd.DataFrame, list[Rejected]]:
-    """Cut a portrait out of each record; return the portraits' records and what was rejected.
+    """Cut a portrait out of each record; write the portraits with their records, return these and what was rejected.
 
     A record with a mask becomes FOLDER/images/ID.png and FOLDER/masks/ID.png, label "crop"; one without becomes an
     image alone, label "none", and where it is taken whole it keeps its id and its file. What was found and cut before
     comes from the cache: another gate looks for no face again.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in ("images", "masks") if records["mask"].notna().any() else ("images",):
-        (folder / name).mkdir(parents=True)
+    out, masks = Folder(folder, cache), FileNotes(f"masks of {folder.absolute()}", cache)
+    store = Store("crop", cache)
     parents = _in_order(records).to_dict("records")
-    tasks = [_task(row, params, cache) for row in parents]
-    todo = [task for task in tasks if _known(task) is None]
+    tasks = [_task(row, params, cache, masks) for row in parents]
+    masks.save()
+    todo = [task for task in tasks if _known(task, store) is None]
     for _ in map_images(_crop_one, todo, desc=f"crop {folder.name}", initializer=_one_thread):
         pass
     rows: dict[str, dict[str, Any]] = {}
     rejected = []
     for parent, task in zip(parents, tasks, strict=True):
-        result = _known(task)
+        result = _known(task, store)
         if result is None:
-            raise PipelineError(f"{cache}/crop lost a result while the stage ran; run it again")
+            raise store.lost()
         reason = _reason(result, rows)
         if reason is not None:
             rejected.append(Rejected(str(parent["source"]), str(parent["source_key"]), *reason))
             continue
-        paths = _write_pictures(result, Path(str(parent["image"])), folder)
-        label = "crop" if "mask" in result.blobs else "none"
+        paths = _write_pictures(result, task, store, out)
+        label = "none" if task.mask is None else "crop"
         rows[result.meta["id"]] = {**_inherited(parent), **result.meta, **paths, "label": label}
-    return make_records(list(rows.values())), rejected
+    made = make_records(list(rows.values()))
+    out.finish(made)
+    return made, rejected
 
 
 def summarise(records: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -115,10 +115,10 @@ def count_whole(records: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def crop_key(id_: str, mask_file: bytes | None, params: CropParams) -> str:
+def crop_key(id_: str, mask_hash: str | None, params: CropParams) -> str:
     """The store's key of which portrait a photograph has, or why none: a hash of all that this depends on."""
-    settings = params.model_dump(include=_WITHOUT_MASK if mask_file is None else _WITH_MASK)
-    return key_of("crop", code_of("pipeline.crop"), face_key(id_, params), _hash_of(mask_file), settings)
+    settings = params.model_dump(include=_WITHOUT_MASK if mask_hash is None else _WITH_MASK)
+    return key_of("crop", code_of("pipeline.crop"), face_key(id_, params), mask_hash, settings)
 
 
 def _cut_key(task: _Task, box: str) -> str:
@@ -126,8 +126,13 @@ def _cut_key(task: _Task, box: str) -> str:
     return key_of("cut", code_of("pipeline.crop"), task.id, task.mask_hash, box, task.params.fill)
 
 
-def _hash_of(mask_file: bytes | None) -> str | None:
-    return None if mask_file is None else hashlib.sha256(mask_file).hexdigest()
+def _hash_of(mask: str, notes: FileNotes) -> str:
+    """The sha256 of a mask's file."""
+    known = notes.of(mask)
+    if known is None:
+        known = hashlib.sha256(read_bytes(Path(mask))).hexdigest()
+        notes.note(mask, known)
+    return known
 
 
 def _in_order(records: pd.DataFrame) -> pd.DataFrame:
@@ -137,16 +142,14 @@ def _in_order(records: pd.DataFrame) -> pd.DataFrame:
     return order.drop(columns="rank")
 
 
-def _task(row: dict[Hashable, Any], params: CropParams, cache: Path) -> _Task:
+def _task(row: dict[Hashable, Any], params: CropParams, cache: Path, masks: FileNotes) -> _Task:
     mask = row["mask"] if isinstance(row["mask"], str) else None
-    file = None if mask is None else read_bytes(Path(mask))
-    key = crop_key(row["id"], file, params)
-    return _Task(
-        row["id"], row["image"], mask, row["width"], row["height"], cache, params, key, _hash_of(file)
-    )
+    mask_hash = None if mask is None else _hash_of(mask, masks)
+    key = crop_key(row["id"], mask_hash, params)
+    return _Task(row["id"], row["image"], mask, row["width"], row["height"], cache, params, key, mask_hash)
 
 
-def _reason(result: Result, rows: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
+def _reason(result: Head, rows: dict[str, dict[str, Any]]) -> tuple[str, str] | None:
     """Reason and sentence where a result makes no record."""
     if "reason" in result.meta:
         return result.meta["reason"], result.meta["detail"]
@@ -157,20 +160,17 @@ def _reason(result: Result, rows: dict[str, dict[str, Any]]) -> tuple[str, str] 
     return None
 
 
-def _write_pictures(result: Result, parent: Path, folder: Path) -> dict[str, str]:
-    """Write what a result holds into FOLDER; a picture taken whole keeps its parent's file."""
-    id_ = result.meta["id"]
-    if "image" in result.blobs:
-        image = folder / "images" / f"{id_}.png"
-        image.write_bytes(result.blobs["image"])
-    else:
-        image = folder / "images" / f"{id_}{parent.suffix}"
-        link_or_copy(parent, image)
-    if "mask" not in result.blobs:
-        return {"image": image.as_posix()}
-    mask = folder / "masks" / f"{id_}.png"
-    mask.write_bytes(result.blobs["mask"])
-    return {"image": image.as_posix(), "mask": mask.as_posix()}
+def _write_pictures(result: Head, task: _Task, store: Store, out: Folder) -> dict[str, str]:
+    """Write what a result holds; a picture taken whole keeps its parent's file."""
+    id_, parent = result.meta["id"], Path(task.image)
+    pixels = _cut_key(task, result.meta["crop_box"])
+
+    def written(kind: str) -> str:
+        name = f"{kind}s/{id_}.png"
+        return out.put(name, f"{pixels} {kind}", lambda: store.blob(pixels, kind)).as_posix()
+
+    paths = {kind: written(kind) for kind in result.blobs}
+    return paths or {"image": out.link(f"images/{id_}{parent.suffix}", parent).as_posix()}
 
 
 def _inherited(parent: dict[Hashable, Any]) -> dict[str, Any]:
@@ -179,14 +179,13 @@ def _inherited(parent: dict[Hashable, Any]) -> dict[str, Any]:
     return {**same, "parent_id": parent["id"], "parent_sha256": parent["sha256"]}
 
 
-def _known(task: _Task) -> Result | None:
+def _known(task: _Task, store: Store) -> Head | None:
     """What the store has of a photograph: the portrait and its pixels, or a reason; None where any is missing."""
-    store = Store("crop", task.cache)
-    chosen = store.get(task.key)
+    chosen = store.head(task.key)
     if chosen is None or "reason" in chosen.meta:
         return chosen
-    pixels = store.get(_cut_key(task, chosen.meta["crop_box"]))
-    return pixels and Result({**pixels.meta, **chosen.meta}, pixels.blobs)
+    pixels = store.head(_cut_key(task, chosen.meta["crop_box"]))
+    return pixels and Head({**pixels.meta, **chosen.meta}, pixels.blobs)
 
 
 def _crop_one(task: _Task) -> None:
@@ -200,7 +199,7 @@ def _crop_one(task: _Task) -> None:
         return
     box, face = portrait.box, portrait.face
     key = _cut_key(task, str(box))
-    if store.get(key) is None:
+    if store.head(key) is None:
         store.put(key, _cut(task, box, pixels()), task.id)
     inside = face.box.moved(-box.x0, -box.y0).clipped(box.width, box.height)
     chosen = {"crop_box": str(box), "face": str(inside), "face_probability": face.probability}
@@ -241,8 +240,6 @@ def main() -> None:
     crawl, no_crawl = crop(crawled.records, params, CROP / "crawl")
     no_bodies += full_bodies.repeated
     no_crawl += crawled.repeated
-    write_records(CROP / "bodies", bodies)
-    write_records(CROP / "crawl", crawl)
     write_rejected("crop", [*no_bodies, *no_crawl])  # before the gates, whose messages send people there
     of_bodies = account(
         "crop of bodies",

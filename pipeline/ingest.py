@@ -10,7 +10,6 @@ import functools
 import hashlib
 import logging
 import os
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -24,12 +23,13 @@ import pandas as pd
 from annotations.ledger.takedowns import Takedowns
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.folder import FileNotes, Folder
 from pipeline.core.params import IngestParams, Source, Sources, load_params
 from pipeline.core.paths import INGEST
 from pipeline.core.provenance import with_terms_of
-from pipeline.core.records import Rejected, account, make_records, write_records, write_rejected
+from pipeline.core.records import Rejected, account, make_records, write_rejected
 from pipeline.core.stage import run, write_metrics
-from pipeline.core.store import Result
+from pipeline.core.store import Head
 from pipeline.dataset.takedown_list import read_requests
 from pipeline.dataset.taken_down import taken_down_looks
 from pipeline.sources.inspection import (
@@ -42,13 +42,10 @@ from pipeline.sources.inspection import (
 from pipeline.sources.layouts import read_layout
 from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing
 from pipeline.sources.pixel_duplicates import SameFile, SettledFiles, settle_duplicates
-from sinet.core import atomic
 from sinet.core.recipe import MaskClasses
-from sinet.images.decode import ImageError, ReadError, encode_mask, read_bytes, read_mask
+from sinet.images.decode import Array, ImageError, ReadError, decode_own_mask, encode_mask, read_bytes
 
 log = logging.getLogger("pipeline")
-
-_STAGING = "staging"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,8 @@ class _Row:
     reason: str = ""  # "" for a usable picture
     detail: str = ""
     id: str = ""
-    sha256: str = ""
+    sha256: str = ""  # of the picture's file
+    mask_sha256: str | None = None  # of the mask's
     width: int = 0
     height: int = 0
     suffix: str = ""
@@ -89,42 +87,47 @@ def ingest(
     takedowns: Takedowns | None = None,
     max_hash_distance: int = 0,
 ) -> Ingested:
-    """Read the source `name` into `out`/images and `out`/masks; nothing else of `out` survives.
+    """Read the source `name` into `out`/images and `out`/masks, with its records; nothing else of `out` survives.
 
-    What `takedowns` name is rejected, and so is what looks like it by at most `max_hash_distance` bits. A file is read
-    once, and again by a worker where the store does not know it; another gate decodes nothing again. Staged files have
-    the item's number as a name; what stays gets its id afterwards, so that twins cannot overwrite each other.
+    What `takedowns` name is rejected, and so is what looks like it by at most `max_hash_distance` bits. A file that is
+    as it was is not read again, and another gate decodes nothing again.
     """
     listing = read_layout(source.layout, Path(source.path))
-    staging = _fresh(out)
+    folder, notes = Folder(out), FileNotes(f"source {name}")
     classes = params.mask_levels.classes(source.layout)
     rules = rules_key(params, classes)
-    task = functools.partial(_take, params=params, classes=classes, rules=rules, staging=staging)
-    numbered = list(enumerate(listing.items))
-    known = {
-        number: row for number, item in numbered if (row := _known(number, item, params, rules, staging))
-    }
-    todo = [one for one in numbered if one[0] not in known]
-    taken = map_images(task, todo, desc=f"ingest {name}", workers=workers)
-    known |= {number: row for (number, _), row in zip(todo, taken, strict=True)}
-    rows = [known[number] for number, _ in numbered]
-    rows = _take_down(rows, listing.items, staging, takedowns or Takedowns(), max_hash_distance, workers)
+    known = {number: _known(item, params, rules, notes) for number, item in enumerate(listing.items)}
+    todo = [number for number, row in known.items() if row is None]
+    task = functools.partial(_take, params=params, classes=classes, rules=rules)
+    taken = map_images(task, [listing.items[n] for n in todo], desc=f"ingest {name}", workers=workers)
+    for number, row in zip(todo, taken, strict=True):
+        known[number] = row
+        _note(listing.items[number], row, notes)
+    rows = [row for row in known.values() if row is not None]
+    pictures = [_Picture(*both, params.max_pixels) for both in zip(listing.items, rows, strict=True)]
+    rows = _take_down(pictures, folder, takedowns or Takedowns(), max_hash_distance, workers)
     usable = [
         SameFile(number, row.id, item)
         for number, (item, row) in enumerate(zip(listing.items, rows, strict=True))
         if not row.reason
     ]
-    settled = settle_duplicates(usable, functools.partial(_staged_mask, staging), params.duplicate_masks)
-    for number, mask in settled.masks.items():
-        atomic.write_atomic(_mask_file(staging, number), encode_mask(mask))
+    settled = settle_duplicates(
+        usable, lambda one: pictures[one.number].pixels_of_mask(), params.duplicate_masks
+    )
     label = "none" if source.role == "crawl" else "human"
     # Reviews are of a crawl's pictures; beside masks of people another copy is a reject, and no change of a record.
     twins = _twins(settled, rows) if label == "none" else {}
-    records = [
-        _publish(one, rows[one.number], name, label, twins.get(one.id, ""), staging, out)
-        for one in settled.kept
-    ]
-    shutil.rmtree(staging)
+    records = with_terms_of(
+        source,
+        make_records(
+            [
+                _publish(one, pictures[one.number], settled, name, label, twins.get(one.id, ""), folder)
+                for one in settled.kept
+            ]
+        ),
+    )
+    folder.finish(records)
+    notes.save()
     rejected = [Rejected(name, one.source_key, one.reason, one.detail) for one in listing.unusable]
     rejected += [
         Rejected(name, item.source_key, row.reason, row.detail)
@@ -135,7 +138,7 @@ def ingest(
         Rejected(name, one.item.source_key, "duplicate_pixels", detail) for one, detail in settled.rejected
     ]
     items = len(listing.items) + len(listing.unusable)
-    return Ingested(make_records(records), rejected, items, listing, settled, rows)
+    return Ingested(records, rejected, items, listing, settled, rows)
 
 
 def summarise(ingested: Ingested) -> dict[str, Any]:
@@ -163,91 +166,110 @@ def summarise(ingested: Ingested) -> dict[str, Any]:
     }
 
 
-def _known(number: int, item: ListedPicture, params: IngestParams, rules: str, staging: Path) -> _Row | None:
-    """Stage a picture that the store knows; None where it does not, or the file cannot be read."""
-    try:
-        image, mask = _bytes_of(item, params)
-    except (ImageError, ReadError, MemoryError):
-        return None  # a worker says why
-    sha256 = hashlib.sha256(image).hexdigest()
+def _known(item: ListedPicture, params: IngestParams, rules: str, notes: FileNotes) -> _Row | None:
+    """What the notes and the store say of a picture; None where one of them knows nothing of it."""
+    sha256, mask = notes.of(item.image, _part(item)), item.mask and notes.of(item.mask)
+    if sha256 is None or (item.mask is not None and mask is None):
+        return None
     key = inspection_key(rules, sha256, mask, matlab=_is_matlab(item))
-    result = INSPECTED.get(key)
-    return None if result is None else _staged(number, image, sha256, key, result, params, staging)
+    result = INSPECTED.head(key)
+    return None if result is None else _row(result, sha256, mask, key, params)
 
 
-def _take(
-    numbered: tuple[int, ListedPicture],
-    params: IngestParams,
-    classes: MaskClasses | None,
-    rules: str,
-    staging: Path,
-) -> _Row:
-    """Read, check and stage one picture; runs in a worker and never raises for a bad file.
+def _take(item: ListedPicture, params: IngestParams, classes: MaskClasses | None, rules: str) -> _Row:
+    """Read and check one picture; runs in a worker and never raises for a bad file.
 
     ReadError where the machine did not give its bytes, or had no memory for its pixels.
     """
-    number, item = numbered
     try:
-        image, mask = _bytes_of(item, params)
+        image = item.read(params.max_pixels)
+        mask = None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
     except ImageError as error:
         return _Row(error.reason, error.detail)
     try:
         sha256, matlab = hashlib.sha256(image).hexdigest(), _is_matlab(item)
-        key = inspection_key(rules, sha256, mask, matlab=matlab)
+        mask_sha256 = None if mask is None else hashlib.sha256(mask).hexdigest()
+        key = inspection_key(rules, sha256, mask_sha256, matlab=matlab)
         result = inspect_once(key, image, sha256, mask, params, classes, matlab=matlab)
-        return _staged(number, image, sha256, key, result, params, staging)
+        return _row(result, sha256, mask_sha256, key, params)
     except MemoryError as error:
         raise ReadError(errno.ENOMEM, os.strerror(errno.ENOMEM), item.image) from error
 
 
-def _bytes_of(item: ListedPicture, params: IngestParams) -> tuple[bytes, bytes | None]:
-    """The files of a picture and of its mask."""
-    image = item.read(params.max_pixels)
-    return image, None if item.mask is None else _read_mask_bytes(Path(item.mask), params.max_pixels)
+def _note(item: ListedPicture, row: _Row, notes: FileNotes) -> None:
+    """Note the hashes of a picture's files, which were read."""
+    if row.sha256:
+        notes.note(item.image, row.sha256, _part(item))
+    if item.mask is not None and row.mask_sha256:
+        notes.note(item.mask, row.mask_sha256)
+
+
+def _part(item: ListedPicture) -> str:
+    """Which part of its file a picture is; "" for all of it."""
+    return "" if item.part is None else f" {item.part}"
 
 
 def _is_matlab(item: ListedPicture) -> bool:
     return item.mask is not None and item.mask.lower().endswith(MATLAB)
 
 
-def _staged(
-    number: int,
-    image: bytes,
-    sha256: str,
-    key: str,
-    result: Result,
-    params: IngestParams,
-    staging: Path,
-) -> _Row:
-    """Stage what was found of a picture, unless a gate refuses it."""
-    meta = dict(result.meta)
+def _row(result: Head, sha256: str, mask_sha256: str | None, key: str, params: IngestParams) -> _Row:
+    """What was found of a picture, unless a gate refuses it."""
+    meta, files = dict(result.meta), dict[str, Any](sha256=sha256, mask_sha256=mask_sha256)
     if "reason" in meta:
-        return _Row(**meta)
+        return _Row(**meta, **files)
     fault = fault_of(meta["width"], meta["height"], meta.pop("mask_fault"), meta["foreground"], params)
     if fault is not None:
-        return _Row(*fault)
-    # Whole or not does not matter here: the folder counts only once its records stand in it.
-    _image_file(staging, number, meta["suffix"]).write_bytes(result.blobs.get("image", image))
-    if "mask" in result.blobs:
-        _mask_file(staging, number).write_bytes(result.blobs["mask"])
-    return _Row(**meta, sha256=sha256, converted="image" in result.blobs, stored=key)
+        return _Row(*fault, **files)
+    return _Row(**meta, **files, converted="image" in result.blobs, stored=key)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture of the source, and how its files come into a folder."""
+
+    item: ListedPicture
+    row: _Row
+    max_pixels: int
+
+    def write_image(self, folder: Folder) -> Path:
+        """The upright picture as images/ID: the source's file as it is, where that can be."""
+        return folder.put(f"images/{self.row.id}{self.row.suffix}", f"{self.row.stored} image", self._image)
+
+    def write_mask(self, folder: Folder) -> Path:
+        """The 0/255 mask as masks/ID.png."""
+        return folder.put(f"masks/{self.row.id}.png", f"{self.row.stored} mask", self._mask)
+
+    def pixels_of_mask(self) -> Array | None:
+        """The mask (H, W) {0, 1}, None where the source has none."""
+        return None if self.item.mask is None else decode_own_mask(self._mask(), "the stored mask")
+
+    def _image(self) -> bytes:
+        if self.row.converted:
+            return INSPECTED.blob(self.row.stored, "image")
+        image = self.item.read(self.max_pixels)
+        if hashlib.sha256(image).hexdigest() != self.row.sha256:
+            raise PipelineError(f"{self.item.image} changed while the stage read it; run it again")
+        return image
+
+    def _mask(self) -> bytes:
+        return INSPECTED.blob(self.row.stored, "mask")
 
 
 def _take_down(
-    rows: list[_Row],
-    items: Sequence[ListedPicture],
-    staging: Path,
+    pictures: Sequence[_Picture],
+    folder: Folder,
     takedowns: Takedowns,
     max_hash_distance: int,
     workers: int | None,
 ) -> list[_Row]:
     """The rows, where a usable picture that a request names is a reject, and the store keeps nothing of it."""
     if not takedowns.requests:
-        return rows
-    paths = {row.id: str(_image_file(staging, n, row.suffix)) for n, row in enumerate(rows) if not row.reason}
+        return [one.row for one in pictures]
+    paths = {one.row.id: str(one.write_image(folder)) for one in pictures if not one.row.reason}
     alike = taken_down_looks(paths, takedowns, max_hash_distance, workers)
     checked = []
-    for row, item in zip(rows, items, strict=True):
+    for row, item in ((one.row, one.item) for one in pictures):
         named = takedowns.files.get(row.sha256) or takedowns.pixels.get(row.id)
         named = named or (takedowns.of_url(item.url) if item.url else None)
         key = named or alike.get(row.id)
@@ -267,44 +289,23 @@ def _read_mask_bytes(path: Path, max_pixels: int) -> bytes:
         raise ImageError(f"mask_{error.reason}", f"the mask: {error.detail}") from error
 
 
-def _fresh(out: Path) -> Path:
-    """Empty `out`, where a kill may have left a half; return the folder that workers write to."""
-    if out.exists():
-        shutil.rmtree(out)
-    for name in ("images", "masks", _STAGING):
-        (out / name).mkdir(parents=True)
-    return out / _STAGING
-
-
-def _image_file(staging: Path, number: int, suffix: str) -> Path:
-    return staging / f"{number}{suffix}"
-
-
-def _mask_file(staging: Path, number: int) -> Path:
-    return staging / f"{number}.mask.png"
-
-
-def _staged_mask(staging: Path, candidate: SameFile) -> np.ndarray[Any, np.dtype[np.uint8]] | None:
-    return None if candidate.item.mask is None else read_mask(_mask_file(staging, candidate.number))
-
-
 def _publish(
-    one: SameFile, row: _Row, name: str, label: str, twins: str, staging: Path, out: Path
+    one: SameFile, picture: _Picture, settled: SettledFiles, name: str, label: str, twins: str, folder: Folder
 ) -> dict[str, Any]:
-    """Give a staged picture its id as a name; return its record."""
-    image = out / "images" / f"{row.id}{row.suffix}"
-    _image_file(staging, one.number, row.suffix).replace(image)
+    """Write a picture that stays; return its record."""
+    item, row = picture.item, picture.row
     mask = None
-    if one.item.mask is not None:
-        mask = out / "masks" / f"{row.id}.png"
-        _mask_file(staging, one.number).replace(mask)
-    item = one.item
+    if one.number in settled.masks:  # of several files
+        drawn = encode_mask(settled.masks[one.number])
+        mask = folder.put(f"masks/{row.id}.png", hashlib.sha256(drawn).hexdigest(), lambda: drawn)
+    elif item.mask is not None:
+        mask = picture.write_mask(folder)
     return {
         "id": row.id,
         "source": name,
         "source_key": item.source_key,
         "label": label,
-        "image": image.as_posix(),
+        "image": picture.write_image(folder).as_posix(),
         "mask": mask and mask.as_posix(),
         "width": row.width,
         "height": row.height,
@@ -348,7 +349,6 @@ def main() -> None:
         takedowns=read_requests(),
         max_hash_distance=params.cluster.max_hash_distance,
     )
-    write_records(out, with_terms_of(source, ingested.records))
     write_rejected(f"ingest/{name}", ingested.rejected)
     for what, count in sorted(ingested.listing.notes.items()):
         log.info("ingest@%s: %d %s", name, count, what)

@@ -5,7 +5,6 @@ Writes data/dataset, which stands alone: its own files of every picture and mask
 they are (ATTRIBUTION.md) and a card (README.md); and a reason for everything left out.
 """
 
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import pandas as pd
 from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
+from pipeline.core.folder import Folder
 from pipeline.core.ingested import read_ingested
 from pipeline.core.licences import licence_name
-from pipeline.core.link import link_or_copy
 from pipeline.core.params import ClusterParams, MergeParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
@@ -29,7 +28,6 @@ from pipeline.core.records import (
     read_records,
     read_rejected,
     reject_rows,
-    write_records,
     write_rejected,
 )
 from pipeline.core.stage import run, write_json, write_metrics, write_text
@@ -242,18 +240,16 @@ def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
 
     Returns the records of the files there. The table stands there as CSV too, which pandas reads without pyarrow.
     """
-    records = records.copy()
+    out, records = Folder(folder), records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
-        (folder / kind).mkdir(parents=True, exist_ok=True)
-        copies = []
-        for one, path in zip(records["id"], records[column], strict=True):
-            copy = folder / kind / f"{one}{Path(path).suffix}"
-            link_or_copy(Path(path), copy)
-            copies.append(str(copy))
+        copies = [
+            out.link(f"{kind}/{one}{Path(path).suffix}", Path(path)).as_posix()
+            for one, path in zip(records["id"], records[column], strict=True)
+        ]
         records[column] = pd.Series(copies, index=records.index, dtype="str")
     # The teacher's probabilities stay with the pseudo labels: a dataset does not point out of its own folder.
     records["probability"] = pd.Series([None] * len(records), index=records.index, dtype="str")
-    write_records(folder, records)
+    out.finish(records)
     write_text(folder / "records.csv", csv_text(as_stored(folder, records)))
     write_json(folder / "schema.json", table_schema())
     write_text(folder / "ATTRIBUTION.md", attribution(records))
@@ -267,7 +263,7 @@ def _counts(column: "pd.Series[str]") -> dict[str, int]:
 
 def main() -> None:
     params = load_params()
-    shutil.rmtree(DATASET, ignore_errors=True)
+    (DATASET / "records.parquet").unlink(missing_ok=True)  # there is no dataset until all is well
     store = Store("merge")
     labelled, placed = read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")
     check_pictures(labelled, INGEST / "labelled", CROP / "bodies")
@@ -307,7 +303,6 @@ def main() -> None:
     write_rejected("merge", rejected)  # before the check, whose message sends people there
     counted = account("merge", sum(inputs.values()), len(records), rejected, 1.0)
     records = write_dataset(DATASET, records)
-    shutil.rmtree(scratch)
     reviews = {verdict: sum(entry.verdict == verdict for entry in entries) for verdict in VERDICTS}
     write_metrics("merge", {**counted, "inputs": inputs, "reviews": reviews, **summarise(records, rejected)})
 

@@ -4,7 +4,6 @@ Whatever looks wrong with a mask is flagged for the curators, not hidden: every 
 """
 
 import functools
-import shutil
 from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,12 +18,12 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
-from pipeline.core.link import link_or_copy
+from pipeline.core.folder import Folder
 from pipeline.core.params import PseudoLabelParams, load_params
 from pipeline.core.paths import CACHE, CROP, PSEUDO, TEACHER
-from pipeline.core.records import COLUMNS, account, make_records, read_records, write_records
+from pipeline.core.records import COLUMNS, account, make_records, read_records
 from pipeline.core.stage import run, write_metrics, write_text
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import Head, Result, Store, key_of
 from pipeline.deeplab import network as deeplab
 from pipeline.deeplab.uncertainty import Parts, combine, doubt, quality_flags
 from sinet.images.decode import Array, decode_own_mask, encode_mask, encode_png, read_image
@@ -75,32 +74,30 @@ def pseudo_label(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Label each portrait; return the records with their labels, and the parts of their uncertainty by id.
 
-    Writes FOLDER/images, FOLDER/masks and FOLDER/probability. A portrait labelled before comes from the cache; other
-    flags or weights ask the teacher nothing again.
+    Writes FOLDER/images, FOLDER/masks and FOLDER/probability, and the records. A portrait labelled before comes from
+    the cache; other flags or weights ask the teacher nothing again.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    for part in ("images", "masks", "probability"):
-        (folder / part).mkdir(parents=True)
+    out, store = Folder(folder, settings.cache), Store("pseudo_label", settings.cache)
     portraits = records.to_dict("records")
     tasks = [_Task(row["id"], row["image"], row["face"], settings) for row in portraits]
-    todo = [task for task in tasks if _known(task) is None]
+    todo = [task for task in tasks if _known(task, store) is None]
     for _ in map_images(_label_one, todo, desc="pseudo_label", initializer=_one_thread):
         pass
     rows = []
     parts: dict[str, dict[str, float]] = {}
     for portrait, task in zip(portraits, tasks, strict=True):
-        result = _known(task)
+        result = _known(task, store)
         if result is None:
-            raise PipelineError(
-                f"{settings.cache}/pseudo_label lost a result while the stage ran; run it again"
-            )
+            raise store.lost()
         meta = dict(result.meta)
         parts[portrait["id"]] = {name: meta.pop(name) for name in PARTS}
-        paths = _write_pictures(result, portrait, folder)
+        paths = _write_pictures(portrait, settings, store, out)
         label = {"label": "pseudo", "teacher": settings.teacher_hash}
         rows.append({**{name: portrait[name] for name in COLUMNS}, **meta, **paths, **label})
     table = pd.DataFrame.from_dict(parts, orient="index", columns=list(PARTS), dtype="float64")
-    return make_records(rows), table.rename_axis("id").sort_index()
+    made = make_records(rows)
+    out.finish(made)
+    return made, table.rename_axis("id").sort_index()
 
 
 def summarise(records: pd.DataFrame, parts: pd.DataFrame) -> dict[str, Any]:
@@ -157,12 +154,11 @@ def joined(straight: _Probabilities, mirrored: _Probabilities, size: tuple[int, 
     return probability, (probability > 127).astype(np.uint8)
 
 
-def _known(task: _Task) -> Result | None:
-    """What the store has of a portrait: what the record says, mask and probability; None where any is missing."""
-    store = Store("pseudo_label", task.settings.cache)
-    judged = store.get(task.settings.label_key(task.id, task.face))
-    said = judged and store.get(task.settings.opinion_key(task.id))
-    return judged and said and Result(judged.meta, said.blobs)
+def _known(task: _Task, store: Store) -> Head | None:
+    """What the record says of a portrait; None where that or the teacher's opinion is missing."""
+    judged = store.head(task.settings.label_key(task.id, task.face))
+    said = judged and store.head(task.settings.opinion_key(task.id))
+    return judged and said and judged
 
 
 def _label_one(task: _Task) -> None:
@@ -179,15 +175,16 @@ def _label_one(task: _Task) -> None:
     store.put(task.settings.label_key(task.id, task.face), Result(judged), task.id)
 
 
-def _write_pictures(result: Result, portrait: dict[Hashable, Any], folder: Path) -> dict[str, str]:
-    """Image, mask and probability of one record in FOLDER; the image is the portrait's file."""
-    source = Path(portrait["image"])
-    image = folder / "images" / source.name
-    mask, probability = (folder / name / f"{portrait['id']}.png" for name in ("masks", "probability"))
-    link_or_copy(source, image)
-    mask.write_bytes(result.blobs["mask"])
-    probability.write_bytes(result.blobs["probability"])
-    return {"image": image.as_posix(), "mask": mask.as_posix(), "probability": probability.as_posix()}
+def _write_pictures(
+    portrait: dict[Hashable, Any], settings: LabelSettings, store: Store, out: Folder
+) -> dict[str, str]:
+    """Image, mask and probability of one record; the image is the portrait's file."""
+    source, key = Path(portrait["image"]), settings.opinion_key(portrait["id"])
+    paths = {"image": out.link(f"images/{source.name}", source)}
+    for kind, folder in (("mask", "masks"), ("probability", "probability")):
+        name = f"{folder}/{portrait['id']}.png"
+        paths[kind] = out.put(name, f"{key} {kind}", functools.partial(store.blob, key, kind))
+    return {kind: path.as_posix() for kind, path in paths.items()}
 
 
 def _one_thread() -> None:
@@ -210,7 +207,6 @@ def main() -> None:
         raise PipelineError(f"expected a teacher at {TEACHER}, found none; run `dvc repro teacher`")
     settings = LabelSettings(params, TEACHER, deeplab.file_hash(TEACHER), CACHE)
     records, parts = pseudo_label(portraits, settings)
-    write_records(PSEUDO, records)
     write_uncertainty(PSEUDO / "uncertainty.csv", parts)
     counts = account("pseudo_label", len(portraits), len(records), [], 0.0)
     write_metrics("pseudo_label", {**counts, **summarise(records, parts)})

@@ -17,7 +17,7 @@ PLUMBING = frozenset(
 
 # What carries rows and files of results, and decides nothing of one picture's: a new column labels no crawl anew.
 _CARRIERS = frozenset(
-    f"pipeline.core.{name}" for name in ("records", "ingested", "store", "licences", "provenance")
+    f"pipeline.core.{name}" for name in ("records", "ingested", "store", "folder", "licences", "provenance")
 )
 
 

@@ -17,6 +17,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CACHE, of_project
 from sinet.core import atomic
 
@@ -53,12 +54,29 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Head:
+    """A result without its blobs: its `meta`, and the names of the blobs."""
+
+    meta: dict[str, Any]
+    blobs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StoreSize:
     """How much a store holds; `used` is the last day on which a stage asked for any of it."""
 
     entries: int
     bytes: int
     used: date | None
+
+
+class _Row(NamedTuple):
+    of: str
+    meta: str
+    names: str
+    blobs: bytes | None
+    checksum: bytes
+    used: int
 
 
 class Use(NamedTuple):
@@ -95,21 +113,43 @@ class Store:
         return Path(self._where()).parent
 
     def get(self, key: str) -> Result | None:
-        """The stored result, or None where there is none or its checksum does not hold."""
+        """The stored result, or None where there is none or its checksums do not hold."""
         try:
-            table = self._opened()
-            row = None if table is None else table.execute(_ENTRY, (key,)).fetchone()
-            if table is None or row is None:
+            row = self._row(key)
+            if row is None:
                 return None
-            of, meta, names, blobs, checksum, used = row
-            content = self._file(key).read_bytes() if blobs is None else blobs
-            if _checksum(of, meta, names, content) != checksum:
+            content = self._file(key).read_bytes() if row.blobs is None else row.blobs
+            if row.checksum != _checksum(row.of, row.meta, row.names, content):
                 return None
-            if used < _today():
-                table.execute("UPDATE results SET used = ? WHERE key = ?", (_today(), key))
-            return Result(json.loads(meta), _blobs(names, content))
+            return Result(json.loads(row.meta), _blobs(row.names, content))
         except (OSError, sqlite3.Error, TypeError, ValueError):  # damage of any kind
             return None
+
+    def head(self, key: str) -> Head | None:
+        """The same without the blobs, of which only their length is checked."""
+        try:
+            row = self._row(key)
+            if row is None or row.checksum[:32] != _digest(row.of, row.meta, row.names):
+                return None
+            parts = json.loads(row.names)
+            length = os.stat(self._file(key)).st_size if row.blobs is None else len(row.blobs)  # noqa: PTH116
+            if length != sum(size for _, size in parts):
+                return None
+            return Head(json.loads(row.meta), tuple(name for name, _ in parts))
+        except (OSError, sqlite3.Error, TypeError, ValueError):
+            return None
+
+    def blob(self, key: str, name: str) -> bytes:
+        """A blob of a result that `head` has found. Where it is damaged the result goes: PipelineError."""
+        result = self.get(key)
+        if result is None or name not in result.blobs:
+            self.remove(key)
+            raise self.lost()
+        return result.blobs[name]
+
+    def lost(self) -> PipelineError:
+        """What to raise where a result is gone that a stage has just put."""
+        return PipelineError(f"{self.folder} lost a result while the stage ran; run it again")
 
     def put(self, key: str, result: Result, of: str = "") -> None:
         """Store a result, whole or not at all; a kill leaves the old state.
@@ -173,6 +213,17 @@ class Store:
             path.unlink(missing_ok=True)
         with suppress(OSError):  # of use only; another process may be writing
             self._write("VACUUM", ())
+
+    def _row(self, key: str) -> "_Row | None":
+        """What the table holds of a result, which counts as used today."""
+        table = self._opened()
+        found = None if table is None else table.execute(_ENTRY, (key,)).fetchone()
+        if table is None or found is None:
+            return None
+        row = _Row(*found)
+        if row.used < _today():
+            table.execute("UPDATE results SET used = ? WHERE key = ?", (_today(), key))
+        return row
 
     def _keys_of(self, names: Collection[str]) -> list[tuple[str, str]]:
         """Key and picture of the entries of the named pictures, by key."""
@@ -260,9 +311,11 @@ def _today() -> int:
 
 
 def _checksum(of: str, meta: str, names: str, content: bytes) -> bytes:
-    digest = hashlib.sha256(f"{of}\n{meta}\n{names}\n".encode())
-    digest.update(content)
-    return digest.digest()
+    return _digest(of, meta, names) + hashlib.sha256(content).digest()
+
+
+def _digest(of: str, meta: str, names: str) -> bytes:
+    return hashlib.sha256(f"{of}\n{meta}\n{names}\n".encode()).digest()
 
 
 def _blobs(names: str, content: bytes) -> dict[str, bytes]:

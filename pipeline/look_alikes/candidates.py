@@ -34,14 +34,14 @@ def candidates(words: Words, most: int, group: NDArray[np.bool_] | None = None) 
     else:
         inside, outside = every[group], every[~group]
         found = [*_named(words, inside, outside, most), *_named(words, outside, inside, most)]
-    named = np.concatenate([np.empty((0, 2), np.int64), *found])
-    return np.unique(np.sort(named, axis=1), axis=0)
+    codes = np.unique(np.concatenate([every[:0], *found]))
+    return np.stack(np.divmod(codes, len(words)), axis=1)
 
 
 def _named(
     words: Words, rows: NDArray[np.int64], others: NDArray[np.int64], most: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Pairs of one of the pictures `rows` with one of `others`, both ascending, that it names."""
+    """Pairs of one of the pictures `rows` with one of `others`, both ascending, that it names: i * N + j, i < j."""
     index = _Index(words[:, 0] if len(others) == len(words) else words[others, 0])
     for chunk in _chunks(len(rows)):
         some = rows[chunk]
@@ -49,7 +49,8 @@ def _named(
             one, other, shared = index.shared(np.searchsorted(others, some), words[some, turned])
             one, other = some[one], others[other]
             own = one == other
-            yield _first(one[~own], other[~own], shared[~own], most)
+            one, other = _first(one[~own], other[~own], shared[~own], most)
+            yield np.minimum(one, other) * len(words) + np.maximum(one, other)
 
 
 def _chunks(count: int) -> Iterator[slice]:
@@ -58,12 +59,12 @@ def _chunks(count: int) -> Iterator[slice]:
 
 def _first(
     one: NDArray[np.int64], other: NDArray[np.int64], shared: NDArray[np.int64], most: int
-) -> NDArray[np.int64]:
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Of the pairs of each `one` those that share the most."""
     order = np.lexsort((other, -shared, one))
     place = np.arange(len(order)) - np.searchsorted(one[order], one[order])
     chosen = order[place < most]
-    return np.stack([one[chosen], other[chosen]], axis=1)
+    return one[chosen], other[chosen]
 
 
 class _Index:

@@ -1,9 +1,7 @@
 """Write tasks as Label Studio import files with the pictures that they show, for the stages push and second_look."""
 
 import hashlib
-import json
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -31,6 +29,7 @@ from annotations.tasks.task import (
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.folder import FileNotes, Folder
 from pipeline.core.params import LabelStudioParams
 from pipeline.core.stage import write_json
 from pipeline.core.store import Result, Store, key_of
@@ -61,17 +60,21 @@ def write_import_folder(
 
     A gold task whose seal would tell it apart is left out, and counted as `too_rough`.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    pictures = folder / "images"
-    pictures.mkdir(parents=True)
-    _write(pictures / guidelines.PAGE_NAME, guidelines.page())
-    files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
-    keys = [_task_key(item, params.picture_root) for item in items]
-    todo = [(key, item) for key, item in zip(keys, items, strict=True) if store.get(key) is None]
+    out, masks = Folder(folder), FileNotes(f"masks of {folder.absolute()}")
+    page = guidelines.page()
+    shown = [out.put(f"images/{guidelines.PAGE_NAME}", hashlib.sha256(page).hexdigest(), lambda: page)]
+    keys = [_task_key(item, params.picture_root, masks) for item in items]
+    masks.save()
+    todo = [(key, item) for key, item in zip(keys, items, strict=True) if store.head(key) is None]
     for _ in map_images(partial(_make_one, root=params.picture_root, store=store), todo, desc="push"):
         pass
-    made = [_written(item, key, pictures, store) for key, item in zip(keys, items, strict=True)]
-    tasks = [task for task in made if task is not None]
+    tasks = []
+    for key, item in zip(keys, items, strict=True):
+        task, pictures = _written(item, key, out, store)
+        tasks += [task] if task is not None else []
+        shown += pictures
+    out.keep(shown)
+    files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
     if too_rough := len(items) - len(tasks):
         log.info("push: %d gold tasks left out, as their right masks have too rough an outline", too_rough)
     for number, content in enumerate(task_batches(tasks), start=1):
@@ -87,29 +90,36 @@ def write_import_folder(
     return receipt
 
 
-def _task_key(item: Candidate, root: str) -> str:
+def _task_key(item: Candidate, root: str, masks: FileNotes) -> str:
     """The store's key of a task, a hash of all that it depends on but for its place in the queue."""
     candidate = asdict(replace(item.candidate, score=0.0))
-    try:
-        mask = hashlib.sha256(read_bytes(item.mask)).hexdigest()
-    except ImageError:  # who makes the task says why
-        mask = ""
+    mask = masks.of(str(item.mask))
+    if mask is None:
+        try:
+            mask = hashlib.sha256(read_bytes(item.mask)).hexdigest()
+            masks.note(str(item.mask), mask)
+        except ImageError:  # who makes the task says why
+            mask = ""
     shown = item.image.suffix, item.purpose, item.size, root, LABEL_CONFIG.read_text()
     return key_of("task", code_of(__name__), candidate, mask, shown)
 
 
-def _written(item: Candidate, key: str, folder: Path, store: Store) -> dict[str, Any] | None:
-    """Write the pictures of a stored task into FOLDER and return the task with its score; None if it is too rough."""
-    made = store.get(key)
+def _written(
+    item: Candidate, key: str, out: Folder, store: Store
+) -> tuple[dict[str, Any] | None, list[Path]]:
+    """Write the pictures of a stored task; the task with its score, None if it is too rough, and where they are."""
+    made = store.head(key)
     if made is None:
-        raise PipelineError("push lost a result while the stage ran; run it again")
-    blobs = dict(made.blobs)
-    task: dict[str, Any] | None = json.loads(blobs.pop("task"))
+        raise store.lost()
+    task: dict[str, Any] | None = made.meta["task"]
     if task is not None:
         task["predictions"][0]["score"] = item.candidate.score
-    for name, content in blobs.items():
-        (folder / f"{made.meta['stem']}-{name}.jpg").write_bytes(content)
-    return task
+    stem = made.meta["stem"]
+    pictures = [
+        out.put(f"images/{stem}-{name}.jpg", f"{key} {name}", partial(store.blob, key, name))
+        for name in made.blobs
+    ]
+    return task, pictures
 
 
 def _make_one(keyed: tuple[str, Candidate], root: str, store: Store) -> None:
@@ -118,7 +128,7 @@ def _make_one(keyed: tuple[str, Candidate], root: str, store: Store) -> None:
     # A second look has names of its own: a server may show both folders' pictures at one address.
     stem = f"{item.candidate.key}-again" if item.purpose == "student" else item.candidate.key
     task, drawn = _make_task(item, stem, root)
-    store.put(key, Result({"stem": stem}, {"task": json.dumps(task).encode(), **drawn}), item.candidate.id)
+    store.put(key, Result({"stem": stem, "task": task}, drawn), item.candidate.id)
 
 
 def _make_task(item: Candidate, stem: str, root: str) -> tuple[dict[str, Any] | None, dict[str, bytes]]:

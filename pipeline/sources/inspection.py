@@ -1,6 +1,5 @@
 """One picture with its mask, looked at: an id, clean bytes to store, or the reason why it cannot be used."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ import PIL
 
 from pipeline.core.code import code_of
 from pipeline.core.params import IngestParams
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import Head, Result, Store, key_of
 from sinet.core.recipe import MaskClasses
 from sinet.images.decode import (
     Array,
@@ -68,9 +67,9 @@ def rules_key(params: IngestParams, classes: MaskClasses | None) -> str:
     return key_of(code_of(__name__), LIBRARIES, settings, classes and classes.model_dump())
 
 
-def inspection_key(rules: str, sha256: str, mask: bytes | None, *, matlab: bool) -> str:
-    """The store's key of a picture's inspection; `rules` are those of `rules_key`."""
-    return key_of(rules, sha256, None if mask is None else hashlib.sha256(mask).hexdigest(), matlab)
+def inspection_key(rules: str, sha256: str, mask_sha256: str | None, *, matlab: bool) -> str:
+    """The store's key of a picture's inspection, by the hashes of its files; `rules` are those of `rules_key`."""
+    return key_of(rules, sha256, mask_sha256, matlab)
 
 
 def inspect_once(
@@ -82,12 +81,12 @@ def inspect_once(
     classes: MaskClasses | None,
     *,
     matlab: bool,
-) -> Result:
+) -> Head:
     """What a picture is like, remembered under `key`; one that cannot be decoded has `reason` and `detail`.
 
     No gate was applied (`fault_of`). A plain picture's own bytes are not stored again.
     """
-    known = INSPECTED.get(key)
+    known = INSPECTED.head(key)
     if known is not None:
         return known
     try:
@@ -100,7 +99,7 @@ def inspect_once(
         blobs = {"image": picture.image, "mask": picture.mask}
         result = Result(meta, {name: data for name, data in blobs.items() if data is not None})
     INSPECTED.put(key, result, sha256)
-    return result
+    return Head(result.meta, tuple(result.blobs))
 
 
 def fault_of(

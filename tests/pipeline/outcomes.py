@@ -31,5 +31,7 @@ class Outcome:
 
 
 def entries(cache: Path) -> dict[str, list[str]]:
-    """The keys of the results in the cache by store, as they were put: a second time is last."""
-    return {store.stage: [key for _, _, key in store.uses()] for store in stores(cache)}
+    """The keys of the results (no notes on files) in the cache by store, as they were put: a second time is last."""
+    return {
+        store.stage: [key for _, _, key in store.uses()] for store in stores(cache) if store.stage != "files"
+    }

@@ -449,7 +449,7 @@ def test_no_portraits_give_no_labels(tmp_path: Path) -> None:
     assert summarise(records, parts) == {"uncertainty": {}, "flags": {}, "flagged": 0}
     stage.write_uncertainty(tmp_path / "uncertainty.csv", parts)
     assert (tmp_path / "uncertainty.csv").read_text() == "id,flip,stability,entropy\n"
-    assert {path.name for path in (tmp_path / "pseudo").iterdir()} == {"images", "masks", "probability"}
+    assert {path.name for path in (tmp_path / "pseudo").iterdir()} == {"images", "records.parquet"}
 
 
 def project(folder: Path) -> None:
