@@ -3,6 +3,7 @@
 Then a stage that is given one more picture writes one more picture, and DVC looks at one.
 """
 
+import filecmp
 import json
 import os
 import shutil
@@ -76,8 +77,10 @@ class Folder:
         """The file NAME in the folder, whose bytes are `content()`; `of` names these, as a key of the store does."""
         path = self.path / name
         if self._notes.of(str(path)) != of:
-            _make_way(path)
-            path.write_bytes(content())
+            wanted = content()
+            if not path.is_file() or path.read_bytes() != wanted:  # as after `dvc pull`, where there are no notes
+                _make_way(path)
+                path.write_bytes(wanted)
             self._notes.wrote(str(path), of)
         return path
 
@@ -86,8 +89,9 @@ class Folder:
         path = self.path / name
         of = f"{source} {_state(str(source))}"
         if self._notes.of(str(path)) != of:
-            _make_way(path)
-            link_or_copy(source, path)
+            if not path.is_file() or not filecmp.cmp(source, path, shallow=False):
+                _make_way(path)
+                link_or_copy(source, path)
             self._notes.wrote(str(path), of)
         return path
 

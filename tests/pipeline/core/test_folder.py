@@ -146,6 +146,18 @@ def test_one_picture_more_writes_one_picture_and_reads_no_other(tmp_path: Path) 
     assert {name: state for name, state in states(tmp_path / "out").items() if name != "new.png"} == before
 
 
+def test_without_notes_what_is_right_stays(tmp_path: Path) -> None:
+    """As after `dvc pull` on another machine."""
+    wanted = {"a.png": "one", "b.png": "two"}
+    filled(tmp_path, wanted)
+    before = states(tmp_path / "out")
+    shutil.rmtree(tmp_path / "cache")
+    filled(tmp_path, wanted | {"b.png": "other"})
+    after = states(tmp_path / "out")
+    assert after["a.png"] == before["a.png"] and after["b.png"] != before["b.png"]
+    assert held(tmp_path / "out")["images/b.png"] == "other"
+
+
 def test_a_link_to_the_cache_is_replaced_and_never_written_through(tmp_path: Path) -> None:
     """As DVC leaves outputs with cache.type hardlink and symlink; the superuser may write to read-only files."""
     (tmp_path / "cached").write_text("of the cache")
