@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import pandas as pd
@@ -24,13 +24,11 @@ from pipeline.core.paths import CACHE, CROP, INGEST
 from pipeline.core.records import Rejected, account, make_records, write_rejected
 from pipeline.core.stage import run, write_metrics
 from pipeline.core.store import Head, Result, Store, key_of
+from pipeline.faces.face import Face
 from pipeline.faces.known_faces import face_key, faces_of
 from pipeline.faces.masked_person import find_portrait
 from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut
 from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
-
-if TYPE_CHECKING:
-    from pipeline.faces.detector import Face
 
 # The parameters that a portrait depends on: of a photograph with a mask, and of one without.
 _WITH_MASK = {"faces", "geometry", "fill", "min_on_mask", "min_coverage", "max_coverage", "other_face"}
@@ -221,7 +219,7 @@ def _portrait(task: _Task, pixels: Callable[[], Array]) -> Portrait:
     """The portrait in a photograph; NoPortraitError where there is none."""
     whole = Box(0, 0, task.width, task.height)
 
-    def search(part: Box) -> list["Face"]:
+    def search(part: Box) -> list[Face]:
         return faces_of(task.id, pixels, task.params, task.cache, None if part == whole else part)
 
     if task.mask is None:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,12 +21,14 @@ from pipeline.core.execute import map_images
 from pipeline.core.folder import Folder
 from pipeline.core.params import PseudoLabelParams, load_params
 from pipeline.core.paths import CACHE, CROP, PSEUDO, TEACHER
-from pipeline.core.records import COLUMNS, account, make_records, read_records
+from pipeline.core.records import COLUMNS, account, make_records, read_records, teacher_name
 from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.core.store import Head, Result, Store, key_of
-from pipeline.deeplab import network as deeplab
 from pipeline.deeplab.uncertainty import Parts, combine, doubt, quality_flags
 from sinet.images.decode import Array, decode_own_mask, encode_mask, encode_png, read_image
+
+if TYPE_CHECKING:
+    from pipeline.deeplab import network as deeplab
 
 _Probabilities = NDArray[np.float32]  # (size, size) in 0..1
 
@@ -129,6 +131,8 @@ def label_portrait(
 
 def _opinion(image: Array, settings: LabelSettings) -> tuple[Parts, Array, Array]:
     """The teacher's doubt, mask and probability of a portrait."""
+    from pipeline.deeplab import network as deeplab
+
     model, card = _teacher(settings.teacher, settings.teacher_hash)
     straight, mirrored = deeplab.two_opinions(model, card.preprocessing, image)
     probability, mask = joined(straight, mirrored, (image.shape[1], image.shape[0]))
@@ -195,8 +199,10 @@ def _one_thread() -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _teacher(path: Path, _hash: str) -> tuple[Any, deeplab.TeacherCard]:
+def _teacher(path: Path, _hash: str) -> "tuple[Any, deeplab.TeacherCard]":
     """The teacher, loaded once a worker, and only where a portrait was not labelled before."""
+    from pipeline.deeplab import network as deeplab
+
     return deeplab.load_teacher(path)
 
 
@@ -205,7 +211,7 @@ def main() -> None:
     portraits = read_records(CROP / "crawl")
     if not TEACHER.is_file():
         raise PipelineError(f"expected a teacher at {TEACHER}, found none; run `dvc repro teacher`")
-    settings = LabelSettings(params, TEACHER, deeplab.file_hash(TEACHER), CACHE)
+    settings = LabelSettings(params, TEACHER, teacher_name(TEACHER), CACHE)
     records, parts = pseudo_label(portraits, settings)
     write_uncertainty(PSEUDO / "uncertainty.csv", parts)
     counts = account("pseudo_label", len(portraits), len(records), [], 0.0)

@@ -26,7 +26,7 @@ from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import TeacherParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, SPLIT, TEACHER
-from pipeline.core.records import check_pictures, dataset_hash, read_records
+from pipeline.core.records import check_pictures, dataset_hash, read_records, teacher_name
 from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.deeplab import network as deeplab
 from sinet.core import paper
@@ -133,7 +133,7 @@ def teacher_checkpoint(
     """Where a run with exactly these pictures, masks, params, first weights and code keeps its state."""
     recipe = {
         "params": params.model_dump(mode="json"),
-        "weights": deeplab.file_hash(encoder_weights) if encoder_weights else None,
+        "weights": teacher_name(encoder_weights) if encoder_weights else None,
         "code": code_of("pipeline.teacher"),
     }
     return checkpoints / run_hash(recipe, dataset_hash(records))

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +21,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.execute import not_read
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import PARAMS, PROFILES
+from pipeline.faces.face import Face
 from pipeline.faces.masked_person import on_mask
 from pipeline.faces.portrait import is_confident
 from pipeline.fetching.addresses import read_addresses
@@ -32,9 +32,6 @@ from pipeline.sources.layouts.listing import MATLAB, ListedPicture, Listing, fol
 from pipeline.sources.layouts.table import TABLES
 from sinet.images.decode import Array, ImageError, ReadError, decode_image, probe, read_bytes
 from sinet.images.mask_file import NO_MASK, decode_mask
-
-if TYPE_CHECKING:
-    from pipeline.faces.detector import Face
 
 # Up to this many pictures, every one is decoded; of more, so many, and of the rest the header is read.
 ALL_OF, SAMPLE = 400, 200
@@ -51,7 +48,7 @@ WORDS = {
 
 _ADDRESSES = "urls"  # what a list of addresses is called where a folder has its layout
 
-FindFaces = Callable[[Array], Sequence["Face"]]
+FindFaces = Callable[[Array], Sequence[Face]]
 
 
 @dataclass
@@ -427,7 +424,7 @@ def _faces(
         )
 
 
-def _on_mask(item: ListedPicture, faces: Sequence["Face"], params: Params, layout: str) -> bool:
+def _on_mask(item: ListedPicture, faces: Sequence[Face], params: Params, layout: str) -> bool:
     """Whether one of the faces is on the mask of a picture that ingest can use."""
     mask = _mask(item, params, layout)
     return any(on_mask(face, mask, params.crop) for face in faces)
@@ -456,7 +453,7 @@ def _face_finder(params: Params) -> FindFaces:
     """Finds faces with the recipe's detector, which is loaded for the first picture."""
     finders: list[FindFaces] = []
 
-    def find(image: Array) -> Sequence["Face"]:
+    def find(image: Array) -> Sequence[Face]:
         if not finders:
             from pipeline.faces.detector import FaceFinder
 

@@ -78,7 +78,9 @@ class Folder:
         path = self.path / name
         if self._notes.of(str(path)) != of:
             wanted = content()
-            if not path.is_file() or path.read_bytes() != wanted:  # as after `dvc pull`, where there are no notes
+            if (
+                not path.is_file() or path.read_bytes() != wanted
+            ):  # as after `dvc pull`, where there are no notes
                 _make_way(path)
                 path.write_bytes(wanted)
             self._notes.wrote(str(path), of)

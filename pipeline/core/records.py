@@ -207,6 +207,11 @@ def dataset_hash(records: pd.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def teacher_name(weights: Path) -> str:
+    """How records name a teacher: the first 16 hex digits of its weights' sha256."""
+    return hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+
+
 def account(
     stage: str,
     items: int,

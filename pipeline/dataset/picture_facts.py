@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,13 +22,11 @@ from pipeline.core.params import CropParams
 from pipeline.core.paths import CACHE
 from pipeline.core.store import Result, Store, key_of
 from pipeline.dataset.facts_table import FACTS
+from pipeline.faces.face import Face
 from pipeline.faces.known_faces import face_key, faces_of
 from pipeline.faces.portrait import cut, is_confident
 from sinet.evaluation.plain_facts import mask_alone, picture_alone
 from sinet.images.decode import Array, read_bytes, read_image, read_mask
-
-if TYPE_CHECKING:
-    from pipeline.faces.detector import Face
 
 _SEARCHED = 320  # pixels, the longer side in which faces are looked for: a portrait's face is large
 _INNER = 0.6  # of a face's box, around its middle: skin more than hair and background
@@ -63,7 +61,7 @@ def picture_facts(records: pd.DataFrame, params: CropParams, cache: Path = CACHE
     return table
 
 
-def facts_of(image: Array, mask: Array, faces: Sequence["Face"], params: CropParams) -> dict[str, Any]:
+def facts_of(image: Array, mask: Array, faces: Sequence[Face], params: CropParams) -> dict[str, Any]:
     """FACTS of one picture (H, W, 3) uint8 RGB with its mask (H, W) uint8 {0, 1}, which holds somebody."""
     plain = {**picture_alone(image), **mask_alone(mask)}
     sure = [face.box for face in faces if is_confident(face, params)]

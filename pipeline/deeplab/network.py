@@ -4,7 +4,6 @@ The architecture is segmentation_models_pytorch's (Chen et al. 2018, "Encoder-De
 Convolution"); no other module of the project imports that library.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -149,11 +148,6 @@ def load_teacher(path: Path) -> tuple[nn.Module, TeacherCard]:
     model = build(card)
     model.load_state_dict(state)
     return model.eval(), card
-
-
-def file_hash(path: Path) -> str:
-    """First 16 hex digits of the file's sha256: how records name a teacher."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def teacher_input(image: Array, size: int) -> Array:

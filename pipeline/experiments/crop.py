@@ -21,7 +21,8 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import SAMPLE
 from pipeline.core.torchvision_guard import install_torchvision_guard
-from pipeline.faces.detector import Face, FaceFinder
+from pipeline.faces.detector import FaceFinder
+from pipeline.faces.face import Face
 from pipeline.faces.masked_person import faces_in, find_portrait, masked_portrait
 from pipeline.faces.portrait import NoPortraitError, Portrait
 from pipeline.sources.layouts import baidu

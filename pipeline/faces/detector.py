@@ -6,11 +6,6 @@ Source: Zhang et al. 2016, "Joint Face Detection and Alignment Using Multitask C
 Networks".
 """
 
-import functools
-import hashlib
-import importlib.util
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Box
-from pipeline.core.errors import PipelineError
 from pipeline.core.torchvision_guard import install_torchvision_guard, nms
+from pipeline.faces.face import Face
 
 if TYPE_CHECKING:
     from pipeline.core.params import CropParams
@@ -36,26 +31,6 @@ _STRIDE = 2
 
 _STRIP = 128  # rows of the first network's output at a time, and
 _BATCH = 64  # patches: what lies in a CPU's cache is several times faster
-
-
-@dataclass(frozen=True)
-class Face:
-    """A face inside the picture, whole pixels, and the detector's probability in 0..1."""
-
-    box: Box
-    probability: float
-
-
-@functools.cache
-def weights_hash() -> str:
-    """sha256 over the three networks' weight files, 64 hex digits: part of the key of a cached result."""
-    spec = importlib.util.find_spec("facenet_pytorch")
-    if spec is None or spec.origin is None:
-        raise PipelineError("expected the package facenet-pytorch, found none; `make install` installs it")
-    digest = hashlib.sha256()
-    for name in ("pnet", "rnet", "onet"):
-        digest.update((Path(spec.origin).parent / "data" / f"{name}.pt").read_bytes())
-    return digest.hexdigest()
 
 
 class FaceFinder:

@@ -9,30 +9,27 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.params import CropParams
 from pipeline.core.store import Result, Store, key_of
+from pipeline.faces.face import Face, weights_hash
 from pipeline.faces.masked_person import faces_in
 from sinet.images.decode import Array
 
 if TYPE_CHECKING:
-    from pipeline.faces.detector import Face, FaceFinder
+    from pipeline.faces.detector import FaceFinder
 
 
 def face_key(id_: str, params: CropParams) -> str:
     """The store's key of a picture's faces, which neither a threshold nor the geometry changes."""
-    from pipeline.faces.detector import weights_hash
-
     search = params.faces.model_dump(include={"min_size", "max_side"})
     return key_of("faces", code_of("pipeline.faces.detector"), id_, search, weights_hash())
 
 
 def faces_of(
     id_: str, pixels: Callable[[], Array], params: CropParams, cache: Path, part: Box | None = None
-) -> list["Face"]:
+) -> list[Face]:
     """The faces in a picture with this id, or in a part of it, in the picture's pixels.
 
     `pixels` reads it, (H, W, 3) uint8 RGB, and is called only for faces that the store does not know.
     """
-    from pipeline.faces.detector import Face
-
     store, key = Store("faces", cache), face_key(id_, params)
     if part is not None:
         key = key_of(key, str(part))

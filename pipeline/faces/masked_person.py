@@ -12,13 +12,14 @@ import numpy as np
 
 from pipeline.core.boxes import Box
 from pipeline.core.params import CropParams
+from pipeline.faces.face import Face
 from pipeline.faces.portrait import NoPortraitError, Portrait, cut, is_confident, is_large, portrait_box
 from sinet.images.decode import Array
 
 if TYPE_CHECKING:
-    from pipeline.faces.detector import Face, FaceFinder
+    from pipeline.faces.detector import FaceFinder
 
-Search = Callable[[Box], Sequence["Face"]]
+Search = Callable[[Box], Sequence[Face]]
 
 
 def find_portrait(mask: Array, search: Search, params: CropParams) -> Portrait:
@@ -41,7 +42,7 @@ def find_portrait(mask: Array, search: Search, params: CropParams) -> Portrait:
     return masked_portrait(faces, mask, params)
 
 
-def faces_in(image: Array, part: Box, finder: "FaceFinder") -> list["Face"]:
+def faces_in(image: Array, part: Box, finder: "FaceFinder") -> list[Face]:
     """The faces in a part of a photograph (H, W, 3) uint8 RGB, in the photograph's pixels."""
     found = finder.find(np.ascontiguousarray(cut(image, part, 0)))
     return [replace(face, box=face.box.moved(part.x0, part.y0)) for face in found]
@@ -55,7 +56,7 @@ def upper_body(mask: Array) -> Box:
     return Box(x - margin, y - margin, x + width + margin, y + height).clipped(mask.shape[1], mask.shape[0])
 
 
-def masked_portrait(faces: Sequence["Face"], mask: Array, params: CropParams) -> Portrait:
+def masked_portrait(faces: Sequence[Face], mask: Array, params: CropParams) -> Portrait:
     """The portrait of the largest good face on the mask; NoPortraitError names the gate that refused."""
     face = _chosen(faces, mask, params)
     height, width = mask.shape
@@ -74,7 +75,7 @@ def masked_portrait(faces: Sequence["Face"], mask: Array, params: CropParams) ->
     return Portrait(box, face)
 
 
-def _chosen(faces: Sequence["Face"], mask: Array, params: CropParams) -> "Face":
+def _chosen(faces: Sequence[Face], mask: Array, params: CropParams) -> Face:
     """The largest sure face on the mask; NoPortraitError where there is none, or one too small."""
     if not faces:
         raise NoPortraitError("no_face", "no face was found")
@@ -97,12 +98,12 @@ def _chosen(faces: Sequence["Face"], mask: Array, params: CropParams) -> "Face":
     return face
 
 
-def on_mask(face: "Face", mask: Array, params: CropParams) -> bool:
+def on_mask(face: Face, mask: Array, params: CropParams) -> bool:
     """Whether enough of the face's box lies on the person."""
     return _share(mask, face.box) >= params.min_on_mask
 
 
-def _spoils(other: "Face", face: "Face", box: Box, params: CropParams) -> bool:
+def _spoils(other: Face, face: Face, box: Box, params: CropParams) -> bool:
     """Whether another person's face is sure, large and at least by half inside the crop."""
     x, y = (other.box.x0 + other.box.x1) / 2, (other.box.y0 + other.box.y1) / 2
     inside = box.x0 <= x < box.x1 and box.y0 <= y < box.y1

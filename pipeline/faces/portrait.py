@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.boxes import Box
+from pipeline.faces.face import Face
 
 if TYPE_CHECKING:
     from pipeline.core.params import CropParams, GeometryParams
-    from pipeline.faces.detector import Face
 
 
 class NoPortraitError(ValueError):
@@ -31,7 +31,7 @@ class Portrait:
     """`box` and `face` in the photograph's pixels; `box` may reach outside."""
 
     box: Box
-    face: "Face"
+    face: Face
 
 
 def portrait_box(face: Box, width: int, height: int, geometry: "GeometryParams") -> Box:
@@ -59,7 +59,7 @@ def portrait_box(face: Box, width: int, height: int, geometry: "GeometryParams")
     return Box(left, top, left + wide, top + tall)
 
 
-def choose_portrait(width: int, height: int, faces: Sequence["Face"], params: "CropParams") -> Portrait:
+def choose_portrait(width: int, height: int, faces: Sequence[Face], params: "CropParams") -> Portrait:
     """The portrait in a photograph of `width` x `height` pixels without a mask; NoPortraitError says why there is none.
 
     The largest face of enough probability and size is taken. Where its box would cover `whole_from` of the
@@ -83,12 +83,12 @@ def choose_portrait(width: int, height: int, faces: Sequence["Face"], params: "C
     return Portrait(Box(0, 0, width, height) if whole else box, face)
 
 
-def is_confident(face: "Face", params: "CropParams") -> bool:
+def is_confident(face: Face, params: "CropParams") -> bool:
     """Whether the detector is sure enough of the face."""
     return face.probability >= params.faces.min_probability
 
 
-def is_large(face: "Face", params: "CropParams") -> bool:
+def is_large(face: Face, params: "CropParams") -> bool:
     """Whether the face has pixels enough for a portrait."""
     return face.box.height >= params.faces.min_height
 

@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from sinet.core.paper import SIZE
 from sinet.images.decode import Array
-from sinet.network.preprocess import squash_image
 
 _SPREAD = 16  # of 255: what JPEG, resizing and slight toning leave between the channels of a grey picture
 
 
 def picture_alone(image: Array) -> dict[str, float]:
     """brightness, sharpness and grey of (H, W, 3) uint8 RGB; `pipeline.dataset.facts_table` says what they are."""
+    from sinet.network.preprocess import squash_image  # with torch, which takes seconds where nothing is new
+
     small = squash_image(image, SIZE)
     luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
     return {

@@ -199,7 +199,7 @@ def test_the_cache_knows_picture_mask_and_detector_apart(monkeypatch: pytest.Mon
         crop_key("a" * 16, "other", PARAMS),
         crop_key("a" * 16, None, PARAMS),
     }
-    monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")
+    monkeypatch.setattr("pipeline.faces.known_faces.weights_hash", lambda: "of other networks")
     assert len({known, *others, crop_key("a" * 16, "mask", PARAMS)}) == 5
 
 
@@ -474,7 +474,7 @@ def test_what_a_stored_portrait_of_the_crawl_depends_on(
 
 def test_another_face_detector_finds_faces_again(monkeypatch: pytest.MonkeyPatch) -> None:
     known = face_key("a" * 16, PARAMS), crop_key("a" * 16, None, PARAMS)
-    monkeypatch.setattr("pipeline.faces.detector.weights_hash", lambda: "of other networks")
+    monkeypatch.setattr("pipeline.faces.known_faces.weights_hash", lambda: "of other networks")
     assert face_key("a" * 16, PARAMS) != known[0] and crop_key("a" * 16, None, PARAMS) != known[1]
 
 

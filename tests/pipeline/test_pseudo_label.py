@@ -21,7 +21,7 @@ from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import CACHE, CROP, PSEUDO, TEACHER
-from pipeline.core.records import COLUMNS, make_records, read_records, write_records
+from pipeline.core.records import COLUMNS, make_records, read_records, teacher_name, write_records
 from pipeline.deeplab import network as deeplab
 from pipeline.drawing.picture import generator, portrait, wide
 from pipeline.faces.portrait import cut
@@ -138,7 +138,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         main()
         records = read_records(PSEUDO)
         parts = pd.read_csv(PSEUDO / "uncertainty.csv", dtype={"id": str}, index_col="id")
-        settings = LabelSettings(PARAMS.pseudo_label, TEACHER, deeplab.file_hash(TEACHER), CACHE)
+        settings = LabelSettings(PARAMS.pseudo_label, TEACHER, teacher_name(TEACHER), CACHE)
         yield World(given, records, settings, outcome(PSEUDO, records, parts))
 
 
@@ -149,7 +149,7 @@ def test_every_portrait_has_its_label(world: World) -> None:
     metrics = json.loads(Path("metrics/pseudo_label.json").read_text())
     assert (metrics["in"], metrics["out"], metrics["rejected"], metrics["reasons"]) == (16, 16, 0, {})
     assert set(world.records["label"]) == {"pseudo"}
-    assert set(world.records["teacher"]) == {deeplab.file_hash(TEACHER)}
+    assert set(world.records["teacher"]) == {teacher_name(TEACHER)}
     assert {path.name for path in PSEUDO.iterdir()} == {
         "images", "masks", "probability", "records.parquet", "uncertainty.csv",
     }  # fmt: skip
@@ -249,7 +249,7 @@ def test_other_flags_and_weights_ask_the_teacher_nothing(world: World) -> None:
 
 def test_a_new_teacher_labels_the_same_portraits_anew(world: World) -> None:
     labels = entries(CACHE)["pseudo_label"]
-    settings = replace(world.settings, teacher=NEW_TEACHER, teacher_hash=deeplab.file_hash(NEW_TEACHER))
+    settings = replace(world.settings, teacher=NEW_TEACHER, teacher_hash=teacher_name(NEW_TEACHER))
     records, parts = pseudo_label(world.portraits, settings, Path("again"))
     after = entries(CACHE)["pseudo_label"]
     assert len(set(after) - set(labels)) == 2 * 16

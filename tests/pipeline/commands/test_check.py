@@ -17,7 +17,7 @@ from pipeline.commands.check import check, print_report
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
-from pipeline.faces.detector import Face
+from pipeline.faces.face import Face
 from pipeline.sources.layouts import read_layout
 from sinet.core.recipe import MaskClasses
 from sinet.images.decode import encode_mask, encode_png

@@ -14,7 +14,8 @@ from pipeline.core.params import load_params
 from pipeline.core.records import make_records
 from pipeline.dataset.facts_table import FACTS, read_facts, slices_of, write_facts
 from pipeline.dataset.picture_facts import facts_of, picture_facts, skin_tone
-from pipeline.faces.detector import Face, FaceFinder
+from pipeline.faces.detector import FaceFinder
+from pipeline.faces.face import Face
 from sinet.evaluation.slices import SLICES
 from sinet.images.decode import Array
 from tests.conftest import ROOT

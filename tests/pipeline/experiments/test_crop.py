@@ -9,7 +9,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.drawing.camera import jpeg
 from pipeline.drawing.picture import body, generator
 from pipeline.experiments.crop import Tally, main, photographs
-from pipeline.faces.detector import Face
+from pipeline.faces.face import Face
 
 ROOT = Path(__file__).parents[3]
 

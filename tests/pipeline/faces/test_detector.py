@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pipeline.core.boxes import Box
 from pipeline.core.params import load_params
 from pipeline.drawing.picture import body, generator, portrait, wide
-from pipeline.faces.detector import FaceFinder, _Averages, _bins, weights_hash
+from pipeline.faces.detector import FaceFinder, _Averages, _bins
+from pipeline.faces.face import weights_hash
 
 PARAMS = load_params(Path(__file__).parents[3] / "params.yaml").crop
 

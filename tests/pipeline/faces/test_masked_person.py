@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core.boxes import Box
 from pipeline.core.params import load_params
-from pipeline.faces.detector import Face
+from pipeline.faces.face import Face
 from pipeline.faces.masked_person import faces_in, find_portrait, masked_portrait, on_mask, upper_body
 from pipeline.faces.portrait import NoPortraitError, Portrait, portrait_box
 from sinet.images.decode import Array

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.boxes import Box
 from pipeline.core.params import GeometryParams, load_params
-from pipeline.faces.detector import Face
+from pipeline.faces.face import Face
 from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut, portrait_box
 
 PARAMS = load_params(Path(__file__).parents[3] / "params.yaml").crop
