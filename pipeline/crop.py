@@ -65,13 +65,14 @@ def crop(
     parents = _in_order(records).to_dict("records")
     tasks = [_task(row, params, cache, masks) for row in parents]
     masks.save()
-    todo = [task for task in tasks if _known(task, store) is None]
+    known = [_known(task, store) for task in tasks]
+    todo = [task for task, result in zip(tasks, known, strict=True) if result is None]
     for _ in map_images(_crop_one, todo, desc=f"crop {folder.name}", initializer=_one_thread):
         pass
     rows: dict[str, dict[str, Any]] = {}
     rejected = []
-    for parent, task in zip(parents, tasks, strict=True):
-        result = _known(task, store)
+    for parent, task, found in zip(parents, tasks, known, strict=True):
+        result = found or _known(task, store)
         if result is None:
             raise store.lost()
         reason = _reason(result, rows)

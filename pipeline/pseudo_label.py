@@ -82,13 +82,14 @@ def pseudo_label(
     out, store = Folder(folder, settings.cache), Store("pseudo_label", settings.cache)
     portraits = records.to_dict("records")
     tasks = [_Task(row["id"], row["image"], row["face"], settings) for row in portraits]
-    todo = [task for task in tasks if _known(task, store) is None]
+    known = [_known(task, store) for task in tasks]
+    todo = [task for task, result in zip(tasks, known, strict=True) if result is None]
     for _ in map_images(_label_one, todo, desc="pseudo_label", initializer=_one_thread):
         pass
     rows = []
     parts: dict[str, dict[str, float]] = {}
-    for portrait, task in zip(portraits, tasks, strict=True):
-        result = _known(task, store)
+    for portrait, task, found in zip(portraits, tasks, known, strict=True):
+        result = found or _known(task, store)
         if result is None:
             raise store.lost()
         meta = dict(result.meta)

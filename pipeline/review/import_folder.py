@@ -32,7 +32,7 @@ from pipeline.core.execute import map_images
 from pipeline.core.folder import FileNotes, Folder
 from pipeline.core.params import LabelStudioParams
 from pipeline.core.stage import write_json
-from pipeline.core.store import Result, Store, key_of
+from pipeline.core.store import Head, Result, Store, key_of
 from pipeline.review.disguise import fitted
 from sinet.core import atomic
 from sinet.images.decode import Array, ImageError, read_bytes, read_image, read_mask
@@ -65,12 +65,16 @@ def write_import_folder(
     shown = [out.put(f"images/{guidelines.PAGE_NAME}", hashlib.sha256(page).hexdigest(), lambda: page)]
     keys = [_task_key(item, params.picture_root, masks) for item in items]
     masks.save()
-    todo = [(key, item) for key, item in zip(keys, items, strict=True) if store.head(key) is None]
+    known = [store.head(key) for key in keys]
+    todo = [(key, item) for key, item, made in zip(keys, items, known, strict=True) if made is None]
     for _ in map_images(partial(_make_one, root=params.picture_root, store=store), todo, desc="push"):
         pass
     tasks = []
-    for key, item in zip(keys, items, strict=True):
-        task, pictures = _written(item, key, out, store)
+    for key, item, found in zip(keys, items, known, strict=True):
+        made = found or store.head(key)
+        if made is None:
+            raise store.lost()
+        task, pictures = _written(item, key, made, out, store)
         tasks += [task] if task is not None else []
         shown += pictures
     out.keep(shown)
@@ -105,12 +109,9 @@ def _task_key(item: Candidate, root: str, masks: FileNotes) -> str:
 
 
 def _written(
-    item: Candidate, key: str, out: Folder, store: Store
+    item: Candidate, key: str, made: Head, out: Folder, store: Store
 ) -> tuple[dict[str, Any] | None, list[Path]]:
     """Write the pictures of a stored task; the task with its score, None if it is too rough, and where they are."""
-    made = store.head(key)
-    if made is None:
-        raise store.lost()
     task: dict[str, Any] | None = made.meta["task"]
     if task is not None:
         task["predictions"][0]["score"] = item.candidate.score
