@@ -263,7 +263,8 @@ def _counts(column: "pd.Series[str]") -> dict[str, int]:
 
 def main() -> None:
     params = load_params()
-    (DATASET / "records.parquet").unlink(missing_ok=True)  # there is no dataset until all is well
+    for table in ("records.parquet", "records.csv"):  # there is no dataset until all is well
+        (DATASET / table).unlink(missing_ok=True)
     store = Store("merge")
     labelled, placed = read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")
     check_pictures(labelled, INGEST / "labelled", CROP / "bodies")

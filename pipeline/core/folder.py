@@ -17,7 +17,6 @@ from pipeline.core.paths import CACHE
 from pipeline.core.records import write_records
 from pipeline.core.store import Result, Store, key_of
 
-_RECORDS = "records.parquet"
 _PATHS = ("image", "mask", "probability")  # columns of the records
 _WRITABLE = 0o222
 
@@ -62,15 +61,16 @@ class FileNotes:
 class Folder:
     """The pictures that a stage writes, in an output that DVC lets stand before the stage runs (`persist`).
 
-    Its records say that it is whole: they go first and come last, so that what a kill leaves is brought up to date too.
+    The files beside the folders of pictures, records or a receipt, say that it is whole: they go first and come last,
+    so that what a kill leaves tells of nothing and is brought up to date too.
     """
 
     def __init__(self, path: Path, cache: Path = CACHE) -> None:
         """Begin to bring the folder at `path` up to date."""
         self.path = path
-        (path / _RECORDS).unlink(missing_ok=True)
-        for link in (inside for inside in path.glob("*") if inside.is_symlink()):
-            link.unlink()  # what it leads to is not this folder's
+        for inside in path.glob("*"):
+            if inside.is_symlink() or not inside.is_dir():  # what a link leads to is not this folder's
+                inside.unlink()
         self._notes = FileNotes(f"folder {path.absolute()}", cache)
 
     def put(self, name: str, of: str, content: Callable[[], bytes]) -> Path:

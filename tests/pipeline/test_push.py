@@ -6,17 +6,21 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
+from annotations.errors import ReviewError
 from annotations.ledger.lock import review_key, unpack_mask
 from annotations.masks.brush import regions_to_mask
 from annotations.masks.overlap import mask_iou
+from annotations.server.import_files import read_tasks
 from annotations.tasks.purpose import unseal
 from pipeline.core.errors import PipelineError
+from pipeline.core.folder import Folder
 from pipeline.core.params import LabelStudioParams, QueueParams
 from pipeline.core.paths import CACHE
 from pipeline.core.records import make_records
@@ -63,6 +67,29 @@ def push(records: pd.DataFrame, dataset: pd.DataFrame = NO_DATASET, **shares: fl
 def content(folder: str = "data/push") -> dict[str, bytes]:
     root = Path(folder)
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_push_that_breaks_off_leaves_no_tasks_of_the_run_before(
+    records: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be sent with the outlines of other masks."""
+    push(records)
+    for path in records["mask"]:
+        Path(path).write_bytes(encode_mask(np.ascontiguousarray(read_mask(Path(path))[:, ::-1])))
+    wrote: list[str] = []
+    real = Folder.put
+
+    def put(out: Folder, name: str, *given: Any) -> Path:
+        if len(wrote) == 5:
+            raise OSError(28, "No space left on device")
+        wrote.append(name)
+        return real(out, name, *given)
+
+    monkeypatch.setattr(Folder, "put", put)
+    with pytest.raises(OSError, match="No space left"):
+        push(records)
+    with pytest.raises(ReviewError, match="found none; run `dvc repro push`"):
+        list(read_tasks(Path("data/push")))
 
 
 def test_every_queued_picture_is_one_task_with_its_mask_and_pictures(records: pd.DataFrame):

@@ -169,9 +169,12 @@ def test_a_link_to_the_cache_is_replaced_and_never_written_through(tmp_path: Pat
     assert held(tmp_path / "out") == {"images/a.png": "one", "images/b.png": "two"}
 
 
-def test_the_records_are_gone_until_the_folder_is_whole(tmp_path: Path) -> None:
+def test_what_tells_of_the_pictures_is_gone_until_the_folder_is_whole(tmp_path: Path) -> None:
+    """Records, a second table, a receipt: between two runs they would tell of pictures that changed."""
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/records.parquet").write_text("of a run before")
+    for name in ("records.parquet", "records.csv", "receipt.json"):
+        (tmp_path / "out" / name).write_text("of a run before")
+    (tmp_path / "out/link.json").symlink_to(tmp_path / "out/receipt.json")
     filled(tmp_path, {"a.png": "one", "b.png": "two"}, stop_after=1)
     assert held(tmp_path / "out") == {"images/a.png": "one"}
 
