@@ -116,12 +116,7 @@ class Store:
         """The stored result, or None where there is none or its checksums do not hold."""
         try:
             row = self._row(key)
-            if row is None:
-                return None
-            content = self._file(key).read_bytes() if row.blobs is None else row.blobs
-            if row.checksum != _checksum(row.of, row.meta, row.names, content):
-                return None
-            return Result(json.loads(row.meta), _blobs(row.names, content))
+            return None if row is None else self._result(key, row)
         except (OSError, sqlite3.Error, TypeError, ValueError):  # damage of any kind
             return None
 
@@ -140,10 +135,10 @@ class Store:
             return None
 
     def blob(self, key: str, name: str) -> bytes:
-        """A blob of a result that `head` has found. Where it is damaged the result goes: PipelineError."""
+        """A blob of a result that `head` has found. Where it is damaged all damaged results go: PipelineError."""
         result = self.get(key)
         if result is None or name not in result.blobs:
-            self.remove(key)
+            self._remove([key, *self._damaged()])  # so that one run more is enough
             raise self.lost()
         return result.blobs[name]
 
@@ -224,6 +219,25 @@ class Store:
         if row.used < _today():
             table.execute("UPDATE results SET used = ? WHERE key = ?", (_today(), key))
         return row
+
+    def _result(self, key: str, row: _Row) -> Result | None:
+        """The whole result of a row, None where its checksums do not hold."""
+        content = self._file(key).read_bytes() if row.blobs is None else row.blobs
+        if row.checksum != _checksum(row.of, row.meta, row.names, content):
+            return None
+        return Result(json.loads(row.meta), _blobs(row.names, content))
+
+    def _damaged(self) -> list[str]:
+        """The keys of all damaged results; none counts as used for it."""
+        found = []
+        for _, _, key in self.uses():
+            try:
+                whole = [self._result(key, _Row(*row)) for row in self._select(_ENTRY, (key,))] != [None]
+            except (OSError, TypeError, ValueError):
+                whole = False
+            if not whole:
+                found.append(key)
+        return found
 
     def _keys_of(self, names: Collection[str]) -> list[tuple[str, str]]:
         """Key and picture of the entries of the named pictures, by key."""

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import PipelineError
 from pipeline.core.store import TABLE, Result, Store, key_of
 from tests.project import commit, run
 
@@ -53,6 +54,23 @@ def test_missing_and_damaged_files_count_as_missing(tmp_path: Path) -> None:
     assert store.get("ab12") is None
     store.put("ab12", LARGE)
     assert store.get("ab12") == LARGE
+
+
+def test_a_damaged_blob_takes_all_damaged_results_along_so_that_one_run_more_is_enough(
+    tmp_path: Path,
+) -> None:
+    store = Store("stage", tmp_path)
+    store.put("small", SMALL)
+    for key in ("aa1", "aa2", "aa3", "whole"):
+        store.put(key, LARGE)
+    for key in ("aa1", "aa2"):
+        (tmp_path / "stage/aa" / key).write_bytes(b"9123456780" * 1000)  # as long as it was
+    (tmp_path / "stage/aa/aa3").unlink()
+    assert store.head("aa1") is not None and store.head("aa2") is not None
+    with pytest.raises(PipelineError, match="lost a result while the stage ran; run it again"):
+        store.blob("aa1", "mask")
+    assert sorted(key for _, _, key in store.uses()) == ["small", "whole"]
+    assert store.get("small") == SMALL and store.blob("whole", "mask") == LARGE.blobs["mask"]
 
 
 def test_small_results_take_no_files_of_their_own(tmp_path: Path) -> None:
