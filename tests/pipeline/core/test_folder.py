@@ -78,7 +78,7 @@ WANTED = st.dictionaries(NAMES, st.sampled_from(["one", "two", "three"]))
 EVENTS = st.lists(
     st.tuples(st.just("run"), WANTED, st.none() | st.integers(0, 3))
     | st.tuples(
-        st.sampled_from(["edit", "remove", "replace", "folder", "link", "stranger", "cache"]),
+        st.sampled_from(["edit", "remove", "replace", "folder", "link", "stranger", "cache", "elsewhere"]),
         NAMES,
         st.none(),
     ),
@@ -101,7 +101,8 @@ def test_whatever_was_there_the_folder_ends_as_one_made_anew(
         path.parent.mkdir(parents=True, exist_ok=True)
         if what == "cache":
             shutil.rmtree(tmp_path / "cache", ignore_errors=True)
-        elif what == "elsewhere":  # the pictures' folder is moved to another disk, and a link left
+        elif what == "elsewhere" and not path.parent.is_symlink():
+            # The pictures' folder is moved to another disk, and a link left.
             shutil.rmtree(tmp_path / "disk", ignore_errors=True)
             path.parent.rename(tmp_path / "disk")
             path.parent.symlink_to(tmp_path / "disk")
