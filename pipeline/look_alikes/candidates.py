@@ -28,21 +28,28 @@ def candidates(words: Words, most: int, group: NDArray[np.bool_] | None = None) 
     Each picture, or its mirror image, names up to `most` others with which it shares the most. With `group`, (N,), only
     pairs of a picture inside and one outside are named. Memory grows with the greatest word.
     """
-    every = np.arange(len(words))
+    every, weight = np.arange(len(words)), _weights(words[:, 0])
     if group is None:
-        found = list(_named(words, every, every, most))
+        found = list(_named(words, weight, every, every, most))
     else:
         inside, outside = every[group], every[~group]
-        found = [*_named(words, inside, outside, most), *_named(words, outside, inside, most)]
+        found = [
+            *_named(words, weight, inside, outside, most),
+            *_named(words, weight, outside, inside, most),
+        ]
     codes = np.unique(np.concatenate([every[:0], *found]))
     return np.stack(np.divmod(codes, len(words)), axis=1)
 
 
 def _named(
-    words: Words, rows: NDArray[np.int64], others: NDArray[np.int64], most: int
+    words: Words,
+    weight: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    others: NDArray[np.int64],
+    most: int,
 ) -> Iterator[NDArray[np.int64]]:
     """Pairs of one of the pictures `rows` with one of `others`, both ascending, that it names: i * N + j, i < j."""
-    index = _Index(words[:, 0] if len(others) == len(words) else words[others, 0])
+    index = _Index(words[:, 0] if len(others) == len(words) else words[others, 0], weight)
     for chunk in _chunks(len(rows)):
         some = rows[chunk]
         for turned in (0, 1):
@@ -67,26 +74,33 @@ def _first(
     return one[chosen], other[chosen]
 
 
+def _weights(words: NDArray[np.int32]) -> NDArray[np.int64]:
+    """How much each word tells, by how few of all pictures have it: of a group's few, every one is rare."""
+    sizes: NDArray[np.int64] = np.zeros(int(words.max(initial=0)) + 2, np.int64)
+    for rows in _chunks(len(words)):
+        np.add.at(sizes, _each_once(words[rows]), 1)
+    sizes = sizes[:-1]  # the last one counted what is no word
+    rarest = np.log(max(len(words), _FEWEST))
+    # Where one scene fills the collection, its words are of all pictures, and yet they tell.
+    frequent = np.clip(sizes, 1, np.exp(rarest) / _FREQUENT)
+    weight: NDArray[np.int64] = np.round(_RAREST * np.square(1 - np.log(frequent) / rarest)).astype(np.int64)
+    return weight
+
+
 class _Index:
-    """The pictures of each word, in their order."""
+    """The pictures of each word, in their order, and what a word weighs."""
 
-    def __init__(self, words: NDArray[np.int32]) -> None:
-        sizes: NDArray[np.int64] = np.zeros(int(words.max(initial=0)) + 2, np.int64)
-        for rows in _chunks(len(words)):
-            np.add.at(sizes, _each_once(words[rows]), 1)
-        sizes = sizes[:-1]  # the last one counted what is no word
-        rarest = np.log(max(len(words), _FEWEST))
-        # Where one scene fills the collection, its words are of all pictures, and yet they tell.
-        frequent = np.clip(sizes, 1, np.exp(rarest) / _FREQUENT)
-        self.weight = np.round(_RAREST * np.square(1 - np.log(frequent) / rarest)).astype(np.int64)
-
-        pointer, columns = np.zeros(len(words) + 1, np.int32), np.empty(sizes.sum(), np.int32)
+    def __init__(self, words: NDArray[np.int32], weight: NDArray[np.int64]) -> None:
+        self.weight = weight
+        pointer: NDArray[np.int32] = np.zeros(len(words) + 1, np.int32)
+        columns: NDArray[np.int32] = np.empty(words.size, np.int32)
         for rows in _chunks(len(words)):
             row, word = self._entries(words[rows])
             ends = pointer[rows.start] + np.bincount(row, minlength=rows.stop - rows.start).cumsum()
             pointer[rows.start + 1 : rows.stop + 1] = ends
             columns[pointer[rows.start] : pointer[rows.stop]] = word
-        by_picture = csr_array((np.ones(len(columns), bool), columns, pointer), (len(words), len(sizes)))
+        columns = columns[: pointer[-1]]
+        by_picture = csr_array((np.ones(len(columns), bool), columns, pointer), (len(words), len(weight)))
         by_word = by_picture.tocsc()
         self.pictures, self.pointer = by_word.indices, by_word.indptr.astype(np.int64)
 

@@ -213,6 +213,15 @@ def test_a_picture_names_the_one_that_shares_the_most_rare_words(seed: int, coun
     assert all(inside[i] != inside[j] for i, j in candidates(words, 8, inside))
 
 
+def test_across_a_group_of_few_a_word_weighs_what_it_does_among_all() -> None:
+    """Of ten pictures alone each word is rare, and many others would be looked at for words that tell little."""
+    words = random_words(np.random.default_rng(6), 2000, 27_000)  # each of some twelve pictures
+    few = np.arange(len(words)) < 10
+    among_all = set(map(tuple, candidates(words, len(words)).tolist()))
+    across = candidates(words, 12, few)
+    assert len(across) and set(map(tuple, across.tolist())) <= among_all
+
+
 def test_no_words_and_no_pictures_have_no_candidates() -> None:
     assert candidates(np.empty((0, 2, PICTURE_WORDS), np.int32), 8).shape == (0, 2)
     assert candidates(np.full((3, 2, PICTURE_WORDS), -1, np.int32), 8).shape == (0, 2)
