@@ -17,7 +17,7 @@ import pandas as pd
 from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.execute import map_images
-from pipeline.core.folder import FileNotes, Folder
+from pipeline.core.folder import FileNotes, PictureFolder
 from pipeline.core.ingested import join_sources
 from pipeline.core.params import CropParams, load_params
 from pipeline.core.paths import CACHE, CROP, INGEST
@@ -60,7 +60,7 @@ def crop(
     image alone, label "none", and where it is taken whole it keeps its id and its file. What was found and cut before
     comes from the cache: another gate looks for no face again.
     """
-    out, masks = Folder(folder, cache), FileNotes(f"masks of {folder.absolute()}", cache)
+    out, masks = PictureFolder(folder, cache), FileNotes(f"masks of {folder.absolute()}", cache)
     store = Store("crop", cache)
     parents = _in_order(records).to_dict("records")
     tasks = [_task(row, params, cache, masks) for row in parents]
@@ -159,7 +159,7 @@ def _reason(result: Head, rows: dict[str, dict[str, Any]]) -> tuple[str, str] | 
     return None
 
 
-def _write_pictures(result: Head, task: _Task, store: Store, out: Folder) -> dict[str, str]:
+def _write_pictures(result: Head, task: _Task, store: Store, out: PictureFolder) -> dict[str, str]:
     """Write what a result holds; a picture taken whole keeps its parent's file."""
     id_, parent = result.meta["id"], Path(task.image)
     pixels = _cut_key(task, result.meta["crop_box"])

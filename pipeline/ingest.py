@@ -23,7 +23,7 @@ import pandas as pd
 from annotations.ledger.takedowns import Takedowns
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
-from pipeline.core.folder import FileNotes, Folder
+from pipeline.core.folder import FileNotes, PictureFolder
 from pipeline.core.params import IngestParams, Source, Sources, load_params
 from pipeline.core.paths import INGEST
 from pipeline.core.provenance import with_terms_of
@@ -93,7 +93,7 @@ def ingest(
     as it was is not read again, and another gate decodes nothing again.
     """
     listing = read_layout(source.layout, Path(source.path))
-    folder, notes = Folder(out), FileNotes(f"source {name}")
+    folder, notes = PictureFolder(out), FileNotes(f"source {name}")
     classes = params.mask_levels.classes(source.layout)
     rules = rules_key(params, classes)
     known = {number: _known(item, params, rules, notes) for number, item in enumerate(listing.items)}
@@ -232,11 +232,11 @@ class _Picture:
     row: _Row
     max_pixels: int
 
-    def write_image(self, folder: Folder) -> Path:
+    def write_image(self, folder: PictureFolder) -> Path:
         """The upright picture as images/ID: the source's file as it is, where that can be."""
         return folder.put(f"images/{self.row.id}{self.row.suffix}", f"{self.row.stored} image", self._image)
 
-    def write_mask(self, folder: Folder) -> Path:
+    def write_mask(self, folder: PictureFolder) -> Path:
         """The 0/255 mask as masks/ID.png."""
         return folder.put(f"masks/{self.row.id}.png", f"{self.row.stored} mask", self._mask)
 
@@ -258,7 +258,7 @@ class _Picture:
 
 def _take_down(
     pictures: Sequence[_Picture],
-    folder: Folder,
+    folder: PictureFolder,
     takedowns: Takedowns,
     max_hash_distance: int,
     workers: int | None,
@@ -290,7 +290,13 @@ def _read_mask_bytes(path: Path, max_pixels: int) -> bytes:
 
 
 def _publish(
-    one: SameFile, picture: _Picture, settled: SettledFiles, name: str, label: str, twins: str, folder: Folder
+    one: SameFile,
+    picture: _Picture,
+    settled: SettledFiles,
+    name: str,
+    label: str,
+    twins: str,
+    folder: PictureFolder,
 ) -> dict[str, Any]:
     """Write a picture that stays; return its record."""
     item, row = picture.item, picture.row

@@ -13,7 +13,7 @@ import pandas as pd
 from annotations.ledger.judgements import read_judgements
 from annotations.ledger.lock import VERDICTS, LockEntry, LockError, review_key
 from pipeline.core.errors import PipelineError
-from pipeline.core.folder import Folder
+from pipeline.core.folder import PictureFolder
 from pipeline.core.ingested import read_ingested
 from pipeline.core.licences import licence_name
 from pipeline.core.params import ClusterParams, MergeParams, load_params
@@ -240,7 +240,7 @@ def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
 
     Returns the records of the files there. The table stands there as CSV too, which pandas reads without pyarrow.
     """
-    out, records = Folder(folder), records.copy()
+    out, records = PictureFolder(folder), records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
         copies = [
             out.link(f"{kind}/{one}{Path(path).suffix}", Path(path)).as_posix()

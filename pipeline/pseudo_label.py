@@ -18,7 +18,7 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
-from pipeline.core.folder import Folder
+from pipeline.core.folder import PictureFolder
 from pipeline.core.params import PseudoLabelParams, load_params
 from pipeline.core.paths import CACHE, CROP, PSEUDO, TEACHER
 from pipeline.core.records import COLUMNS, account, make_records, read_records, teacher_name
@@ -79,7 +79,7 @@ def pseudo_label(
     Writes FOLDER/images, FOLDER/masks and FOLDER/probability, and the records. A portrait labelled before comes from
     the cache; other flags or weights ask the teacher nothing again.
     """
-    out, store = Folder(folder, settings.cache), Store("pseudo_label", settings.cache)
+    out, store = PictureFolder(folder, settings.cache), Store("pseudo_label", settings.cache)
     portraits = records.to_dict("records")
     tasks = [_Task(row["id"], row["image"], row["face"], settings) for row in portraits]
     known = [_known(task, store) for task in tasks]
@@ -181,7 +181,7 @@ def _label_one(task: _Task) -> None:
 
 
 def _write_pictures(
-    portrait: dict[Hashable, Any], settings: LabelSettings, store: Store, out: Folder
+    portrait: dict[Hashable, Any], settings: LabelSettings, store: Store, out: PictureFolder
 ) -> dict[str, str]:
     """Image, mask and probability of one record; the image is the portrait's file."""
     source, key = Path(portrait["image"]), settings.opinion_key(portrait["id"])

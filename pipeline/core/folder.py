@@ -58,7 +58,7 @@ class FileNotes:
         self._store.put(self._key, Result({}, {"notes": json.dumps(kept).encode()}))
 
 
-class Folder:
+class PictureFolder:
     """The pictures that a stage writes, in an output that DVC lets stand before the stage runs (`persist`).
 
     The files beside the folders of pictures, records or a receipt, say that it is whole: they go first and come last,

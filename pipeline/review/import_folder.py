@@ -29,7 +29,7 @@ from annotations.tasks.task import (
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
-from pipeline.core.folder import FileNotes, Folder
+from pipeline.core.folder import FileNotes, PictureFolder
 from pipeline.core.params import LabelStudioParams
 from pipeline.core.stage import write_json
 from pipeline.core.store import Head, Result, Store, key_of
@@ -60,7 +60,7 @@ def write_import_folder(
 
     A gold task whose seal would tell it apart is left out, and counted as `too_rough`.
     """
-    out, masks = Folder(folder), FileNotes(f"masks of {folder.absolute()}")
+    out, masks = PictureFolder(folder), FileNotes(f"masks of {folder.absolute()}")
     page = guidelines.page()
     shown = [out.put(f"images/{guidelines.PAGE_NAME}", hashlib.sha256(page).hexdigest(), lambda: page)]
     keys = [_task_key(item, params.picture_root, masks) for item in items]
@@ -109,7 +109,7 @@ def _task_key(item: Candidate, root: str, masks: FileNotes) -> str:
 
 
 def _written(
-    item: Candidate, key: str, made: Head, out: Folder, store: Store
+    item: Candidate, key: str, made: Head, out: PictureFolder, store: Store
 ) -> tuple[dict[str, Any] | None, list[Path]]:
     """Write the pictures of a stored task; the task with its score, None if it is too rough, and where they are."""
     task: dict[str, Any] | None = made.meta["task"]

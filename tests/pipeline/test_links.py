@@ -57,15 +57,15 @@ stages:
 """
 FIRST = """
 from pathlib import Path
-from pipeline.core.folder import Folder
-out = Folder(Path("first"))
+from pipeline.core.folder import PictureFolder
+out = PictureFolder(Path("first"))
 names = Path("names.txt").read_text().split()
 out.keep([out.put(f"images/{name}.png", name, (name * 50).encode) for name in names])
 """
 SECOND = """
 from pathlib import Path
-from pipeline.core.folder import Folder
-out = Folder(Path("second"))
+from pipeline.core.folder import PictureFolder
+out = PictureFolder(Path("second"))
 out.keep([out.link(f"images/{path.name}", path) for path in sorted(Path("first/images").iterdir())])
 """
 

@@ -20,7 +20,7 @@ from annotations.masks.overlap import mask_iou
 from annotations.server.import_files import read_tasks
 from annotations.tasks.purpose import unseal
 from pipeline.core.errors import PipelineError
-from pipeline.core.folder import Folder
+from pipeline.core.folder import PictureFolder
 from pipeline.core.params import LabelStudioParams, QueueParams
 from pipeline.core.paths import CACHE
 from pipeline.core.records import make_records
@@ -77,15 +77,15 @@ def test_a_push_that_breaks_off_leaves_no_tasks_of_the_run_before(
     for path in records["mask"]:
         Path(path).write_bytes(encode_mask(np.ascontiguousarray(read_mask(Path(path))[:, ::-1])))
     wrote: list[str] = []
-    real = Folder.put
+    real = PictureFolder.put
 
-    def put(out: Folder, name: str, *given: Any) -> Path:
+    def put(out: PictureFolder, name: str, *given: Any) -> Path:
         if len(wrote) == 5:
             raise OSError(28, "No space left on device")
         wrote.append(name)
         return real(out, name, *given)
 
-    monkeypatch.setattr(Folder, "put", put)
+    monkeypatch.setattr(PictureFolder, "put", put)
     with pytest.raises(OSError, match="No space left"):
         push(records)
     with pytest.raises(ReviewError, match="found none; run `dvc repro push`"):

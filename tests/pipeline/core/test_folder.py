@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.folder import FileNotes, Folder, link_or_copy
+from pipeline.core.folder import FileNotes, PictureFolder, link_or_copy
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_where_no_link_can_be_made_a_copy_is(
 
 def filled(folder: Path, wanted: dict[str, str], stop_after: int | None = None) -> None:
     """Bring FOLDER/out up to date with these files, whose content names itself; a kill may stop that."""
-    out = Folder(folder / "out", folder / "cache")
+    out = PictureFolder(folder / "out", folder / "cache")
     for number, (name, text) in enumerate(wanted.items()):
         if number == stop_after:
             return
@@ -132,7 +132,7 @@ def test_one_picture_more_writes_one_picture_and_reads_no_other(tmp_path: Path) 
     first = {f"{number}.png": str(number) for number in range(9)}
     filled(tmp_path, first)
     before = states(tmp_path / "out")
-    out, asked = Folder(tmp_path / "out", tmp_path / "cache"), []
+    out, asked = PictureFolder(tmp_path / "out", tmp_path / "cache"), []
 
     def content(name: str) -> bytes:
         asked.append(name)
@@ -185,7 +185,7 @@ def test_linked_pictures_follow_their_source(tmp_path: Path) -> None:
     for text in ("first", "again", "longer than before"):
         source.write_text(text)
         for _ in range(2):
-            out = Folder(tmp_path / "out", tmp_path / "cache")
+            out = PictureFolder(tmp_path / "out", tmp_path / "cache")
             out.keep([out.link("images/a.png", source)])
             assert held(tmp_path / "out") == {"images/a.png": text}
             before = states(tmp_path / "out")
