@@ -78,9 +78,8 @@ class PictureFolder:
         path = self.path / name
         if self._notes.of(str(path)) != of:
             wanted = content()
-            if (
-                not path.is_file() or path.read_bytes() != wanted
-            ):  # as after `dvc pull`, where there are no notes
+            # After `dvc pull` there are no notes, and what is right stays.
+            if not path.is_file() or path.read_bytes() != wanted:
                 _make_way(path)
                 path.write_bytes(wanted)
             self._notes.wrote(str(path), of)
