@@ -3,8 +3,6 @@
 For a labelled record, it chooses a size and a box among those of the pseudo labels, and makes pixels of that size.
 """
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from annotations.quality.random_slice import hashed_share
 from pipeline.core.boxes import Box
@@ -38,16 +37,16 @@ def guise(record: Any, pseudo: pd.DataFrame) -> Guise:
 
     Of those that suit a hash of both ids decides, so that a gold task stays as it is when others come or go.
     """
-    costs = [_cost(int(record.width), int(record.height), row) for row in pseudo.itertuples()]
-    enough = max(_COST, min(costs))
-    suiting = [row for row, cost in zip(pseudo.itertuples(), costs, strict=True) if cost <= enough]
+    widths, heights = pseudo["width"].to_numpy(), pseudo["height"].to_numpy()
+    costs = _costs(int(record.width), int(record.height), widths, heights)
+    suiting = list(pseudo[costs <= max(_COST, costs.min())].itertuples())
     model = _drawn(record, suiting, "guise")
-    sizes = Counter(zip(pseudo["width"], pseudo["height"], strict=True))
     width, height = int(model.width), int(model.height)
-    if sizes[model.width, model.height] <= max(1, _SHARED * len(pseudo)):
+    same = np.count_nonzero((widths == model.width) & (heights == model.height))
+    if same <= max(1, _SHARED * len(pseudo)):
         width = max(1, round(width * _between(record, "width", _SCALE)))
         height = max(1, round(model.height * width / model.width))
-    box, boxes = Box.parse(model.crop_box), [Box.parse(one) for one in pseudo["crop_box"]]
+    box, boxes = Box.parse(model.crop_box), [Box.parse(one) for one in pseudo["crop_box"].tolist()]
     x, y = box.x0, box.y0
     if (x, y) != (0, 0):
         others = [row for row in suiting if not str(row.crop_box).startswith("0,0,")]
@@ -86,8 +85,10 @@ def fitted(pixels: Array, width: int, height: int) -> Array:
     return np.asarray(cut > 127, np.uint8) if mask else np.ascontiguousarray(cut)
 
 
-def _cost(width: int, height: int, model: Any) -> float:
-    """How little a pseudo label's size suits: what is cut off, and how much is enlarged, 0 for the same size."""
-    scale = max(model.width / width, model.height / height)
-    kept = model.width * model.height / (width * height * scale * scale)
-    return float(-math.log(kept) + max(0.0, 2 * math.log(scale)))
+def _costs(
+    width: int, height: int, widths: NDArray[np.int64], heights: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """How little each pseudo label's size suits: what is cut off, and how much is enlarged, 0 for the same size."""
+    scale = np.maximum(widths / width, heights / height)
+    kept = widths * heights / (width * height * scale * scale)
+    return np.asarray(-np.log(kept) + np.maximum(0.0, 2 * np.log(scale)))
