@@ -60,7 +60,8 @@ def write_import_folder(
 
     A gold task whose seal would tell it apart is left out, and counted as `too_rough`.
     """
-    out, masks = PictureFolder(folder), FileNotes(f"masks of {folder.absolute()}")
+    cache = store.folder.parent
+    out, masks = PictureFolder(folder, cache), FileNotes(f"masks of {folder.absolute()}", cache)
     page = guidelines.page()
     shown = [out.put(f"images/{guidelines.PAGE_NAME}", hashlib.sha256(page).hexdigest(), lambda: page)]
     keys = [_task_key(item, params.picture_root, masks) for item in items]

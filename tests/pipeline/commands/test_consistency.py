@@ -20,6 +20,8 @@ def test_dvc_yaml_names_what_each_stage_uses(root: Path, monkeypatch: pytest.Mon
 @pytest.fixture
 def stages(root: Path) -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((root / "dvc.yaml").read_text())
+    crop = loaded["stages"]["crop"]  # in which the tests below look for names, whatever DVC is told of them
+    crop["outs"] = [next(iter(one)) if isinstance(one, dict) else one for one in crop["outs"]]
     return loaded
 
 
@@ -44,7 +46,7 @@ def after(stages: dict[str, Any], root: Path, tmp_path: Path) -> list[str]:
             "pipeline/faces",
             [
                 f"crop: uses the code pipeline/faces/{name}.py, which its deps do not name"
-                for name in ("detector", "known_faces", "masked_person", "portrait")
+                for name in ("detector", "face", "known_faces", "masked_person", "portrait")
             ],
         ),
         ("deps", "data/ingest/bodies", ["crop: uses data/ingest/bodies, which neither deps nor outs name"]),
