@@ -120,6 +120,22 @@ def compare(
 
 
 @app.command()
+def ablate(
+    mix: Annotated[list[str] | None, typer.Option(help="only this one; may stand several times")] = None,
+    seeds: Seeds = 3,
+    images: Annotated[
+        int | None,
+        typer.Option(min=1, help="image steps of a training; without, as many as params.yaml asks for"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="a folder for ablation.md, runs.csv, gains.svg")] = None,
+) -> None:
+    """What portraits, crops, pseudo labels, their review and each source are worth to SINet, by DVC experiments."""
+    from pipeline.commands import ablate as ablating
+
+    ablating.main(mix or (), seeds, images, out)
+
+
+@app.command()
 def cache(
     prune: Annotated[bool, typer.Option("--prune", help="remove what was not used for the longest")] = False,
     keep: Annotated[str, typer.Option(help="so much stays, as 500MB or 10GB", metavar="SIZE")] = "10GB",
@@ -269,18 +285,6 @@ def benchmark_label_errors(
     from pipeline.experiments import label_errors as damaging
 
     damaging.main(share, folds, epochs, size)
-
-
-@benchmarks.command("mixes")
-def benchmark_mixes(
-    images: Images = 20_000,
-    size: Size = 128,
-    seeds: Seeds = 3,
-) -> None:
-    """SINet on growing mixes of human, crop, reviewed and pseudo masks of data/dataset, at an equal budget."""
-    from pipeline.experiments import mixes
-
-    mixes.main(images, size, seeds)
 
 
 @benchmarks.command("ablations")

@@ -65,17 +65,37 @@ def merge(
     names by id the pictures that a reviewed one looks like (`_like_others`). Every row of `labelled`,
     `reviewed` and `pseudo` is in one of the two results.
     """
+    if (
+        "reviewed" in params.leave_out
+    ):  # as if nobody had looked: what a review took out is a pseudo label again
+        reviews, judged = {}, {}
     pseudo, unwanted = choose_pseudo(pseudo, reviews, params, judged)
     others, beside = on_sides(pd.concat([reviewed, pseudo], ignore_index=True), crawl, left_out)
     others, leaks = apart(others, labelled, near)
-    records, repeated = one_of_each(pd.concat([labelled, others], ignore_index=True))
+    records, omitted = training(pd.concat([labelled, others], ignore_index=True), params)
+    records, repeated = one_of_each(records)
     check_sides(records)
     return check_records(records.sort_values("id", ignore_index=True)), [
         *unwanted,
         *beside,
         *leaks,
+        *omitted,
         *repeated,
     ]
+
+
+def training(records: pd.DataFrame, params: MergeParams) -> tuple[pd.DataFrame, list[Rejected]]:
+    """The records without those of the train side that are of a kind or source to leave out."""
+    if not params.leave_out:
+        return records, []
+
+    def fault(row: pd.Series) -> tuple[str, str] | None:
+        found = next((name for name in (row["label"], row["source"]) if name in params.leave_out), None)
+        if row["side"] != "train" or found is None:
+            return None
+        return "left_out", f"{found} does not train (merge.leave_out)"
+
+    return reject_rows(records, fault)
 
 
 def on_sides(

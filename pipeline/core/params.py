@@ -65,7 +65,8 @@ _LAYOUTS: dict[Role, tuple[str, ...]] = {
     "crawl": ("crawl", "img2dataset", ABSENT),
 }
 _SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]{0,23}")
-_NO_SOURCE = "reviews"  # as tables of rejects call the reviews
+MASK_KINDS = ("human", "crop", "reviewed", "pseudo")  # from the surest to the least sure
+_NO_SOURCE = {"reviews": "the reviews have", **dict.fromkeys(MASK_KINDS, "a kind of mask has")}
 
 
 SourceTerm = Annotated[str, Field(min_length=1)] | None
@@ -128,8 +129,8 @@ def _check_name(name: str) -> None:
         raise ValueError(
             f"{name!r} cannot name a source: expected at most 24 of a-z, 0-9 and _, a letter first, as my_portraits"
         )
-    if name == _NO_SOURCE:
-        raise ValueError(f"{name!r} cannot name a source: the reviews have this name; choose another one")
+    if name in _NO_SOURCE:
+        raise ValueError(f"{name!r} cannot name a source: {_NO_SOURCE[name]} this name; choose another one")
 
 
 def _same_folder(sources: dict[str, Source]) -> Iterator[tuple[str, str]]:
@@ -430,6 +431,7 @@ class MergeParams(Section):
 
     unreviewed: Literal["exclude", "include"]
     max_uncertainty: _Share  # of an included pseudo label
+    leave_out: tuple[str, ...]  # kinds of masks (MASK_KINDS) and sources that do not train
     same_box_iou: _Share  # above it, two boxes of one picture are the same crop
     max_orphaned_reviews: Count
 
@@ -471,6 +473,13 @@ class Params(Section):
     export: ExportParams
     second_look: SecondLookParams
     report: ReportParams
+
+    @model_validator(mode="after")
+    def _known_are_left_out(self) -> Self:
+        known = (*MASK_KINDS, *self.sources.names())
+        strange = [name for name in self.merge.leave_out if name not in known]
+        must_be(not strange, "merge.leave_out", ", ".join(strange), f"of {', '.join(known)}")
+        return self
 
     @model_validator(mode="after")
     def _lists_are_read(self) -> Self:

@@ -58,6 +58,7 @@ REASONS = {
     "several_people": "another person's face is in the crop",
     # reviews
     "flagged": "an unreviewed mask with a quality flag",
+    "left_out": "a picture that does not train (merge.leave_out)",
     "licence": "its licence, or that it is unknown, is not among those allowed (licences.allow)",
     "not_on_train": "an unreviewed mask of a photograph on the dev or test side",
     "not_reviewed": "a pseudo label that nobody has judged yet",

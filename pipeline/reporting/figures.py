@@ -96,6 +96,32 @@ def precision_curves(table: pd.DataFrame) -> str:
         return _svg(figure, "precision")
 
 
+def gain_bars(gains: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> str:
+    """What each step is worth, in points: a panel a metric, a line a step; (mean, half the interval), -1..1 each."""
+    names, metrics = list(gains), list(next(iter(gains.values()), {}))
+    with _figure(max(1, len(metrics)), 2.9, 0.9 + 0.3 * max(1, len(names))) as (figure, panels):
+        if not gains:
+            panels[0].text(
+                0.5,
+                0.5,
+                "no step between two of the mixes",
+                ha="center",
+                va="center",
+                transform=panels[0].transAxes,
+            )
+        for axes, metric in zip(panels, metrics, strict=False):
+            axes.axvline(0, color=INK, linewidth=0.8)
+            for at, one in enumerate(gains.values()):
+                mean, half = one[metric]
+                if half is not None:
+                    axes.hlines(at, 100 * (mean - half), 100 * (mean + half), color=BLUE, linewidth=2)
+                axes.plot([100 * mean], [at], color=ORANGE, marker="o", markersize=5)
+            axes.set(ylim=(len(names) - 0.4, -0.6))
+            axes.set_yticks(range(len(names)), names if axes is panels[0] else [""] * len(names), fontsize=8)
+            _titles(axes, metric, "points")
+        return _svg(figure, "gains")
+
+
 def iou_histogram(scores: Mapping[str, Sequence[float]]) -> str:
     """How many test pictures have which foreground IoU (0..1); one colour for each label kind in `scores`."""
     values = [np.asarray(one, np.float64) for one in scores.values()]

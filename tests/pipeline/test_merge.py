@@ -89,6 +89,44 @@ def test_an_unreviewed_mask_only_trains(tmp_path: Path, side: str, out: str | di
     assert set(records.loc[records["label"] == "pseudo", "side"]) == (set() if out else {"train"})
 
 
+@pytest.mark.parametrize("name", ["human", "eg1800"])
+def test_what_is_left_out_does_not_train_and_stays_on_the_other_sides(tmp_path: Path, name: str) -> None:
+    labelled, (good, *_) = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
+    everything, _ = merge(labelled, [good], unreviewed="include")
+    records, rejected = merge(labelled, [good], unreviewed="include", leave_out=[name])
+    assert set(records.loc[records["side"] == "train", "label"]) == {"pseudo"}
+    for side in ("dev", "test"):
+        assert len(records[records["side"] == side])
+        pd.testing.assert_frame_equal(
+            records[records["side"] == side].reset_index(drop=True),
+            everything[everything["side"] == side].reset_index(drop=True),
+        )
+    assert set(reasons(rejected).values()) == {"left_out"}
+    assert f"{name} does not train (merge.leave_out)" in rejected[0].detail
+    assert len(records) + len(rejected) == 31
+
+
+def test_a_review_that_is_left_out_leaves_the_pseudo_label_as_if_nobody_had_looked(tmp_path: Path) -> None:
+    labelled, rows = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
+    records, rejected = merge(
+        labelled, rows, reviews_of(rows), unreviewed="include", leave_out=["reviewed"], max_uncertainty=1.0
+    )
+    assert {"accepted", "rejected", "unsure"} <= set(records["source_key"]), "judged, but nobody asked"
+    assert reasons(rejected) == {"flagged": "flagged", "unknown": "too_uncertain"}
+    photograph = [{**rows[4], "label": "reviewed", "mask": rows[4]["mask"], "review": "accept"}]
+    crawl = [
+        inputs.row_of(
+            rows[4]["parent_id"], source="crawl", source_key="accepted", cluster="f" * 16, side="train"
+        )
+    ]
+    tables = [make_records(one) for one in (inputs.on_sides(labelled), crawl, photograph, [rows[4]])]
+    records, rejected = stage.merge(
+        *tables, {}, params(unreviewed="include", leave_out=["reviewed"]), {}, {}, {}
+    )
+    assert records.set_index("id").at[rows[4]["id"], "label"] == "pseudo"
+    assert reasons(rejected) == {"accepted": "left_out"}
+
+
 def test_what_was_cut_from_a_photograph_without_a_side_is_out_for_the_same_reason(tmp_path: Path) -> None:
     labelled, (pseudo, other, *_) = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
     reviewed = {**other, "label": "reviewed", "review": "accept"}

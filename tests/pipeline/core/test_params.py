@@ -11,7 +11,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import PipelineError
-from pipeline.core.params import Params, load_params, parse_params
+from pipeline.core.params import MASK_KINDS, Params, load_params, parse_params
+from pipeline.core.records import LABELS
 
 ROOT = Path(__file__).parents[3]
 
@@ -194,7 +195,7 @@ def test_a_name_that_no_stage_or_folder_can_have_is_refused(content: dict[str, A
 def test_every_short_word_can_name_a_source(name: str) -> None:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     content["sources"] = {f"{key}_": one for key, one in content["sources"].items()}  # no name taken yet
-    assume(name not in {*content["sources"], "reviews"})
+    assume(name not in {*content["sources"], "reviews", *MASK_KINDS})
     content["sources"][name] = source("labelled", "pairs", "mine")
     assert parse_params(content).sources[name].path == "mine"
 
@@ -202,6 +203,22 @@ def test_every_short_word_can_name_a_source(name: str) -> None:
 def test_the_name_that_tables_of_rejects_give_to_reviews_is_refused(content: dict[str, Any]) -> None:
     content["sources"]["reviews"] = source("labelled", "pairs", "mine")
     with pytest.raises(PipelineError, match="'reviews' cannot name a source: the reviews have this name"):
+        parse_params(content)
+
+
+@pytest.mark.parametrize("kind", MASK_KINDS)
+def test_the_name_of_a_kind_of_mask_is_refused(content: dict[str, Any], kind: str) -> None:
+    content["sources"][kind] = source("labelled", "pairs", "mine")
+    with pytest.raises(PipelineError, match=f"'{kind}' cannot name a source: a kind of mask has this name"):
+        parse_params(content)
+
+
+def test_only_kinds_of_masks_and_sources_can_be_left_out(content: dict[str, Any]) -> None:
+    assert set(MASK_KINDS) == set(LABELS) - {"none"}
+    content["merge"]["leave_out"] = ["pseudo", "baidu"]
+    assert parse_params(content).merge.leave_out == ("pseudo", "baidu")
+    content["merge"]["leave_out"] = ["pseudo", "crops"]
+    with pytest.raises(PipelineError, match=r"merge.leave_out must be of human, .*, baidu, .* found crops"):
         parse_params(content)
 
 

@@ -1,0 +1,206 @@
+"""`python -m pipeline ablate`: what portraits, crops, pseudo labels, their review and each source are worth.
+
+Each mix is merged and trained by DVC experiments of the last commit, `ablate-MIX` and `ablate-MIX-SEED`, in temporary
+folders: the files here stay as they are, what was done is not done again, and dev alone is measured.
+"""
+
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.params import Params, load_params
+from pipeline.core.paths import DATASET, METRICS, SINET
+from pipeline.core.stage import write_text
+from pipeline.reporting.figures import gain_bars
+from pipeline.versions.ablation_report import Trained, ablation_report, bars_of, gains_of, runs_table
+from pipeline.versions.dvc_experiments import Experiments, Values
+from pipeline.versions.figures import parse_figures
+from pipeline.versions.mixes import Mix, mixes_of
+from pipeline.versions.revision import NotHereError, Version
+from pipeline.versions.tables import RECORDS, dataset_of
+from sinet.core.recipe import EvaluateRecipe
+
+
+@dataclass(frozen=True)
+class _Merged:
+    """A mix's dataset: the values that make it, its experiment, and its table of pictures."""
+
+    mix: Mix
+    values: Values
+    version: Version
+    table: pd.DataFrame
+
+    @property
+    def pictures(self) -> int:
+        """How many train."""
+        return _on_train(self.table)
+
+    @property
+    def content(self) -> str:
+        """The hash of all that the dataset holds."""
+        return self.version.outputs[str(DATASET)].md5
+
+
+def main(names: Sequence[str], seeds: int, images: int | None, out: Path | None) -> None:
+    """Train what has not been trained, print the Markdown, and write it, the runs and a plot into `out`.
+
+    `names` are the mixes, all of them where there is none; `images` is the number of image steps of a training, where
+    None that of params.yaml on the dataset of the last commit.
+    """
+    params, experiments = load_params(), Experiments()
+    mixes = chosen_mixes(params, names)
+    steps = images or image_steps(params, _on_train(dataset_of(experiments.base())))
+    merged = [_merged(experiments, mix) for mix in mixes]
+    dev = common_dev([one.table for one in merged])
+    with_pictures = [one for one in merged if one.pictures]
+    if not with_pictures:
+        raise PipelineError(
+            f"expected pictures to train on, found none in {', '.join(mix.name for mix in mixes)}"
+        )
+    trained = _trained(experiments, with_pictures, params, steps, seeds, dev)
+    empty = [f"`{one.mix.name}` has no picture to train on." for one in merged if not one.pictures]
+    photographs = dev["cluster"].fillna(dev["id"]).tolist()
+    text = ablation_report(trained, empty, photographs, _hours(experiments.base()), experiments.head)
+    print(text, end="")
+    if out is not None:
+        write_text(out / "ablation.md", text)
+        write_text(out / "runs.csv", runs_table(trained).to_csv(index=False, float_format="%.6f"))
+        write_text(out / "gains.svg", gain_bars(bars_of(gains_of(trained, photographs))))
+
+
+def chosen_mixes(params: Params, names: Sequence[str]) -> list[Mix]:
+    """The mixes of these names, in the order of the recipe; PipelineError where there is none of a name."""
+    mixes = mixes_of({name: source.layout for name, source in params.sources.root.items()})
+    known = [mix.name for mix in mixes]
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise PipelineError(f"expected mixes of {', '.join(known)}, found {', '.join(strange)}")
+    return [mix for mix in mixes if not names or mix.name in names]
+
+
+def image_steps(params: Params, pictures: int) -> int:
+    """How often the recipe shows a picture to the network, of so many that train."""
+    phases = params.train.phases
+    return (phases.encoder.epochs + phases.full.epochs) * pictures
+
+
+def epochs_of(params: Params, steps: int, pictures: int) -> dict[str, int]:
+    """The epochs of both phases, by parameter, that come to about `steps` image steps; more than the warm-up's."""
+    factor = steps / image_steps(params, pictures)
+    found = {}
+    for name, phase in (("encoder", params.train.phases.encoder), ("full", params.train.phases.full)):
+        least = math.floor(phase.schedule.warmup) + 1 if phase.epochs else 0
+        found[f"train.phases.{name}.epochs"] = max(least, round(factor * phase.epochs))
+    return found
+
+
+def common_dev(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The dev pictures of all mixes by id; PipelineError where they are not the same, or there are none."""
+    sides = [table[table["side"] == "dev"].sort_values("id", ignore_index=True) for table in tables]
+    columns = ["id", "mask_md5"]
+    if any(not one[columns].equals(sides[0][columns]) for one in sides):
+        raise PipelineError(
+            "expected the same dev pictures and masks in each mix, found others: annotations/sides/ differs between "
+            "the experiments; `dvc exp remove` those called ablate-... and run it again"
+        )
+    if sides[0].empty:
+        raise PipelineError("expected a dev side to measure on, found none; raise split.dev_share")
+    return sides[0]
+
+
+def _on_train(table: pd.DataFrame) -> int:
+    return int((table["side"] == "train").sum())
+
+
+def _merged(experiments: Experiments, mix: Mix) -> _Merged:
+    values: Values = {"merge.unreviewed": "include", "merge.leave_out": list(mix.leave_out)}
+    name = f"ablate-{mix.name}"
+    version = experiments.done(name, values, RECORDS)
+    if version is None:
+        _say(f"{mix.name}: merging")
+        version = experiments.run(name, "merge", values)
+    return _Merged(mix, values, version, dataset_of(version))
+
+
+def _trained(
+    experiments: Experiments,
+    merged: Sequence[_Merged],
+    params: Params,
+    steps: int,
+    seeds: int,
+    dev: pd.DataFrame,
+) -> list[Trained]:
+    """The mixes, each trained with each seed; one that holds the pictures of an earlier one takes its runs."""
+    by_content: dict[str, Trained] = {}
+    found, done, began = [], 0, time.monotonic()
+    total = seeds * len({one.content for one in merged})
+    for one in merged:
+        twin = by_content.get(one.content)
+        if twin is not None:
+            found.append(Trained(one.mix, one.pictures, twin.image_steps, twin.runs, twin.mix.name))
+            continue
+        epochs = epochs_of(params, steps, one.pictures)
+        runs = {}
+        for seed in range(1, seeds + 1):
+            runs[seed] = _run(experiments, one, {**epochs, "train.seed": seed}, dev, params)
+            done += 1
+            to_go = (time.monotonic() - began) / 60 / done * (total - done)
+            iou = runs[seed]["foreground_iou"].mean()
+            _say(
+                f"{one.mix.name}, seed {seed}: foreground IoU {iou:.4f} on dev; {done} of {total}, "
+                f"about {to_go:.0f} minutes to go"
+            )
+        by_content[one.content] = Trained(one.mix, one.pictures, sum(epochs.values()) * one.pictures, runs)
+        found.append(by_content[one.content])
+    return found
+
+
+def _run(
+    experiments: Experiments, merged: _Merged, values: Values, dev: pd.DataFrame, params: Params
+) -> pd.DataFrame:
+    """The scores of one training on dev."""
+    name, values = f"ablate-{merged.mix.name}-{values['train.seed']}", {**merged.values, **values}
+    version = experiments.done(name, values, SINET) or experiments.run(name, "train", values)
+    pictures = merged.version.bring([*dev["image"], *dev["mask"]])
+    return _scores(version.read(str(SINET)), dev, pictures, params.evaluate)
+
+
+def _scores(
+    weights: bytes, dev: pd.DataFrame, files: Mapping[str, Path], recipe: EvaluateRecipe
+) -> pd.DataFrame:
+    """A row a picture of `dev`, with all four scores of the weights file; `files` says where a picture's file lies."""
+    # Imported here, since torch takes seconds.
+    from sinet.evaluation.protocol import EvaluateError, evaluate
+    from sinet.images.sample import Sample
+    from sinet.inference.predictor import Predictor
+    from sinet.network.weights import WeightsError, read_weights
+
+    columns = (dev["id"], dev["image"], dev["mask"])
+    try:
+        samples = [Sample(one, files[image], files[mask]) for one, image, mask in zip(*columns, strict=True)]
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            Path(file.name).write_bytes(weights)
+            model, card = read_weights(Path(file.name))
+        return pd.DataFrame(evaluate(Predictor(model, card.preprocessing), samples, recipe).rows())
+    except KeyError as error:
+        raise NotHereError(f"{error} of the dev side is not in DVC's cache; `dvc fetch` brings it") from error
+    except (WeightsError, EvaluateError) as error:
+        raise PipelineError(str(error)) from error
+
+
+def _hours(version: Version) -> float | None:
+    """What all reviews took, None where nobody measured it."""
+    path = METRICS / "reviews.json"
+    minutes = parse_figures(version.read(str(path)), str(path)).get("minutes")
+    return None if minutes is None or isinstance(minutes, str) else float(minutes) / 60
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,181 @@
+"""What each part of the data is worth, as Markdown and as a table of the single runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.reporting.rendering import markdown_cell
+from pipeline.versions.estimates import Estimate, gain_estimate, mean_estimate
+from pipeline.versions.mixes import Mix
+
+METRICS = {  # columns of a run's table of scores
+    "foreground_iou": "foreground IoU",
+    "mean_iou": "mIoU of a picture",
+    "boundary_f1": "boundary F1",
+    "foreground_iou_native": "at own size",
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One mix, trained once for each seed: how many pictures, and the scores of each run."""
+
+    mix: Mix
+    pictures: int  # that train
+    image_steps: int
+    runs: Mapping[int, pd.DataFrame]  # by seed: id and METRICS of each dev picture, in one order
+    same_as: str = ""  # another mix with just these pictures, which was trained in its place
+
+    def scores(self, metric: str) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+        """(runs, pictures) in 0..1."""
+        return np.stack([table[metric].to_numpy(np.float64) for table in self.runs.values()])
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a step from one mix to another brought, by metric; `added` are the pictures that train more."""
+
+    title: str
+    old: str
+    new: str
+    added: int
+    estimates: Mapping[str, Estimate]
+    of_review: bool
+
+
+def gains_of(trained: Sequence[Trained], photographs: Sequence[str]) -> list[Gain]:
+    """The gain of each mix that is a step from another one that was trained too, and holds other pictures."""
+    by_name = {one.mix.name: one for one in trained}
+    found = []
+    for one in trained:
+        step = one.mix.step
+        other = None if step is None else by_name.get(step.other)
+        if (
+            step is None
+            or other is None
+            or (one.same_as or one.mix.name) == (other.same_as or other.mix.name)
+        ):
+            continue
+        new, old = (other, one) if step.lacking else (one, other)
+        estimates = {
+            metric: gain_estimate(new.scores(metric), old.scores(metric), photographs) for metric in METRICS
+        }
+        added = new.pictures - old.pictures
+        found.append(Gain(step.title, old.mix.name, new.mix.name, added, estimates, step.of_review))
+    return found
+
+
+def ablation_report(
+    trained: Sequence[Trained],
+    left_out: Sequence[str],
+    photographs: Sequence[str],
+    hours: float | None,
+    commit: str,
+) -> str:
+    """The text; `hours` are those of all reviews, None where nobody measured them.
+
+    `left_out` says which mixes were not trained.
+    """
+    first = trained[0]
+    pictures = len(photographs)
+    parts = [
+        "# What each part of the data is worth",
+        f"SINet trained on each mix of masks with {_count(len(first.runs), 'seed')}, each time about as many image "
+        f"steps, from commit {commit[:8]}. Measured on the {pictures:,} dev pictures of {len(set(photographs)):,} "
+        "photographs, which are the same for all; in percent, ± half the 95 % interval, which counts both other seeds "
+        "and other pictures. The test side was not looked at.",
+        _table(
+            ["trained on", "mix", "pictures", "image steps", *METRICS.values()],
+            [_row(one, photographs) for one in trained],
+        ),
+        *left_out,
+    ]
+    gains = gains_of(trained, photographs)
+    if gains:
+        parts += [
+            "## What a step brings",
+            "In points; bold where the interval leaves out 0." + _of_hours(gains, hours),
+            _table(
+                [
+                    "step",
+                    "from",
+                    "pictures more",
+                    *METRICS.values(),
+                    *(["foreground IoU an hour"] if hours else []),
+                ],
+                [_gain_row(one, hours) for one in gains],
+            ),
+        ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def bars_of(gains: Sequence[Gain]) -> dict[str, dict[str, tuple[float, float | None]]]:
+    """Mean and half the interval of each gain by its title and the metric's, for the plot."""
+    return {
+        one.title: {
+            METRICS[metric]: (estimate.mean, estimate.half) for metric, estimate in one.estimates.items()
+        }
+        for one in gains
+    }
+
+
+def runs_table(trained: Sequence[Trained]) -> pd.DataFrame:
+    """A row a run: mix, seed, pictures, image_steps and the mean of each of METRICS, in 0..1."""
+    return pd.DataFrame(
+        {
+            "mix": one.mix.name,
+            "seed": seed,
+            "pictures": one.pictures,
+            "image_steps": one.image_steps,
+            **{metric: table[metric].mean() for metric in METRICS},
+        }
+        for one in trained
+        if not one.same_as
+        for seed, table in one.runs.items()
+    )
+
+
+def _row(one: Trained, photographs: Sequence[str]) -> list[str]:
+    if one.same_as:
+        cells = [f"the pictures of `{one.same_as}`", *[""] * (len(METRICS) - 1)]
+    else:
+        cells = [_percent(mean_estimate(one.scores(metric), photographs)) for metric in METRICS]
+    return [one.mix.title, f"`{one.mix.name}`", f"{one.pictures:,}", f"{one.image_steps:,}", *cells]
+
+
+def _percent(one: Estimate) -> str:
+    return f"{100 * one.mean:.2f}" + ("" if one.half is None else f" ± {100 * one.half:.2f}")
+
+
+def _gain_row(one: Gain, hours: float | None) -> list[str]:
+    cells = []
+    for estimate in one.estimates.values():
+        text = f"{100 * estimate.mean:+.2f}" + (
+            "" if estimate.half is None else f" ± {100 * estimate.half:.2f}"
+        )
+        cells.append(
+            f"**{text}**" if estimate.half is not None and abs(estimate.mean) > estimate.half else text
+        )
+    an_hour = []
+    if hours:
+        an_hour = [f"{100 * one.estimates['foreground_iou'].mean / hours:+.3f}" if one.of_review else ""]
+    return [one.title, f"`{one.old}` to `{one.new}`", f"{one.added:+,}", *cells, *an_hour]
+
+
+def _of_hours(gains: Sequence[Gain], hours: float | None) -> str:
+    if not any(one.of_review for one in gains):
+        return ""
+    if hours is None:
+        return " What the reviews took was not measured, so that there is no gain an hour."
+    return f" All reviews took {hours:.1f} hours (`minutes` of metrics/reviews.json)."
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---", "---", *["---:"] * (len(heads) - 2)], *rows]
+    return "\n".join(f"| {' | '.join(markdown_cell(cell) for cell in line)} |" for line in lines)
