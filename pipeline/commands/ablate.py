@@ -198,7 +198,10 @@ def _scores(
 def _hours(version: Version) -> float | None:
     """What all reviews took, None where nobody measured it."""
     path = METRICS / "reviews.json"
-    minutes = parse_figures(version.read(str(path)), str(path)).get("minutes")
+    try:
+        minutes = parse_figures(version.read(str(path)), str(path)).get("minutes")
+    except NotHereError:  # stage agreement has not run
+        return None
     return None if minutes is None or isinstance(minutes, str) else float(minutes) / 60
 
 
