@@ -35,7 +35,7 @@ from pipeline.core.stage import write_json
 from pipeline.core.store import Head, Result, Store, key_of
 from pipeline.review.disguise import fitted
 from sinet.core import atomic
-from sinet.images.decode import Array, ImageError, read_bytes, read_image, read_mask
+from sinet.images.decode import Array, ImageError, read_image, read_mask
 
 log = logging.getLogger("pipeline")
 
@@ -98,13 +98,10 @@ def write_import_folder(
 def _task_key(item: Candidate, root: str, masks: FileNotes) -> str:
     """The store's key of a task, a hash of all that it depends on but for its place in the queue."""
     candidate = asdict(replace(item.candidate, score=0.0))
-    mask = masks.of(str(item.mask))
-    if mask is None:
-        try:
-            mask = hashlib.sha256(read_bytes(item.mask)).hexdigest()
-            masks.note(str(item.mask), mask)
-        except ImageError:  # who makes the task says why
-            mask = ""
+    try:
+        mask = masks.hash_of(str(item.mask))
+    except ImageError:  # who makes the task says why
+        mask = ""
     shown = item.image.suffix, item.purpose, item.size, root, LABEL_CONFIG.read_text()
     return key_of("task", code_of(__name__), candidate, mask, shown)
 
