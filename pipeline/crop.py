@@ -64,16 +64,14 @@ def crop(
     parents = _in_order(records).to_dict("records")
     tasks = [_task(row, params, cache, masks) for row in parents]
     masks.save()
-    known = [_known(task, store) for task in tasks]
-    todo = [task for task, result in zip(tasks, known, strict=True) if result is None]
-    for _ in map_images(_crop_one, todo, desc=f"crop {folder.name}", initializer=_one_thread):
-        pass
+    results = store.complete(
+        tasks,
+        lambda task: _known(task, store),
+        lambda todo: map_images(_crop_one, todo, desc=f"crop {folder.name}", initializer=_one_thread),
+    )
     rows: dict[str, dict[str, Any]] = {}
     rejected = []
-    for parent, task, found in zip(parents, tasks, known, strict=True):
-        result = found or _known(task, store)
-        if result is None:
-            raise store.lost()
+    for parent, task, result in zip(parents, tasks, results, strict=True):
         reason = _reason(result, rows)
         if reason is not None:
             rejected.append(Rejected(str(parent["source"]), str(parent["source_key"]), *reason))

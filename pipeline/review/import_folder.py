@@ -64,17 +64,15 @@ def write_import_folder(
     out, masks = PictureFolder(folder, cache), FileNotes(f"masks of {folder.absolute()}", cache)
     page = guidelines.page()
     shown = [out.put(f"images/{guidelines.PAGE_NAME}", hashlib.sha256(page).hexdigest(), lambda: page)]
-    keys = [_task_key(item, params.picture_root, masks) for item in items]
+    keyed = [(_task_key(item, params.picture_root, masks), item) for item in items]
     masks.save()
-    known = [store.head(key) for key in keys]
-    todo = [(key, item) for key, item, made in zip(keys, items, known, strict=True) if made is None]
-    for _ in map_images(partial(_make_one, root=params.picture_root, store=store), todo, desc="push"):
-        pass
+    known = store.complete(
+        keyed,
+        lambda one: store.head(one[0]),
+        lambda todo: map_images(partial(_make_one, root=params.picture_root, store=store), todo, desc="push"),
+    )
     tasks = []
-    for key, item, found in zip(keys, items, known, strict=True):
-        made = found or store.head(key)
-        if made is None:
-            raise store.lost()
+    for (key, item), made in zip(keyed, known, strict=True):
         task, pictures = _written(item, key, made, out, store)
         tasks += [task] if task is not None else []
         shown += pictures
