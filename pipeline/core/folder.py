@@ -113,7 +113,7 @@ class PictureFolder:
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118  # a Path of each costs more than all the rest
                 if path not in kept:
-                    os.unlink(path)  # noqa: PTH108
+                    Path(path).unlink()
             for name in below:
                 inside = Path(folder, name)
                 if inside.is_symlink():
