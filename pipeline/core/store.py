@@ -107,7 +107,7 @@ class Store:
 
     def __init__(self, stage: str, root: Path = CACHE) -> None:
         self.stage = stage
-        self._root = root
+        self.root = root
 
     @property
     def folder(self) -> Path:
@@ -325,7 +325,7 @@ class Store:
         return Path(self._where())
 
     def _where(self) -> str:
-        return _place(self.stage, self._root, os.getcwd())  # noqa: PTH109  # asked for each picture
+        return _place(self.stage, self.root, os.getcwd())  # noqa: PTH109  # asked for each picture
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / key

@@ -60,11 +60,11 @@ def write_import_folder(
 
     A gold task whose seal would tell it apart is left out, and counted as `too_rough`.
     """
-    cache = store.folder.parent
-    out, masks = PictureFolder(folder, cache), FileNotes(f"masks of {folder.absolute()}", cache)
+    out, masks = PictureFolder(folder, store.root), FileNotes(f"masks of {folder.absolute()}", store.root)
     page = guidelines.page()
     shown = [out.put(f"images/{guidelines.PAGE_NAME}", hashlib.sha256(page).hexdigest(), lambda: page)]
-    keyed = [(_task_key(item, params.picture_root, masks), item) for item in items]
+    config = LABEL_CONFIG.read_text()
+    keyed = [(_task_key(item, params.picture_root, config, masks), item) for item in items]
     masks.save()
     known = store.complete(
         keyed,
@@ -93,14 +93,14 @@ def write_import_folder(
     return receipt
 
 
-def _task_key(item: Candidate, root: str, masks: FileNotes) -> str:
+def _task_key(item: Candidate, root: str, config: str, masks: FileNotes) -> str:
     """The store's key of a task, a hash of all that it depends on but for its place in the queue."""
     candidate = asdict(replace(item.candidate, score=0.0))
     try:
         mask = masks.hash_of(str(item.mask))
     except ImageError:  # who makes the task says why
         mask = ""
-    shown = item.image.suffix, item.purpose, item.size, root, LABEL_CONFIG.read_text()
+    shown = item.image.suffix, item.purpose, item.size, root, config
     return key_of("task", code_of(__name__), candidate, mask, shown)
 
 
