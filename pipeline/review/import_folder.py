@@ -23,8 +23,10 @@ from annotations.tasks.task import (
     cutout,
     encode_jpeg,
     outline_view,
-    task_batches,
     task_version,
+    text_batches,
+    with_score,
+    without_score,
 )
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
@@ -80,7 +82,7 @@ def write_import_folder(
     files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
     if too_rough := len(items) - len(tasks):
         log.info("push: %d gold tasks left out, as their right masks have too rough an outline", too_rough)
-    for number, content in enumerate(task_batches(tasks), start=1):
+    for number, content in enumerate(text_batches(tasks), start=1):
         files.append(_write(folder / f"tasks-{number:04d}.json", content))
     receipt: dict[str, Any] = {
         "state": "not sent",
@@ -106,11 +108,10 @@ def _task_key(item: Candidate, root: str, config: str, masks: FileNotes) -> str:
 
 def _written(
     item: Candidate, key: str, made: Head, out: PictureFolder, store: Store
-) -> tuple[dict[str, Any] | None, list[Path]]:
-    """Write the pictures of a stored task; the task with its score, None if it is too rough, and where they are."""
-    task: dict[str, Any] | None = made.meta["task"]
-    if task is not None:
-        task["predictions"][0]["score"] = item.candidate.score
+) -> tuple[str | None, list[Path]]:
+    """Write the pictures of a stored task; the text of the task, None if it is too rough, and where they are."""
+    unscored: str | None = made.meta["task"]
+    task = None if unscored is None else with_score(unscored, item.candidate.score)
     stem = made.meta["stem"]
     pictures = [
         out.put(f"images/{stem}-{name}.jpg", f"{key} {name}", partial(store.blob, key, name))
@@ -120,12 +121,13 @@ def _written(
 
 
 def _make_one(keyed: tuple[str, Candidate], root: str, store: Store) -> None:
-    """Store a task with its three pictures."""
+    """Store a task with its three pictures, as text but for its score: its place in the queue is another each run."""
     key, item = keyed
     # A second look has names of its own: a server may show both folders' pictures at one address.
     stem = f"{item.candidate.key}-again" if item.purpose == "student" else item.candidate.key
     task, drawn = _make_task(item, stem, root)
-    store.put(key, Result({"stem": stem, "task": task}, drawn), item.candidate.id)
+    unscored = None if task is None else without_score(task)
+    store.put(key, Result({"stem": stem, "task": unscored}, drawn), item.candidate.id)
 
 
 def _make_task(item: Candidate, stem: str, root: str) -> tuple[dict[str, Any] | None, dict[str, bytes]]:
