@@ -65,16 +65,16 @@ def merge(
     names by id the pictures that a reviewed one looks like (`_like_others`). Every row of `labelled`,
     `reviewed` and `pseudo` is in one of the two results.
     """
-    if (
-        "reviewed" in params.leave_out
-    ):  # as if nobody had looked: what a review took out is a pseudo label again
+    # As if nobody had looked: what a review took out is a pseudo label again.
+    if "reviewed" in params.leave_out:
         reviews, judged = {}, {}
     pseudo, unwanted = choose_pseudo(pseudo, reviews, params, judged)
     others, beside = on_sides(pd.concat([reviewed, pseudo], ignore_index=True), crawl, left_out)
     others, leaks = apart(others, labelled, near)
-    records, omitted = training(pd.concat([labelled, others], ignore_index=True), params)
+    records = pd.concat([labelled, others], ignore_index=True)
+    check_sides(records)  # whatever of train is left out
+    records, omitted = training(records, params)
     records, repeated = one_of_each(records)
-    check_sides(records)
     return check_records(records.sort_values("id", ignore_index=True)), [
         *unwanted,
         *beside,

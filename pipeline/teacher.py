@@ -25,7 +25,7 @@ from tqdm import tqdm
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import TeacherParams, load_params
-from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, SPLIT, TEACHER
+from pipeline.core.paths import CACHE, CROP, INGEST, PLOTS, SPLIT, TEACHER, of_project
 from pipeline.core.records import check_pictures, dataset_hash, read_records, teacher_name
 from pipeline.core.stage import run, write_metrics, write_text
 from pipeline.deeplab import network as deeplab
@@ -136,7 +136,7 @@ def teacher_checkpoint(
         "weights": teacher_name(encoder_weights) if encoder_weights else None,
         "code": code_of("pipeline.teacher"),
     }
-    return checkpoints / run_hash(recipe, dataset_hash(records))
+    return of_project(checkpoints) / run_hash(recipe, dataset_hash(records))
 
 
 def teacher_loss(logits: Tensor, target: Tensor, dice_weight: float) -> dict[str, Tensor]:

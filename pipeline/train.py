@@ -18,7 +18,7 @@ import pandas as pd
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
-from pipeline.core.paths import CACHE, DATASET, PLOTS, SINET
+from pipeline.core.paths import CACHE, DATASET, PLOTS, SINET, of_project
 from pipeline.core.records import dataset_hash, read_records
 from pipeline.core.stage import run, run_beside, write_metrics, write_text
 from sinet.core import ranks
@@ -91,11 +91,14 @@ def seen(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def checkpoint_folder(records: pd.DataFrame, recipe: TrainRecipe, start: Start | None = None) -> Path:
-    """Where this recipe on this dataset, with these first weights, keeps its state, and no other run."""
+    """Where this recipe on this dataset, with these first weights, keeps its state, and no other run.
+
+    Of a temporary experiment in the project that it is of, so that another one goes on from it.
+    """
     from sinet.training.checkpoint import run_hash
 
     values = {**recipe.model_dump(mode="json"), "first weights": start.digest if start else None}
-    return CACHE / "train" / run_hash(values, dataset_hash(seen(records)))
+    return of_project(CACHE) / "train" / run_hash(values, dataset_hash(seen(records)))
 
 
 def unreviewed(records: pd.DataFrame, start: Start | None = None) -> int:

@@ -409,14 +409,17 @@ def test_what_parts_of_the_data_are_worth(project: Path) -> None:
     command = (sys.executable, "-m", "pipeline", "ablate", "--images", "60", "--out", "ablation", "--mix")
     done = run(project, *command, "labelled", "--mix", "without-baidu", "--seeds", "1")
     for name in ("labelled", "without-baidu"):
-        assert f"{name}: merging" in done.stderr and f"{name}, seed 1: foreground IoU 0." in done.stderr
+        assert f"{name}: merging" in done.stderr and f"{name}-1: training, " in done.stderr
     assert "| labelled portraits | `labelled` |" in done.stdout and "What a step brings" not in done.stdout
     assert digest(project / "data/dataset") == before
     shown = run(project, "git", "status", "--porcelain").stdout
     assert shown.split() == ["??", "ablation/"], "only what --out asked for"
 
+    run(project, "dvc", "gc", "--workspace", "--force")  # drops what the experiments alone had
     again = run(project, *command, "labelled", "--mix", "crops", "--seeds", "2")
-    assert "labelled: merging" not in again.stderr and "crops: merging" in again.stderr
+    assert "labelled: merging" in again.stderr and "labelled-1: training" in again.stderr
+    again = run(project, *command, "labelled", "--mix", "crops", "--seeds", "2")
+    assert "merging" not in again.stderr and "training" not in again.stderr
     assert "| portrait crops | `labelled` to `crops` |" in again.stdout
     runs = pd.read_csv(project / "ablation/runs.csv")
     assert runs[["mix", "seed"]].to_numpy().tolist() == [
@@ -434,6 +437,34 @@ def test_what_parts_of_the_data_are_worth(project: Path) -> None:
     assert train["stages"]["train"]["params"]["params.yaml"]["train"]["seed"] == 2
     merge = json.loads((project / "metrics/merge.json").read_text())
     assert merge["labels"].get("crop", 0) > 0, "that of the project itself"
+
+
+@LONG
+def test_an_ablation_that_is_stopped_leaves_nothing_but_its_checkpoint(project: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pipeline",
+        "ablate",
+        "--images",
+        "1000",
+        "--mix",
+        "labelled",
+        "--seeds",
+        "1",
+    ]
+    running = subprocess.Popen(command, cwd=project, env=environment(), start_new_session=True)
+    checkpoints = project / ".cache/train"
+    until = time.monotonic() + 600
+    while not list(checkpoints.glob("*/checkpoint.pt")):
+        assert running.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    assert running.wait(timeout=120) == 130
+    assert list(checkpoints.glob("*/checkpoint.pt")), "from which the next run goes on"
+    assert not list((project / ".dvc/tmp/exps/standalone").glob("tmp*")), "DVC has removed its folder"
+    assert "| `labelled` |" in run(project, *command).stdout
+    assert not list(checkpoints.glob("*/checkpoint.pt"))
 
 
 def _experiment(project: Path, name: str) -> str:

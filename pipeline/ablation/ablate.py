@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.ablation.dvc_experiments import Experiments, Values
+from pipeline.ablation.dvc_experiments import Experiments, Values, inputs_of
 from pipeline.ablation.mixes import Mix, mixes_of
 from pipeline.ablation.report import MixRuns, ablation_report, bars_of, gains_of, runs_table
 from pipeline.core.errors import PipelineError
@@ -25,7 +25,12 @@ from pipeline.reporting.figures import gain_bars
 from pipeline.versions.figures import parse_figures
 from pipeline.versions.revision import NotHereError, Version
 from pipeline.versions.tables import RECORDS, dataset_of
-from sinet.core.recipe import EvaluateRecipe
+from sinet.core.recipe import NONE, EvaluateRecipe
+
+_FEWEST = 2  # pictures that can be trained on
+# What stands in a row is learned in it, and dev judges the last epoch: of many epochs of few pictures it would choose
+# the best more often than of few epochs of many.
+_LAST: Values = {"train.weights": NONE, "train.best_from": 1.0}
 
 
 @dataclass(frozen=True)
@@ -56,23 +61,27 @@ def main(names: Sequence[str], seeds: int, images: int | None, out: Path | None)
     """
     params, experiments = load_params(), Experiments()
     mixes = chosen_mixes(params, names)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # now, and not after hours
     steps = images or image_steps(params, _on_train(dataset_of(experiments.base())))
     merged = [_merged(experiments, mix) for mix in mixes]
+    check_same_inputs({one.mix.name: inputs_of(one.version, "merge") for one in merged})
     dev = common_dev([one.table for one in merged])
-    with_pictures = [one for one in merged if one.pictures]
-    if not with_pictures:
+    to_train = [one for one in merged if one.pictures >= _FEWEST]
+    if not to_train:
         raise PipelineError(
             f"expected pictures to train on, found none in {', '.join(mix.name for mix in mixes)}"
         )
-    trained = _trained(experiments, with_pictures, params, steps, seeds, dev)
-    empty = [f"`{one.mix.name}` has no picture to train on." for one in merged if not one.pictures]
+    runs = _all_runs(experiments, to_train, params, steps, seeds, dev)
+    notes = [f"`{one.mix.name}` has too few pictures to train on." for one in merged if one not in to_train]
     photographs = dev["cluster"].fillna(dev["id"]).tolist()
-    text = ablation_report(trained, empty, photographs, _hours(experiments.base()), experiments.head)
+    text = ablation_report(runs, notes, photographs, _hours(merged[0].version), experiments.head)
     print(text, end="")
     if out is not None:
         write_text(out / "ablation.md", text)
-        write_text(out / "runs.csv", runs_table(trained).to_csv(index=False, float_format="%.6f"))
-        write_text(out / "gains.svg", gain_bars(bars_of(gains_of(trained, photographs))))
+        write_text(out / "runs.csv", runs_table(runs).to_csv(index=False, float_format="%.6f"))
+        if gains := gains_of(runs, photographs):
+            write_text(out / "gains.svg", gain_bars(bars_of(gains)))
 
 
 def chosen_mixes(params: Params, names: Sequence[str]) -> list[Mix]:
@@ -115,6 +124,18 @@ def common_dev(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return sides[0]
 
 
+def check_same_inputs(read: Mapping[str, Mapping[str, str]]) -> None:
+    """PipelineError where mixes were merged of other pictures; `read` has the md5 of each input by mix and path."""
+    first, *others = read
+    for name in others:
+        other = sorted(path for path in read[first] if read[first][path] != read[name].get(path))
+        if other:
+            raise PipelineError(
+                f"expected mixes of the same pictures, found other ones ({', '.join(other)}) in ablate-{first} and "
+                f"ablate-{name}: a source has changed since; `dvc repro`, commit dvc.lock, and run it again"
+            )
+
+
 def _on_train(table: pd.DataFrame) -> int:
     return int((table["side"] == "train").sum())
 
@@ -125,11 +146,11 @@ def _merged(experiments: Experiments, mix: Mix) -> _Merged:
     version = experiments.done(name, values, RECORDS)
     if version is None:
         _say(f"{mix.name}: merging")
-        version = experiments.run(name, "merge", values)
+        version = experiments.run(name, ("merge", "agreement"), values)
     return _Merged(mix, values, version, dataset_of(version))
 
 
-def _trained(
+def _all_runs(
     experiments: Experiments,
     merged: Sequence[_Merged],
     params: Params,
@@ -139,8 +160,7 @@ def _trained(
 ) -> list[MixRuns]:
     """The mixes, each trained with each seed; one that holds the pictures of an earlier one takes its runs."""
     by_content: dict[str, MixRuns] = {}
-    found, done, began = [], 0, time.monotonic()
-    total = seeds * len({one.content for one in merged})
+    found, number, total = [], 0, seeds * len({one.content for one in merged})
     for one in merged:
         twin = by_content.get(one.content)
         if twin is not None:
@@ -149,33 +169,31 @@ def _trained(
         epochs = epochs_of(params, steps, one.pictures)
         runs = {}
         for seed in range(1, seeds + 1):
-            runs[seed] = _run(experiments, one, {**epochs, "train.seed": seed}, dev, params)
-            done += 1
-            to_go = (time.monotonic() - began) / 60 / done * (total - done)
-            iou = runs[seed]["foreground_iou"].mean()
-            _say(
-                f"{one.mix.name}, seed {seed}: foreground IoU {iou:.4f} on dev; {done} of {total}, "
-                f"about {to_go:.0f} minutes to go"
-            )
+            number += 1
+            values = {**_LAST, **epochs, "train.seed": seed}
+            version = _trained(experiments, one, values, f"{number} of {total}")
+            runs[seed] = _scores(version, dev, one.version, params.evaluate)
         by_content[one.content] = MixRuns(one.mix, one.pictures, sum(epochs.values()) * one.pictures, runs)
         found.append(by_content[one.content])
     return found
 
 
-def _run(
-    experiments: Experiments, merged: _Merged, values: Values, dev: pd.DataFrame, params: Params
-) -> pd.DataFrame:
-    """The scores of one training on dev."""
-    name, values = f"ablate-{merged.mix.name}-{values['train.seed']}", {**merged.values, **values}
-    version = experiments.done(name, values, SINET) or experiments.run(name, "train", values)
-    pictures = merged.version.bring([*dev["image"], *dev["mask"]])
-    return _scores(version.read(str(SINET)), dev, pictures, params.evaluate)
+def _trained(experiments: Experiments, merged: _Merged, values: Values, place: str) -> Version:
+    """The experiment of one training; PipelineError where it trained on other pictures than those of the mix."""
+    run = f"{merged.mix.name}-{values['train.seed']}"
+    values = {**merged.values, **values}
+    version = experiments.done(f"ablate-{run}", values, SINET)
+    if version is None:
+        began = time.monotonic()
+        _say(f"{run}: training, {place}")
+        version = experiments.run(f"ablate-{run}", ("train",), values)
+        _say(f"{run}: done in {(time.monotonic() - began) / 60:.1f} minutes")
+    check_same_inputs({merged.mix.name: {str(DATASET): merged.content}, run: inputs_of(version, "train")})
+    return version
 
 
-def _scores(
-    weights: bytes, dev: pd.DataFrame, files: Mapping[str, Path], recipe: EvaluateRecipe
-) -> pd.DataFrame:
-    """A row a picture of `dev`, with all four scores of the weights file; `files` says where a picture's file lies."""
+def _scores(trained: Version, dev: pd.DataFrame, merged: Version, recipe: EvaluateRecipe) -> pd.DataFrame:
+    """A row a picture of `dev`, whose files `merged` has, with all four scores of what was trained."""
     # Imported here, since torch takes seconds.
     from sinet.evaluation.protocol import EvaluateError, evaluate
     from sinet.images.sample import Sample
@@ -183,10 +201,11 @@ def _scores(
     from sinet.network.weights import WeightsError, read_weights
 
     columns = (dev["id"], dev["image"], dev["mask"])
+    files = merged.bring([*dev["image"], *dev["mask"]])
     try:
         samples = [Sample(one, files[image], files[mask]) for one, image, mask in zip(*columns, strict=True)]
         with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-            Path(file.name).write_bytes(weights)
+            Path(file.name).write_bytes(trained.read(str(SINET)))
             model, card = read_weights(Path(file.name))
         return pd.DataFrame(evaluate(Predictor(model, card.preprocessing), samples, recipe).rows())
     except KeyError as error:
@@ -196,7 +215,7 @@ def _scores(
 
 
 def _hours(version: Version) -> float | None:
-    """What all reviews took, None where nobody measured it."""
+    """About what the reviews of the queue took, None where nobody measured it."""
     path = METRICS / "reviews.json"
     try:
         minutes = parse_figures(version.read(str(path)), str(path)).get("minutes")

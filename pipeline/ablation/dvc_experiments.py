@@ -3,7 +3,8 @@
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from pipeline.versions.revision import Objects, Version
 
 Values = Mapping[str, Any]  # parameters by their dotted name
 
+_READ = (
+    "annotations",
+    "pipeline",
+    "sinet",
+)  # folders of which stages also read files that git does not know yet
 _SHOWN = 12  # lines of what a failed experiment printed
+_BUSY = "Unable to acquire lock"  # another command of DVC runs here
+_PAUSE = 10  # seconds
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -25,14 +33,15 @@ class Experiments:
     """The experiments that started from HEAD; with the same parameters one is run only once."""
 
     def __init__(self) -> None:
-        """PipelineError where tracked files differ from HEAD: an experiment would be of those, and named after it."""
+        """PipelineError where files differ from HEAD: an experiment would be of those, or miss the new ones."""
         self.head = git("rev-parse", "HEAD")
         changed = git("status", "--porcelain", "--untracked-files=no").splitlines()
+        changed += git("status", "--porcelain", "--untracked-files=all", *_READ).splitlines()
         if changed:
-            names = ", ".join(line[3:] for line in changed[:5])
+            names = ", ".join(dict.fromkeys(line[3:] for line in changed[:5]))
             raise PipelineError(
                 f"expected files as the last commit has them, found others: {names}; an experiment starts from a "
-                "commit, so commit them (`git commit -am ...`) or take them back (`git stash`)"
+                "commit, so commit them (`git add` those that are new) or take them back (`git stash`)"
             )
         self._objects = Objects()
 
@@ -57,31 +66,47 @@ class Experiments:
             return None
         return found if found.bring([str(needed)]) else None
 
-    def run(self, name: str, stage: str, values: Values) -> Version:
-        """Run what `stage` needs with these values in a temporary folder; the files here stay as they are.
+    def run(self, name: str, stages: Sequence[str], values: Values) -> Version:
+        """Run what the `stages` need with these values in a temporary folder; the files here stay as they are.
 
         What lies nowhere DVC knows, as a raw folder of another machine, is taken as dvc.lock has it. PipelineError
         where a stage fails, with the last lines of what it printed.
         """
         options = [word for key, value in values.items() for word in ("-S", f"{key}={_hydra(value)}")]
-        command = ["exp", "run", "--temp", "--allow-missing", "--name", name, *options, stage]
         if self.version(name) is not None:
             run_dvc("exp", "remove", name)
-        done = subprocess.run(
-            [sys.executable, "-m", "dvc", *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        while True:
+            code, printed = _dvc("exp", "run", "--temp", "--allow-missing", "--name", name, *options, *stages)
+            if not (code and _BUSY in printed):
+                break
+            time.sleep(_PAUSE)
+        self._objects = Objects()  # what the cache lacked before is there now
         found = self.version(name)
-        if done.returncode or found is None:
-            lines = [line for line in _COLOURS.sub("", done.stdout).splitlines() if line.strip()]
+        if code or found is None:
+            lines = [line for line in _COLOURS.sub("", printed).splitlines() if line.strip()]
             raise PipelineError(
-                f"the experiment {name} (stage {stage}) failed; what it printed last:\n  "
+                f"the experiment {name} (stage {stages[0]}) failed; what it printed last:\n  "
                 + "\n  ".join(lines[-_SHOWN:])
             )
         return found
+
+
+def inputs_of(version: Version, stage: str) -> dict[str, str]:
+    """What a stage read of the data, by path, each with its md5."""
+    deps = version.lock["stages"][stage]["deps"]
+    return {dep["path"]: dep.get("md5", "") for dep in deps if dep["path"].split("/")[0] not in _READ}
+
+
+def _dvc(*words: str) -> tuple[int, str]:
+    """Exit code and output of a command, which ends by itself where somebody presses Ctrl-C: it tidies up then."""
+    command = [sys.executable, "-m", "dvc", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            printed, _ = process.communicate()
+        except KeyboardInterrupt:
+            process.communicate()
+            raise
+    return process.returncode, printed
 
 
 def with_values(content: Mapping[str, Any], values: Values) -> dict[str, Any]:

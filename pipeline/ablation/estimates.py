@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from pipeline.versions.paired import CONFIDENCE
+from pipeline.versions.paired import CONFIDENCE, FEWEST
 
 _Floats = NDArray[np.float64]
 _Part = tuple[float, float]  # a variance of the mean, and its degrees of freedom
@@ -22,7 +22,7 @@ _Part = tuple[float, float]  # a variance of the mean, and its degrees of freedo
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, and half its 95 % interval; None of a single run or photograph."""
+    """A mean, and half its 95 % interval; None of a single run, or of fewer than FEWEST photographs."""
 
     mean: float
     half: float | None
@@ -51,7 +51,7 @@ def _of_pictures(values: _Floats, photographs: Sequence[str]) -> _Part:
     residuals = np.bincount(codes, values - values.mean())
     count = len(residuals)
     return (
-        float((residuals**2).sum()) / len(values) ** 2 * count / (count - 1) if count > 1 else math.nan,
+        float((residuals**2).sum()) / len(values) ** 2 * count / (count - 1) if count >= FEWEST else math.nan,
         count - 1,
     )
 

@@ -26,22 +26,22 @@ class Mix:
 
 _BY_KIND = (
     Mix("labelled", "labelled portraits", ("crop", "reviewed", "pseudo")),
-    Mix("crops", "and portrait crops", ("reviewed", "pseudo"), Step("portrait crops", "labelled")),
+    Mix("crops", "labelled portraits, crops", ("reviewed", "pseudo"), Step("portrait crops", "labelled")),
     Mix(
         "unreviewed",
-        "and pseudo labels as the teacher made them",
+        "labelled portraits, crops, pseudo labels as the teacher made them",
         ("reviewed",),
         Step("pseudo labels without review", "crops"),
     ),
     Mix(
         "reviewed",
-        "or the reviewed pseudo labels alone",
+        "labelled portraits, crops, reviewed pseudo labels",
         ("pseudo",),
         Step("reviewed pseudo labels", "crops", of_review=True),
     ),
     Mix(
         "all",
-        "or both: reviewed, and the others as they are",
+        "all: labelled portraits, crops, pseudo labels reviewed or not",
         (),
         Step("review of pseudo labels that train anyway", "unreviewed", of_review=True),
     ),

@@ -9,7 +9,9 @@ import pandas as pd
 from pipeline.ablation.estimates import Estimate, gain_estimate, mean_estimate
 from pipeline.ablation.mixes import Mix
 from pipeline.reporting.rendering import markdown_cell
+from pipeline.versions.paired import FEWEST
 
+_UNEVEN = 1.1  # so many times as many image steps still are about as many
 MEASURED = {  # columns of a run's table of scores
     "foreground_iou": "foreground IoU",
     "mean_iou": "mIoU of a picture",
@@ -68,44 +70,41 @@ def gains_of(trained: Sequence[MixRuns], photographs: Sequence[str]) -> list[Wor
 
 
 def ablation_report(
-    trained: Sequence[MixRuns],
-    left_out: Sequence[str],
+    runs: Sequence[MixRuns],
+    notes: Sequence[str],
     photographs: Sequence[str],
     hours: float | None,
     commit: str,
 ) -> str:
-    """The text; `hours` are those of all reviews, None where nobody measured them.
-
-    `left_out` says which mixes were not trained.
-    """
-    first = trained[0]
-    pictures = len(photographs)
+    """The text; `hours` are those of the reviews, None where nobody measured them; `notes` follow the first table."""
+    seeds, pictures = len(runs[0].runs), len(photographs)
+    intervals = (
+        "in percent, ± half the 95 % interval, which counts both other seeds and other pictures"
+        if mean_estimate(runs[0].scores("foreground_iou"), photographs).half is not None
+        else f"in percent, without intervals: they need two seeds and {FEWEST} photographs"
+    )
+    gains = gains_of(runs, photographs)
     parts = [
         "# What each part of the data is worth",
-        f"SINet trained on each mix of masks with {_count(len(first.runs), 'seed')}, each time about as many image "
-        f"steps, from commit {commit[:8]}. Measured on the {pictures:,} dev pictures of {len(set(photographs)):,} "
-        "photographs, which are the same for all; in percent, ± half the 95 % interval, which counts both other seeds "
-        "and other pictures. The test side was not looked at.",
+        f"SINet trained on each mix of masks, from commit {commit[:8]}: {seeds} seed{'s' * (seeds > 1)}, each time "
+        f"about as many image steps, the last epoch. Measured on the {pictures:,} dev pictures of "
+        f"{len(set(photographs)):,} photographs, the same for all; {intervals}. The test side was not looked at.",
         _table(
             ["trained on", "mix", "pictures", "image steps", *MEASURED.values()],
-            [_row(one, photographs) for one in trained],
+            [_row(one, photographs) for one in runs],
         ),
-        *left_out,
+        _uneven(runs),
+        *notes,
     ]
-    gains = gains_of(trained, photographs)
     if gains:
+        an_hour = bool(hours) and any(one.of_review for one in gains)
+        heads = ["step", "from", "pictures more", *MEASURED.values()]
         parts += [
             "## What a step brings",
             "In points; bold where the interval leaves out 0." + _of_hours(gains, hours),
             _table(
-                [
-                    "step",
-                    "from",
-                    "pictures more",
-                    *MEASURED.values(),
-                    *(["foreground IoU an hour"] if hours else []),
-                ],
-                [_gain_row(one, hours) for one in gains],
+                [*heads, "foreground IoU an hour"] if an_hour else heads,
+                [[*_gain_row(one), *(_an_hour(one, hours) if an_hour else [])] for one in gains],
             ),
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -141,27 +140,25 @@ def _row(one: MixRuns, photographs: Sequence[str]) -> list[str]:
     if one.same_as:
         cells = [f"the pictures of `{one.same_as}`", *[""] * (len(MEASURED) - 1)]
     else:
-        cells = [_percent(mean_estimate(one.scores(metric), photographs)) for metric in MEASURED]
+        cells = [_points(mean_estimate(one.scores(metric), photographs), "") for metric in MEASURED]
     return [one.mix.title, f"`{one.mix.name}`", f"{one.pictures:,}", f"{one.image_steps:,}", *cells]
 
 
-def _percent(one: Estimate) -> str:
-    return f"{100 * one.mean:.2f}" + ("" if one.half is None else f" ± {100 * one.half:.2f}")
-
-
-def _gain_row(one: Worth, hours: float | None) -> list[str]:
+def _gain_row(one: Worth) -> list[str]:
     cells = []
     for estimate in one.estimates.values():
-        text = f"{100 * estimate.mean:+.2f}" + (
-            "" if estimate.half is None else f" ± {100 * estimate.half:.2f}"
-        )
-        cells.append(
-            f"**{text}**" if estimate.half is not None and abs(estimate.mean) > estimate.half else text
-        )
-    an_hour = []
-    if hours:
-        an_hour = [f"{100 * one.estimates['foreground_iou'].mean / hours:+.3f}" if one.of_review else ""]
-    return [one.title, f"`{one.old}` to `{one.new}`", f"{one.added:+,}", *cells, *an_hour]
+        text = _points(estimate, "+")
+        clear = estimate.half is not None and abs(estimate.mean) > estimate.half
+        cells.append(f"**{text}**" if clear else text)
+    return [one.title, f"`{one.old}` to `{one.new}`", f"{one.added:+,}", *cells]
+
+
+def _points(one: Estimate, sign: str) -> str:
+    return f"{100 * one.mean:{sign}.2f}" + ("" if one.half is None else f" ± {100 * one.half:.2f}")
+
+
+def _an_hour(one: Worth, hours: float | None) -> list[str]:
+    return [f"{100 * one.estimates['foreground_iou'].mean / hours:+.3f}" if hours and one.of_review else ""]
 
 
 def _of_hours(gains: Sequence[Worth], hours: float | None) -> str:
@@ -169,11 +166,21 @@ def _of_hours(gains: Sequence[Worth], hours: float | None) -> str:
         return ""
     if hours is None:
         return " What the reviews took was not measured, so that there is no gain an hour."
-    return f" All reviews took {hours:.1f} hours (`minutes` of metrics/reviews.json)."
+    return (
+        f" The reviews of the queue took about {hours:.1f} hours, those of dev and test pictures included (`minutes` "
+        "of metrics/reviews.json: the median time of a judgement times their number)."
+    )
 
 
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _uneven(runs: Sequence[MixRuns]) -> str:
+    """A warning where an epoch, of which there is at least one, is too long for as many steps as others had."""
+    steps = [one.image_steps for one in runs]
+    if max(steps) <= _UNEVEN * min(steps):
+        return ""
+    return (
+        f"**Some had {max(steps) / min(steps):.1f} times as many image steps as others**, which is a part of the "
+        "difference: ask for more (`--images`)."
+    )
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -98,18 +98,9 @@ def precision_curves(table: pd.DataFrame) -> str:
 
 def gain_bars(gains: Mapping[str, Mapping[str, tuple[float, float | None]]]) -> str:
     """What each step is worth, in points: a panel a metric, a line a step; (mean, half the interval), -1..1 each."""
-    names, metrics = list(gains), list(next(iter(gains.values()), {}))
-    with _figure(max(1, len(metrics)), 2.9, 0.9 + 0.3 * max(1, len(names))) as (figure, panels):
-        if not gains:
-            panels[0].text(
-                0.5,
-                0.5,
-                "no step between two of the mixes",
-                ha="center",
-                va="center",
-                transform=panels[0].transAxes,
-            )
-        for axes, metric in zip(panels, metrics, strict=False):
+    names, metrics = list(gains), list(next(iter(gains.values())))
+    with _figure(len(metrics), 2.9, 0.9 + 0.3 * len(names)) as (figure, panels):
+        for axes, metric in zip(panels, metrics, strict=True):
             axes.axvline(0, color=INK, linewidth=0.8)
             for at, one in enumerate(gains.values()):
                 mean, half = one[metric]

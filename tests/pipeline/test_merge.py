@@ -107,6 +107,14 @@ def test_what_is_left_out_does_not_train_and_stays_on_the_other_sides(tmp_path: 
     assert len(records) + len(rejected) == 31
 
 
+def test_all_of_train_can_be_left_out(tmp_path: Path) -> None:
+    """Whoever trains on it is told; what there is to measure on is still there."""
+    labelled, (good, *_) = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
+    records, rejected = merge(labelled, [good], unreviewed="include", leave_out=["human", "pseudo"])
+    assert set(records["side"]) == {"dev", "test"}
+    assert len(records) + len(rejected) == 31
+
+
 def test_a_review_that_is_left_out_leaves_the_pseudo_label_as_if_nobody_had_looked(tmp_path: Path) -> None:
     labelled, rows = inputs.eg1800(tmp_path, 30, test=5), pseudo_rows(tmp_path)
     records, rejected = merge(

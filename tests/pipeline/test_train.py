@@ -166,6 +166,19 @@ def test_a_test_side_picture_does_not_change_the_hash_of_a_run(project: Path) ->
     assert dataset_hash(stage.seen(records)) != dataset_hash(records)
 
 
+def test_a_temporary_experiment_keeps_its_checkpoint_in_the_project(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of such an experiment is gone when it stops."""
+    records, recipe = read_records(DATASET), load_params().train
+    folder = stage.checkpoint_folder(records, recipe).resolve()
+    temporary = Path(".dvc/tmp/exps/standalone/tmp1234").resolve()
+    temporary.mkdir(parents=True)
+    (temporary / "data").symlink_to(Path("data").resolve())
+    monkeypatch.chdir(temporary)
+    assert stage.checkpoint_folder(read_records(DATASET), recipe).resolve() == folder
+
+
 def test_samples_are_joined_by_id(project: Path) -> None:
     records = read_records(DATASET)
     for sample in stage.samples_of(records.sample(frac=1, random_state=1), "train"):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.ablation.ablate import chosen_mixes, common_dev, epochs_of, image_steps
+from pipeline.ablation.ablate import check_same_inputs, chosen_mixes, common_dev, epochs_of, image_steps
 from pipeline.ablation.dvc_experiments import with_values
 from pipeline.ablation.mixes import Mix, mixes_of
 from pipeline.ablation.report import MEASURED, MixRuns, ablation_report, bars_of, gains_of, runs_table
@@ -101,19 +101,38 @@ def test_the_report_says_what_each_step_brings(root: Path) -> None:
         ("without-baidu", "all", 100),
     ], "nothing sets `unreviewed` apart from `crops`"
     text = ablation_report(found, ["`x` has no picture to train on."], PICTURES, 2.0, "0123456789abcdef")
-    assert "with 3 seeds" in text and "from commit 01234567." in text and "60 dev pictures of 60 phot" in text
+    assert "from commit 01234567: 3 seeds, each" in text and "60 dev pictures of 60 photographs" in text
     assert "| the pictures of `crops` |" in text and "`x` has no picture to train on." in text
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("|")}
     assert "| +100 | **+2.98 ± 0.0" in lines["portrait crops"] and lines["portrait crops"].endswith("|  |")
     assert lines["reviewed pseudo labels"].rstrip("| ").endswith("+1.012"), "two points in two hours"
-    assert "All reviews took 2.0 hours" in text
-    assert "All reviews" not in ablation_report(found[:2], [], PICTURES, 2.0, "0" * 40)
+    assert "reviews of the queue took about 2.0 hours" in text
+    assert "hour" not in ablation_report(found[:2], [], PICTURES, 2.0, "0" * 40), "no step of review"
+    assert "without intervals" in ablation_report(found, [], PICTURES[:20] * 3, 2.0, "0" * 40), (
+        "20 photographs"
+    )
     assert "was not measured" in ablation_report(found, [], PICTURES, None, "0" * 40)
     table = runs_table(found)
     assert len(table) == 15 and set(table["mix"]) == {"labelled", "crops", "reviewed", "all", "without-baidu"}
     svg = gain_bars(bars_of(gains))
     assert "portrait crops" in svg and "foreground IoU" in svg and "<image" not in svg
-    assert "no step between two of the mixes" in gain_bars({})
+    assert "image steps as others" not in text
+    more = MixRuns(mix("crops"), 400, 9000, found[1].runs)
+    assert "**Some had 1.5 times as many image steps as others**" in ablation_report(
+        [found[0], more], [], PICTURES, None, "0" * 40
+    )
+
+
+def test_other_inputs_are_told() -> None:
+    read = {
+        "labelled": {"data/split": "1", "data/pseudo": "2"},
+        "crops": {"data/split": "1", "data/pseudo": "3"},
+    }
+    with pytest.raises(
+        PipelineError, match=r"other ones \(data/pseudo\) in ablate-labelled and ablate-crops"
+    ):
+        check_same_inputs(read)
+    check_same_inputs({"labelled": read["labelled"], "crops": dict(read["labelled"])})
 
 
 def test_other_dev_pictures_are_no_common_ground() -> None:

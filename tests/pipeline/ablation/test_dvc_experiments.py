@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.ablation.dvc_experiments import Experiments, with_values
+from pipeline.ablation.dvc_experiments import Experiments, inputs_of, with_values
 from pipeline.core.errors import PipelineError
-from pipeline.versions.revision import Version
+from pipeline.versions.revision import Version, open_versions
 from tests.pipeline.versions.conftest import Made
 from tests.project import run
 
@@ -44,3 +44,23 @@ def test_uncommitted_files_are_named(versions: Made) -> None:
         PipelineError, match=r"as the last commit has them, found others: params.yaml; .* commit"
     ):
         Experiments()
+
+
+@pytest.mark.parametrize("path", ["annotations/reviews/drawn/zz.jsonl", "pipeline/mine.py"])
+def test_a_file_that_a_stage_would_read_and_git_does_not_know_is_named(versions: Made, path: str) -> None:
+    Path("notes.txt").write_text("of no stage")
+    Experiments()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text("{}")
+    with pytest.raises(PipelineError, match=rf"found others: {path}; .*`git add` those that are new"):
+        Experiments()
+
+
+def test_what_a_stage_read_of_the_data(versions: Made) -> None:
+    read = {
+        "stages": {
+            "merge": {"deps": [{"path": "pipeline/merge.py", "md5": "1"}, {"path": "data/split", "md5": "2"}]}
+        }
+    }
+    Path("dvc.lock").write_text(yaml.safe_dump(read))
+    assert inputs_of(open_versions("workspace")[0], "merge") == {"data/split": "2"}
