@@ -20,7 +20,7 @@ from pipeline.ablation.report import MixRuns, ablation_report, bars_of, gains_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import DATASET, METRICS, SINET
-from pipeline.core.stage import write_text
+from pipeline.core.stage import alone, write_text
 from pipeline.reporting.figures import gain_bars
 from pipeline.versions.figures import parse_figures
 from pipeline.versions.revision import NotHereError, Version
@@ -59,6 +59,11 @@ def main(names: Sequence[str], seeds: int, images: int | None, out: Path | None)
     `names` are the mixes, all of them where there is none; `images` is the number of image steps of a training, where
     None that of params.yaml on the dataset of the last commit.
     """
+    with alone("pipeline ablate"):  # of two, each would run what the other has just handed to DVC
+        _ablate(names, seeds, images, out)
+
+
+def _ablate(names: Sequence[str], seeds: int, images: int | None, out: Path | None) -> None:
     params, experiments = load_params(), Experiments()
     mixes = chosen_mixes(params, names)
     if out is not None:

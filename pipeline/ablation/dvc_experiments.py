@@ -79,7 +79,7 @@ class Experiments:
             code, printed = _dvc("exp", "run", "--temp", "--allow-missing", "--name", name, *options, *stages)
             if not (code and _BUSY in printed):
                 break
-            time.sleep(_PAUSE)
+            time.sleep(_PAUSE)  # not for long: DVC holds it while it reads and writes what it knows
         self._objects = Objects()  # what the cache lacked before is there now
         found = self.version(name)
         if code or found is None:

@@ -26,7 +26,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     heed_interrupts()
     _log_from(logging.INFO)
     start = time.monotonic()
-    with _told(name), _alone([name, *sys.argv[1:]]):
+    with _told(name), alone(" ".join([f"pipeline.{name}", *sys.argv[1:]])):
         main()
     log.info("%s: done in %.1f s", name, time.monotonic() - start)
 
@@ -74,16 +74,16 @@ def _end(name: str, text: str, code: int) -> None:
 
 
 @contextmanager
-def _alone(words: list[str]) -> Iterator[None]:
-    """Keep a second run of the same stage from the files of this one."""
-    lock = CACHE / "locks" / (re.sub(r"\W", "-", " ".join(words)) + ".lock")
+def alone(words: str) -> Iterator[None]:
+    """Keep a second run of `python -m WORDS` from the files of this one; PipelineError in the second one."""
+    lock = CACHE / "locks" / (re.sub(r"\W", "-", words) + ".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, blocking=False):
             yield
     except Timeout:
         raise PipelineError(
-            f"another `python -m pipeline.{' '.join(words)}` is running in this folder; wait until it has ended"
+            f"another `python -m {words}` is running in this folder; wait until it has ended"
         ) from None
 
 

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import yaml
 
+from pipeline.ablation import ablate
 from pipeline.ablation.ablate import check_same_inputs, chosen_mixes, common_dev, epochs_of, image_steps
 from pipeline.ablation.dvc_experiments import with_values
 from pipeline.ablation.mixes import Mix, mixes_of
 from pipeline.ablation.report import MEASURED, MixRuns, ablation_report, bars_of, gains_of, runs_table
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import MASK_KINDS, load_params
+from pipeline.core.stage import alone
 from pipeline.reporting.figures import gain_bars
 
 SOURCES = {"eg1800": "eg1800", "baidu": "baidu", "crawl": "crawl"}
@@ -121,6 +123,17 @@ def test_the_report_says_what_each_step_brings(root: Path) -> None:
     assert "**Some had 1.5 times as many image steps as others**" in ablation_report(
         [found[0], more], [], PICTURES, None, "0" * 40
     )
+
+
+def test_two_at_once_would_run_each_others_experiments(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with (
+        alone("pipeline ablate"),
+        pytest.raises(PipelineError, match="another `python -m pipeline ablate` is run"),
+    ):
+        ablate.main((), 1, None, None)
 
 
 def test_other_inputs_are_told() -> None:
