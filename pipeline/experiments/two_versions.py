@@ -11,6 +11,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from annotations.ledger.lock import LockEntry, write_lock
@@ -74,15 +75,15 @@ def _write_dataset(project: Path, people: Sequence[Drawn], numbers: Sequence[int
         changes = _changes(number) if later else ()
         row = _row(project, number, changes)
         if not later or "added" in changes:
-            Path(row["image"]).write_bytes(_jpeg(_shifted(people, number)[0], number))
+            Path(row["image"]).write_bytes(_jpeg(_image(people, number), number))
         if not later or "added" in changes or "mask" in changes:
-            mask = _shifted(people, number)[1]
+            mask = _mask(people, number)
             if "mask" in changes:
                 mask[: int(np.flatnonzero(mask.any(axis=1))[0]) + 4 + number % 40] = 0
             Path(row["mask"]).unlink(missing_ok=True)  # a link into the cache
             Path(row["mask"]).write_bytes(encode_mask(mask))
         if row["label"] == "reviewed":
-            reviews.append(_review(row, _shifted(people, number)[1], number))
+            reviews.append(_review(row, _mask(people, number), number))
         rows.append(row)
     kept = {Path(row[kind]) for row in rows for kind in ("image", "mask")}
     for path in [one for kind in ("images", "masks") for one in (project / DATASET / kind).iterdir()]:
@@ -125,16 +126,28 @@ def _row(project: Path, number: int, changes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _shifted(people: Sequence[Drawn], number: int) -> tuple[Array, Array]:
-    """Picture `number`, RGB, and its mask {0, 1}: a drawn person, shifted and in other colours than in its others."""
-    drawn, rng = people[number % len(people)], np.random.default_rng(number)
-    shift = np.array([[1, 0, rng.uniform(-30, 30)], [0, 1, rng.uniform(0, 40)]], np.float64)
-    size = (WIDTH, HEIGHT)
-    image = cv2.warpAffine(drawn.image, shift, size, borderMode=cv2.BORDER_REPLICATE)
-    mask = cv2.warpAffine(drawn.mask, shift, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
-    bright = rng.uniform(0.5, 1.3, 3)
+def _image(people: Sequence[Drawn], number: int) -> Array:
+    """Picture `number`, RGB: a drawn person, shifted and in other colours than in its others."""
+    image = cv2.warpAffine(
+        people[number % _PEOPLE].image, _shift(number), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE
+    )
+    bright = np.random.default_rng([1, number]).uniform(0.5, 1.3, 3)
     levels = np.clip(np.arange(256)[:, None] * bright, 0, 255).astype(np.uint8)[None]
-    return np.asarray(cv2.LUT(image, levels), np.uint8), np.asarray(mask, np.uint8)
+    return np.asarray(cv2.LUT(image, levels), np.uint8)
+
+
+def _mask(people: Sequence[Drawn], number: int) -> Array:
+    """Its mask in {0, 1}."""
+    mask = cv2.warpAffine(
+        people[number % _PEOPLE].mask, _shift(number), (WIDTH, HEIGHT),
+        flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+    return np.asarray(mask, np.uint8)
+
+
+def _shift(number: int) -> NDArray[np.float64]:
+    right, down = np.random.default_rng([0, number]).uniform((-30, 0), (30, 40))
+    return np.array([[1, 0, right], [0, 1, down]], np.float64)
 
 
 def _jpeg(image: Array, number: int) -> bytes:
