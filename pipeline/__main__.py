@@ -130,7 +130,7 @@ def ablate(
     out: Annotated[Path | None, typer.Option(help="a folder for ablation.md, runs.csv, gains.svg")] = None,
 ) -> None:
     """What portraits, crops, pseudo labels, their review and each source are worth to SINet, by DVC experiments."""
-    from pipeline.commands import ablate as ablating
+    from pipeline.ablation import ablate as ablating
 
     ablating.main(mix or (), seeds, images, out)
 

@@ -65,11 +65,11 @@ def summarise(found: Clusters) -> dict[str, object]:
 
 def _among(records: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The cluster by every name that a record is known under, with the pairs among them alone."""
-    rows = list(records.itertuples())
-    known = {name for row in rows for name in names_of(row)}
+    names = names_of(records)
+    known = {name for of_one in names for name in of_one}
     inside = [pair for pair in pairs if all(pixels(one) in known for one in pair)]
     found = clusters(records, inside)
-    return {name: one for row, one in zip(rows, found, strict=True) for name in names_of(row)}
+    return {name: one for of_one, one in zip(names, found, strict=True) for name in of_one}
 
 
 def _by_id(records: pd.DataFrame, found: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,6 @@ alike. A crawled picture has no mask yet: its largest sure face decides, and wha
 """
 
 import functools
-import hashlib
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from pipeline.faces.face import Face
 from pipeline.faces.known_faces import face_key, faces_of
 from pipeline.faces.masked_person import find_portrait
 from pipeline.faces.portrait import NoPortraitError, Portrait, choose_portrait, cut
-from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_bytes, read_image, read_mask
+from sinet.images.decode import Array, encode_mask, encode_png, pixel_id, read_image, read_mask
 
 # The parameters that a portrait depends on: of a photograph with a mask, and of one without.
 _WITH_MASK = {"faces", "geometry", "fill", "min_on_mask", "min_coverage", "max_coverage", "other_face"}
@@ -65,16 +64,14 @@ def crop(
     parents = _in_order(records).to_dict("records")
     tasks = [_task(row, params, cache, masks) for row in parents]
     masks.save()
-    known = [_known(task, store) for task in tasks]
-    todo = [task for task, result in zip(tasks, known, strict=True) if result is None]
-    for _ in map_images(_crop_one, todo, desc=f"crop {folder.name}", initializer=_one_thread):
-        pass
+    results = store.complete(
+        tasks,
+        lambda task: _known(task, store),
+        lambda todo: map_images(_crop_one, todo, desc=f"crop {folder.name}", initializer=_one_thread),
+    )
     rows: dict[str, dict[str, Any]] = {}
     rejected = []
-    for parent, task, found in zip(parents, tasks, known, strict=True):
-        result = found or _known(task, store)
-        if result is None:
-            raise store.lost()
+    for parent, task, result in zip(parents, tasks, results, strict=True):
         reason = _reason(result, rows)
         if reason is not None:
             rejected.append(Rejected(str(parent["source"]), str(parent["source_key"]), *reason))
@@ -125,15 +122,6 @@ def _cut_key(task: _Task, box: str) -> str:
     return key_of("cut", code_of("pipeline.crop"), task.id, task.mask_hash, box, task.params.fill)
 
 
-def _hash_of(mask: str, notes: FileNotes) -> str:
-    """The sha256 of a mask's file."""
-    known = notes.of(mask)
-    if known is None:
-        known = hashlib.sha256(read_bytes(Path(mask))).hexdigest()
-        notes.note(mask, known)
-    return known
-
-
 def _in_order(records: pd.DataFrame) -> pd.DataFrame:
     """The records as they are cut: of portraits with equal pixels the first stays, a published test side before all."""
     test = records["published_side"].isin(["test"]).astype(bool)
@@ -143,7 +131,7 @@ def _in_order(records: pd.DataFrame) -> pd.DataFrame:
 
 def _task(row: dict[Hashable, Any], params: CropParams, cache: Path, masks: FileNotes) -> _Task:
     mask = row["mask"] if isinstance(row["mask"], str) else None
-    mask_hash = None if mask is None else _hash_of(mask, masks)
+    mask_hash = None if mask is None else masks.hash_of(mask)
     key = crop_key(row["id"], mask_hash, params)
     return _Task(row["id"], row["image"], mask, row["width"], row["height"], cache, params, key, mask_hash)
 

@@ -255,12 +255,12 @@ def summarise(records: pd.DataFrame, rejected: Sequence[Rejected]) -> dict[str, 
     }
 
 
-def write_dataset(folder: Path, records: pd.DataFrame) -> pd.DataFrame:
+def write_dataset(out: PictureFolder, records: pd.DataFrame) -> pd.DataFrame:
     """Put every picture and mask into the folder, named by id, with their records, ATTRIBUTION.md and a card.
 
     Returns the records of the files there. The table stands there as CSV too, which pandas reads without pyarrow.
     """
-    out, records = PictureFolder(folder), records.copy()
+    folder, records = out.path, records.copy()
     for kind, column in (("images", "image"), ("masks", "mask")):
         copies = [
             out.link(f"{kind}/{one}{Path(path).suffix}", Path(path)).as_posix()
@@ -283,9 +283,7 @@ def _counts(column: "pd.Series[str]") -> dict[str, int]:
 
 def main() -> None:
     params = load_params()
-    for table in ("records.parquet", "records.csv"):  # there is no dataset until all is well
-        (DATASET / table).unlink(missing_ok=True)
-    store = Store("merge")
+    out, store = PictureFolder(DATASET), Store("merge")  # from here there is no dataset until all is well
     labelled, placed = read_records(SPLIT / "labelled"), read_records(SPLIT / "crawl")
     check_pictures(labelled, INGEST / "labelled", CROP / "bodies")
     crawl, pseudo = read_ingested(INGEST / "crawl"), read_records(PSEUDO)
@@ -323,7 +321,7 @@ def main() -> None:
     }
     write_rejected("merge", rejected)  # before the check, whose message sends people there
     counted = account("merge", sum(inputs.values()), len(records), rejected, 1.0)
-    records = write_dataset(DATASET, records)
+    records = write_dataset(out, records)
     reviews = {verdict: sum(entry.verdict == verdict for entry in entries) for verdict in VERDICTS}
     write_metrics("merge", {**counted, "inputs": inputs, "reviews": reviews, **summarise(records, rejected)})
 

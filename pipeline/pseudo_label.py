@@ -82,16 +82,14 @@ def pseudo_label(
     out, store = PictureFolder(folder, settings.cache), Store("pseudo_label", settings.cache)
     portraits = records.to_dict("records")
     tasks = [_Task(row["id"], row["image"], row["face"], settings) for row in portraits]
-    known = [_known(task, store) for task in tasks]
-    todo = [task for task, result in zip(tasks, known, strict=True) if result is None]
-    for _ in map_images(_label_one, todo, desc="pseudo_label", initializer=_one_thread):
-        pass
+    results = store.complete(
+        tasks,
+        lambda task: _known(task, store),
+        lambda todo: map_images(_label_one, todo, desc="pseudo_label", initializer=_one_thread),
+    )
     rows = []
     parts: dict[str, dict[str, float]] = {}
-    for portrait, task, found in zip(portraits, tasks, known, strict=True):
-        result = found or _known(task, store)
-        if result is None:
-            raise store.lost()
+    for portrait, result in zip(portraits, results, strict=True):
         meta = dict(result.meta)
         parts[portrait["id"]] = {name: meta.pop(name) for name in PARTS}
         paths = _write_pictures(portrait, settings, store, out)

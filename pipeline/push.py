@@ -24,7 +24,7 @@ from pipeline.core.paths import DATASET, PSEUDO, PUSH, QUEUE
 from pipeline.core.records import make_records, read_records
 from pipeline.core.stage import run, write_json
 from pipeline.core.store import Store
-from pipeline.review.disguise import guise
+from pipeline.review.disguise import Guise, Guises
 from pipeline.review.import_folder import Candidate, write_import_folder
 from pipeline.review.mix import origin
 
@@ -54,12 +54,15 @@ def queued_items(queue: pd.DataFrame, records: pd.DataFrame, dataset: pd.DataFra
             f"expected a queue of records in {PSEUDO} and {DATASET}, found {len(unknown)} ids that are not there "
             f"({', '.join(unknown[:5])}); run `dvc repro queue` first"
         )
-    return [
-        _gold_item(place, rows[str(place.id)], records)
-        if place.purpose == "gold"
-        else _item(place, rows[str(place.id)])
-        for place, rows in places
-    ]
+    guises = Guises(records)
+    items = []
+    for place, rows in places:
+        row = rows[str(place.id)]
+        item = _item(place, row)
+        if place.purpose == "gold":
+            item = _disguised(item, guises.of(row), teacher=str(records["teacher"].iloc[0]))
+        items.append(item)
+    return items
 
 
 def _item(place: Any, row: Any) -> Candidate:
@@ -77,16 +80,10 @@ def _item(place: Any, row: Any) -> Candidate:
     return Candidate(candidate, Path(str(row.image)), Path(str(row.mask)), place.purpose)
 
 
-def _gold_item(place: Any, row: Any, records: pd.DataFrame) -> Candidate:
-    """A labelled picture that says of itself what the pseudo labels `records` say: teacher, size, and a box."""
-    shown = guise(row, records)
-    item = _item(place, row)
-    candidate = replace(
-        item.candidate,
-        key=review_key(item.candidate.parent_sha256, shown.crop_box),
-        crop_box=shown.crop_box,
-        teacher=str(records["teacher"].iloc[0]),
-    )
+def _disguised(item: Candidate, shown: Guise, teacher: str) -> Candidate:
+    """A labelled picture that says of itself what the pseudo labels say: teacher, size, and a box."""
+    key = review_key(item.candidate.parent_sha256, shown.crop_box)
+    candidate = replace(item.candidate, key=key, crop_box=shown.crop_box, teacher=teacher)
     return replace(item, candidate=candidate, size=(shown.width, shown.height))
 
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
@@ -400,6 +401,48 @@ def test_an_experiment_with_another_value(project: Path) -> None:
     assert "more-labels" in shown
     columns = shown.splitlines()[0].split(",")
     assert {"merge.unreviewed", "merge.max_uncertainty"} <= {*columns} and len(columns) <= 16, columns
+
+
+def test_what_parts_of_the_data_are_worth(project: Path) -> None:
+    """Twice: a second run trains what is new alone, and the project's own files stay as they are."""
+    before = digest(project / "data/dataset")
+    command = (sys.executable, "-m", "pipeline", "ablate", "--images", "60", "--out", "ablation", "--mix")
+    done = run(project, *command, "labelled", "--mix", "without-baidu", "--seeds", "1")
+    for name in ("labelled", "without-baidu"):
+        assert f"{name}: merging" in done.stderr and f"{name}, seed 1: foreground IoU 0." in done.stderr
+    assert "| labelled portraits | `labelled` |" in done.stdout and "What a step brings" not in done.stdout
+    assert digest(project / "data/dataset") == before
+    shown = run(project, "git", "status", "--porcelain").stdout
+    assert shown.split() == ["??", "ablation/"], "only what --out asked for"
+
+    again = run(project, *command, "labelled", "--mix", "crops", "--seeds", "2")
+    assert "labelled: merging" not in again.stderr and "crops: merging" in again.stderr
+    assert "| portrait crops | `labelled` to `crops` |" in again.stdout
+    runs = pd.read_csv(project / "ablation/runs.csv")
+    assert runs[["mix", "seed"]].to_numpy().tolist() == [
+        ["labelled", 1],
+        ["labelled", 2],
+        ["crops", 1],
+        ["crops", 2],
+    ]
+    assert (runs["pictures"].diff().to_numpy()[2] > 0) and runs["foreground_iou"].between(0, 1).all()
+    listed = run(project, "dvc", "exp", "list", "--name-only").stdout.split()
+    assert {"ablate-labelled", "ablate-labelled-1", "ablate-crops-2", "ablate-without-baidu-1"} <= set(listed)
+    train = yaml.safe_load(
+        run(project, "git", "show", f"{_experiment(project, 'ablate-labelled-2')}:dvc.lock").stdout
+    )
+    assert train["stages"]["train"]["params"]["params.yaml"]["train"]["seed"] == 2
+    merge = json.loads((project / "metrics/merge.json").read_text())
+    assert merge["labels"].get("crop", 0) > 0, "that of the project itself"
+
+
+def _experiment(project: Path, name: str) -> str:
+    [found] = [
+        line.split()[0]
+        for line in run(project, "git", "show-ref").stdout.splitlines()
+        if line.endswith(f"/{name}")
+    ]
+    return found
 
 
 def test_versions_of_the_dataset(project: Path, tmp_path: Path) -> None:

@@ -171,10 +171,17 @@ def task_batches(
     tasks: Iterable[Mapping[str, Any]], max_tasks: int = MAX_TASKS, max_bytes: int = MAX_BYTES
 ) -> Iterator[bytes]:
     """JSON lists of at most `max_tasks` tasks and `max_bytes` bytes (a single larger task stands alone)."""
+    return text_batches(map(task_text, tasks), max_tasks, max_bytes)
+
+
+def text_batches(
+    texts: Iterable[str], max_tasks: int = MAX_TASKS, max_bytes: int = MAX_BYTES
+) -> Iterator[bytes]:
+    """The same of tasks that are text already (`task_text`, `with_score`)."""
     parts: list[bytes] = []
     size = 0
-    for task in tasks:
-        part = json.dumps(task, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    for text in texts:
+        part = text.encode()
         if parts and (len(parts) == max_tasks or size + len(part) + 3 > max_bytes):
             yield _joined(parts)
             parts, size = [], 0
@@ -182,6 +189,24 @@ def task_batches(
         size += len(part) + 2
     if parts:
         yield _joined(parts)
+
+
+def task_text(task: Mapping[str, Any]) -> str:
+    """A task as JSON: one line, its names sorted."""
+    return json.dumps(task, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def without_score(task: Mapping[str, Any]) -> str:
+    """The text of a task (`build_task`) up to its score, which stands last; `with_score` makes it whole."""
+    start, name, end = task_text(task).rpartition('"score":')
+    if end != _score_and_rest(task["predictions"][-1]["score"]):
+        raise ValueError(f"expected the score as the last value of a task, found {name}{end[-60:]}")
+    return start + name
+
+
+def with_score(text: str, score: float) -> str:
+    """The whole text of a task, from what `without_score` gave of it."""
+    return text + _score_and_rest(score)
 
 
 def region_id(key: str) -> str:
@@ -211,6 +236,11 @@ def _about(candidate: Proposal, purpose: Purpose) -> str:
         return f"second look: SINet's own mask differs by {candidate.uncertainty:.0%}"
     flags = ", ".join(candidate.flags.split())
     return f"doubt {candidate.uncertainty:.2f}" + (f" · {flags}" if flags else "")
+
+
+def _score_and_rest(score: float) -> str:
+    """How the text of a task ends, of which the last prediction's score is the last value."""
+    return json.dumps(score, allow_nan=False) + "}]}"
 
 
 def _grown(mask: Array, pixels: int) -> Array:

@@ -4,6 +4,7 @@ Then a stage that is given one more picture writes one more picture, and DVC loo
 """
 
 import filecmp
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import pandas as pd
 from pipeline.core.paths import CACHE
 from pipeline.core.records import write_records
 from pipeline.core.store import Result, Store, key_of
+from sinet.images.decode import read_bytes
 
 _PATHS = ("image", "mask", "probability")  # columns of the records
 _WRITABLE = 0o222
@@ -42,6 +44,14 @@ class FileNotes:
         now = _state(path)
         known = text if now and then == now else None
         self._asked[path + part] = [known, *now]
+        return known
+
+    def hash_of(self, path: str) -> str:
+        """The sha256 of a file, which is read where it is not noted. ImageError where it is no regular file."""
+        known = self.of(path)
+        if known is None:
+            known = hashlib.sha256(read_bytes(Path(path))).hexdigest()
+            self.note(path, known)
         return known
 
     def note(self, path: str, text: str, part: str = "") -> None:
@@ -103,7 +113,7 @@ class PictureFolder:
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118  # a Path of each costs more than all the rest
                 if path not in kept:
-                    os.unlink(path)  # noqa: PTH108
+                    Path(path).unlink()
             for name in below:
                 inside = Path(folder, name)
                 if inside.is_symlink():

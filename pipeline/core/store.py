@@ -10,16 +10,18 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import CACHE, of_project
 from sinet.core import atomic
+
+_Item = TypeVar("_Item")
 
 TABLE = "results.sqlite"
 _SMALL = 4096  # bytes of blobs that lie in the table; more are a file, which would take as much of a disk
@@ -105,7 +107,7 @@ class Store:
 
     def __init__(self, stage: str, root: Path = CACHE) -> None:
         self.stage = stage
-        self._root = root
+        self.root = root
 
     @property
     def folder(self) -> Path:
@@ -139,11 +141,26 @@ class Store:
         result = self.get(key)
         if result is None or name not in result.blobs:
             self._remove([key, *self._damaged()])  # so that one run more is enough
-            raise self.lost()
+            raise self._lost()
         return result.blobs[name]
 
-    def lost(self) -> PipelineError:
-        """What to raise where a result is gone that a stage has just put."""
+    def complete(
+        self,
+        items: Sequence[_Item],
+        known: Callable[[_Item], Head | None],
+        make: Callable[[list[_Item]], Iterable[object]],
+    ) -> list[Head]:
+        """What is `known` of each item, once `make` has put what was missing. PipelineError where it still is."""
+        found = [known(item) for item in items]
+        for _ in make([item for item, head in zip(items, found, strict=True) if head is None]):
+            pass
+        now = [head or known(item) for item, head in zip(items, found, strict=True)]
+        heads = [head for head in now if head is not None]
+        if len(heads) < len(items):
+            raise self._lost()
+        return heads
+
+    def _lost(self) -> PipelineError:
         return PipelineError(f"{self.folder} lost a result while the stage ran; run it again")
 
     def put(self, key: str, result: Result, of: str = "") -> None:
@@ -308,7 +325,7 @@ class Store:
         return Path(self._where())
 
     def _where(self) -> str:
-        return _place(self.stage, self._root, os.getcwd())  # noqa: PTH109  # asked for each picture
+        return _place(self.stage, self.root, os.getcwd())  # noqa: PTH109  # asked for each picture
 
     def _file(self, key: str) -> Path:
         return self.folder / key[:2] / key

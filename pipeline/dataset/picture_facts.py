@@ -4,7 +4,6 @@ They say of whom and in which light a dataset has many or few pictures, and cut 
 (`sinet.evaluation.slices`).
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pandas as pd
 from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.execute import map_images
+from pipeline.core.folder import FileNotes
 from pipeline.core.params import CropParams
 from pipeline.core.paths import CACHE
 from pipeline.core.store import Result, Store, key_of
@@ -26,7 +26,7 @@ from pipeline.faces.face import Face
 from pipeline.faces.known_faces import face_key, faces_of
 from pipeline.faces.portrait import cut, is_confident
 from sinet.evaluation.plain_facts import mask_alone, picture_alone
-from sinet.images.decode import Array, read_bytes, read_image, read_mask
+from sinet.images.decode import Array, read_image, read_mask
 
 _SEARCHED = 320  # pixels, the longer side in which faces are looked for: a portrait's face is large
 _INNER = 0.6  # of a face's box, around its middle: skin more than hair and background
@@ -41,6 +41,7 @@ class _Task:
     mask: str
     cache: Path
     params: CropParams
+    key: str  # of its facts (`_facts_key`)
 
 
 def picture_facts(records: pd.DataFrame, params: CropParams, cache: Path = CACHE) -> pd.DataFrame:
@@ -53,9 +54,18 @@ def picture_facts(records: pd.DataFrame, params: CropParams, cache: Path = CACHE
     columns = (rows["id"], rows["image"], rows["mask"])
     search = params.faces.model_copy(update={"max_side": max(_SEARCHED, params.faces.min_size)})
     small = params.model_copy(update={"faces": search})
-    tasks = [_Task(one, image, mask, cache, small) for one, image, mask in zip(*columns, strict=True)]
-    found = list(map_images(_stored_facts, tasks, desc="facts", initializer=_one_thread))
-    table = pd.DataFrame(found, columns=list(FACTS)).astype("float64")
+    store, masks = Store("facts", cache), FileNotes("masks of facts", cache)
+    tasks = [
+        _Task(one, image, mask, cache, small, _facts_key(one, masks.hash_of(mask), small))
+        for one, image, mask in zip(*columns, strict=True)
+    ]
+    masks.save()
+    found = store.complete(
+        tasks,
+        lambda task: store.head(task.key),
+        lambda todo: map_images(_store_facts, todo, desc="facts", initializer=_one_thread),
+    )
+    table = pd.DataFrame([one.meta for one in found], columns=list(FACTS)).astype("float64")
     table = table.astype({"grey": "bool", "faces": "int64"})
     table.insert(0, "id", rows["id"].to_numpy())
     return table
@@ -91,19 +101,17 @@ def skin_tone(image: Array, mask: Array, face: Box) -> float:
     return math.degrees(math.atan2(light - 50, max(yellow, 1e-6)))
 
 
-def _stored_facts(task: _Task) -> dict[str, Any]:
-    mask_file = hashlib.sha256(read_bytes(Path(task.mask))).hexdigest()
-    limits = (task.params.faces.min_probability, task.params.other_face)
-    code = code_of("pipeline.dataset.picture_facts")
-    store, key = Store("facts", task.cache), key_of(code, face_key(task.id, task.params), mask_file, limits)
-    known = store.get(key)
-    if known is not None:
-        return known.meta
+def _facts_key(id_: str, mask_hash: str, params: CropParams) -> str:
+    """The store's key of a picture's facts."""
+    limits = params.faces.min_probability, params.other_face
+    return key_of(code_of("pipeline.dataset.picture_facts"), face_key(id_, params), mask_hash, limits)
+
+
+def _store_facts(task: _Task) -> None:
     image = read_image(Path(task.image))
     faces = faces_of(task.id, lambda: image, task.params, task.cache)
     found = facts_of(image, read_mask(Path(task.mask)), faces, task.params)
-    store.put(key, Result(found), task.id)
-    return found
+    Store("facts", task.cache).put(task.key, Result(found), task.id)
 
 
 def _one_thread() -> None:

@@ -32,32 +32,55 @@ class Guise:
     crop_box: str  # made up: the picture was scaled, so it is a box in no photograph
 
 
-def guise(record: Any, pseudo: pd.DataFrame) -> Guise:
-    """The guise of a labelled record (id, width, height): a size like one pseudo label's, at a place like another's.
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A pseudo label to look like."""
 
-    Of those that suit a hash of both ids decides, so that a gold task stays as it is when others come or go.
-    """
-    widths, heights = pseudo["width"].to_numpy(), pseudo["height"].to_numpy()
-    costs = _costs(int(record.width), int(record.height), widths, heights)
-    suiting = list(pseudo[costs <= max(_COST, costs.min())].itertuples())
-    model = _drawn(record, suiting, "guise")
-    width, height = int(model.width), int(model.height)
-    same = np.count_nonzero((widths == model.width) & (heights == model.height))
-    if same <= max(1, _SHARED * len(pseudo)):
-        width = max(1, round(width * _between(record, "width", _SCALE)))
-        height = max(1, round(model.height * width / model.width))
-    box, boxes = Box.parse(model.crop_box), [Box.parse(one) for one in pseudo["crop_box"].tolist()]
-    x, y = box.x0, box.y0
-    if (x, y) != (0, 0):
-        others = [row for row in suiting if not str(row.crop_box).startswith("0,0,")]
-        at = Box.parse(_drawn(record, others, "place").crop_box)
-        x = _place(record, "x", at.x0, at.x1, width, [one.x1 for one in boxes])
-        y = _place(record, "y", at.y0, at.y1, height, [one.y1 for one in boxes])
-    return Guise(width, height, f"{x},{y},{x + width},{y + height}")
+    id: str
+    width: int
+    height: int
+    box: Box
 
 
-def _drawn(record: Any, rows: Sequence[Any], salt: str) -> Any:
-    return min(rows, key=lambda row: hashed_share(f"{record.id} {row.id}", salt))
+class Guises:
+    """What labelled records can look like: of a size like one pseudo label's, at a place like another's."""
+
+    def __init__(self, pseudo: pd.DataFrame) -> None:
+        """Those that the records of pseudo labels lend."""
+        self._models = [
+            _Model(str(one), int(width), int(height), Box.parse(str(box)))
+            for one, width, height, box in zip(
+                pseudo["id"], pseudo["width"], pseudo["height"], pseudo["crop_box"], strict=True
+            )
+        ]
+        self._widths, self._heights = pseudo["width"].to_numpy(), pseudo["height"].to_numpy()
+        self._right = [one.box.x1 for one in self._models]
+        self._bottom = [one.box.y1 for one in self._models]
+
+    def of(self, record: Any) -> Guise:
+        """The guise of a labelled record (id, width, height).
+
+        Of those that suit a hash of both ids decides, so that a gold task stays as it is when others come or go.
+        """
+        costs = _costs(int(record.width), int(record.height), self._widths, self._heights)
+        suiting = [self._models[at] for at in np.flatnonzero(costs <= max(_COST, costs.min()))]
+        model = _drawn(record, suiting, "guise")
+        width, height = model.width, model.height
+        same = np.count_nonzero((self._widths == width) & (self._heights == height))
+        if same <= max(1, _SHARED * len(self._models)):
+            width = max(1, round(width * _between(record, "width", _SCALE)))
+            height = max(1, round(model.height * width / model.width))
+        x, y = model.box.x0, model.box.y0
+        if (x, y) != (0, 0):
+            others = [one for one in suiting if (one.box.x0, one.box.y0) != (0, 0)]
+            at = _drawn(record, others, "place").box
+            x = _place(record, "x", at.x0, at.x1, width, self._right)
+            y = _place(record, "y", at.y0, at.y1, height, self._bottom)
+        return Guise(width, height, f"{x},{y},{x + width},{y + height}")
+
+
+def _drawn(record: Any, models: Sequence[_Model], salt: str) -> _Model:
+    return min(models, key=lambda one: hashed_share(f"{record.id} {one.id}", salt))
 
 
 def _between(record: Any, salt: str, limits: tuple[float, float]) -> float:

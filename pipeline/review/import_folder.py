@@ -23,8 +23,10 @@ from annotations.tasks.task import (
     cutout,
     encode_jpeg,
     outline_view,
-    task_batches,
     task_version,
+    text_batches,
+    with_score,
+    without_score,
 )
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
@@ -35,7 +37,7 @@ from pipeline.core.stage import write_json
 from pipeline.core.store import Head, Result, Store, key_of
 from pipeline.review.disguise import fitted
 from sinet.core import atomic
-from sinet.images.decode import Array, ImageError, read_bytes, read_image, read_mask
+from sinet.images.decode import Array, ImageError, read_image, read_mask
 
 log = logging.getLogger("pipeline")
 
@@ -60,21 +62,19 @@ def write_import_folder(
 
     A gold task whose seal would tell it apart is left out, and counted as `too_rough`.
     """
-    cache = store.folder.parent
-    out, masks = PictureFolder(folder, cache), FileNotes(f"masks of {folder.absolute()}", cache)
+    out, masks = PictureFolder(folder, store.root), FileNotes(f"masks of {folder.absolute()}", store.root)
     page = guidelines.page()
     shown = [out.put(f"images/{guidelines.PAGE_NAME}", hashlib.sha256(page).hexdigest(), lambda: page)]
-    keys = [_task_key(item, params.picture_root, masks) for item in items]
+    config = LABEL_CONFIG.read_text()
+    keyed = [(_task_key(item, params.picture_root, config, masks), item) for item in items]
     masks.save()
-    known = [store.head(key) for key in keys]
-    todo = [(key, item) for key, item, made in zip(keys, items, known, strict=True) if made is None]
-    for _ in map_images(partial(_make_one, root=params.picture_root, store=store), todo, desc="push"):
-        pass
+    known = store.complete(
+        keyed,
+        lambda one: store.head(one[0]),
+        lambda todo: map_images(partial(_make_one, root=params.picture_root, store=store), todo, desc="push"),
+    )
     tasks = []
-    for key, item, found in zip(keys, items, known, strict=True):
-        made = found or store.head(key)
-        if made is None:
-            raise store.lost()
+    for (key, item), made in zip(keyed, known, strict=True):
         task, pictures = _written(item, key, made, out, store)
         tasks += [task] if task is not None else []
         shown += pictures
@@ -82,7 +82,7 @@ def write_import_folder(
     files = [_write(folder / "label_config.xml", LABEL_CONFIG.read_bytes())]
     if too_rough := len(items) - len(tasks):
         log.info("push: %d gold tasks left out, as their right masks have too rough an outline", too_rough)
-    for number, content in enumerate(task_batches(tasks), start=1):
+    for number, content in enumerate(text_batches(tasks), start=1):
         files.append(_write(folder / f"tasks-{number:04d}.json", content))
     receipt: dict[str, Any] = {
         "state": "not sent",
@@ -95,27 +95,23 @@ def write_import_folder(
     return receipt
 
 
-def _task_key(item: Candidate, root: str, masks: FileNotes) -> str:
+def _task_key(item: Candidate, root: str, config: str, masks: FileNotes) -> str:
     """The store's key of a task, a hash of all that it depends on but for its place in the queue."""
     candidate = asdict(replace(item.candidate, score=0.0))
-    mask = masks.of(str(item.mask))
-    if mask is None:
-        try:
-            mask = hashlib.sha256(read_bytes(item.mask)).hexdigest()
-            masks.note(str(item.mask), mask)
-        except ImageError:  # who makes the task says why
-            mask = ""
-    shown = item.image.suffix, item.purpose, item.size, root, LABEL_CONFIG.read_text()
+    try:
+        mask = masks.hash_of(str(item.mask))
+    except ImageError:  # who makes the task says why
+        mask = ""
+    shown = item.image.suffix, item.purpose, item.size, root, config
     return key_of("task", code_of(__name__), candidate, mask, shown)
 
 
 def _written(
     item: Candidate, key: str, made: Head, out: PictureFolder, store: Store
-) -> tuple[dict[str, Any] | None, list[Path]]:
-    """Write the pictures of a stored task; the task with its score, None if it is too rough, and where they are."""
-    task: dict[str, Any] | None = made.meta["task"]
-    if task is not None:
-        task["predictions"][0]["score"] = item.candidate.score
+) -> tuple[str | None, list[Path]]:
+    """Write the pictures of a stored task; the text of the task, None if it is too rough, and where they are."""
+    unscored: str | None = made.meta["task"]
+    task = None if unscored is None else with_score(unscored, item.candidate.score)
     stem = made.meta["stem"]
     pictures = [
         out.put(f"images/{stem}-{name}.jpg", f"{key} {name}", partial(store.blob, key, name))
@@ -125,12 +121,13 @@ def _written(
 
 
 def _make_one(keyed: tuple[str, Candidate], root: str, store: Store) -> None:
-    """Store a task with its three pictures."""
+    """Store a task with its three pictures, as text but for its score: its place in the queue is another each run."""
     key, item = keyed
     # A second look has names of its own: a server may show both folders' pictures at one address.
     stem = f"{item.candidate.key}-again" if item.purpose == "student" else item.candidate.key
     task, drawn = _make_task(item, stem, root)
-    store.put(key, Result({"stem": stem, "task": task}, drawn), item.candidate.id)
+    unscored = None if task is None else without_score(task)
+    store.put(key, Result({"stem": stem, "task": unscored}, drawn), item.candidate.id)
 
 
 def _make_task(item: Candidate, stem: str, root: str) -> tuple[dict[str, Any] | None, dict[str, bytes]]:

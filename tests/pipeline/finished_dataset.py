@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import pandas as pd
 
+from pipeline.core.folder import PictureFolder
 from pipeline.core.paths import CROP, DATASET, HEADLINE, PSEUDO, SINET
 from pipeline.core.records import Rejected, make_records, write_records, write_rejected
 from pipeline.core.stage import write_json, write_metrics
@@ -55,7 +56,8 @@ def finished_row(folder: Path, number: int, **more: Any) -> dict[str, Any]:
 
 def write_finished(folder: Path, scratch: Path, count: int = len(SIDES)) -> pd.DataFrame:
     """Write a dataset of `count` pictures to `folder`; its records."""
-    return write_dataset(folder, make_records([finished_row(scratch, number) for number in range(count)]))
+    rows = [finished_row(scratch, number) for number in range(count)]
+    return write_dataset(PictureFolder(folder), make_records(rows))
 
 
 DVC_YAML = """
@@ -99,7 +101,7 @@ def write_project(folder: Path, root: Path) -> None:
             finished_row(CROP, number, uncertainty=doubt, flags=flags, **common)
             for number, (doubt, flags) in doubts.items()
         ]
-        records = write_dataset(DATASET, make_records(rows))
+        records = write_dataset(PictureFolder(DATASET), make_records(rows))
         write_records(PSEUDO, make_records(pseudo))
         rejected = [
             Rejected("web", str(one["source_key"]), reason, "...")

@@ -17,6 +17,7 @@ from pipeline import cluster, split
 from pipeline import merge as stage
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
+from pipeline.core.folder import PictureFolder
 from pipeline.core.params import MergeParams, load_params
 from pipeline.core.paths import CROP, DATASET, INGEST, PSEUDO, SPLIT
 from pipeline.core.records import (
@@ -191,7 +192,8 @@ def test_the_summary_counts_clusters_and_leaks_by_hand(tmp_path: Path) -> None:
 def test_a_dataset_does_not_point_to_the_pseudo_labels(tmp_path: Path) -> None:
     rows = inputs.eg1800(tmp_path / "in", 3, test=1)
     records = make_records([{**row, "side": "train", "probability": "data/pseudo/p.png"} for row in rows])
-    assert stage.write_dataset(tmp_path / "out", records)["probability"].isna().all()
+    written = stage.write_dataset(PictureFolder(tmp_path / "out"), records)
+    assert written["probability"].isna().all()
     assert read_records(tmp_path / "out")["probability"].isna().all()
 
 

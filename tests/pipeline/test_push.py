@@ -145,6 +145,31 @@ def test_pictures_are_drawn_again_only_for_a_new_mask(records: pd.DataFrame):
     assert entries(CACHE)["push"][:-1] == stored
 
 
+def test_known_tasks_at_other_places_are_written_as_new_ones_would_be(
+    records: pd.DataFrame, dataset: pd.DataFrame
+) -> None:
+    """The store has their text without the score; what is written is what a plain json.dumps of all of it gives."""
+    push(records, dataset, gold_share=0.4, double_share=0.4, from_scratch_share=0.4)
+    stored = entries(CACHE)["push"]
+    queue = queue_of(records, dataset, gold_share=0.4, double_share=0.4, from_scratch_share=0.4)
+    moved = queue.assign(score=queue["score"] / 3 - 1e-7).iloc[::-1]
+    items = queued_items(moved, records, dataset)
+    write_import_folder(Path("data/push"), items, PARAMS, Store("push"))
+    assert entries(CACHE)["push"] == stored
+    write_import_folder(Path("anew"), items, PARAMS, Store("push", Path("another_cache")))
+    assert {name: data for name, data in content().items() if name != "receipt.json"} == {
+        name: data for name, data in content("anew").items() if name != "receipt.json"
+    }
+    written = Path("data/push/tasks-0001.json").read_bytes()
+    tasks = json.loads(written)
+    assert [task["predictions"][0]["score"] for task in tasks] == list(moved["score"])
+    plain = [json.dumps(task, sort_keys=True, separators=(",", ":")) for task in tasks]
+    assert written.decode() == "[" + ",\n".join(plain) + "]\n"
+    receipts = [json.loads(Path(folder, "receipt.json").read_bytes()) for folder in ("data/push", "anew")]
+    assert receipts[0]["files"] == receipts[1]["files"]
+    assert receipts[0]["files"]["tasks-0001.json"] == hashlib.sha256(written).hexdigest()
+
+
 def test_nothing_to_review_writes_no_task_file(records: pd.DataFrame):
     assert push(records.iloc[:0]) == []
     assert json.loads(Path("data/push/receipt.json").read_bytes())["tasks"] == 0

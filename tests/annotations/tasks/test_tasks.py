@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,10 @@ from annotations.tasks.task import (
     encode_jpeg,
     outline_view,
     task_batches,
+    task_text,
     task_version,
+    with_score,
+    without_score,
 )
 from sinet.images.decode import decode_image
 from tests.annotations.drawn import TEACHER, person
@@ -123,6 +127,44 @@ def test_batches_hold_every_task_once_in_order_within_both_limits(lengths: list[
     for content, part in zip(files, parsed, strict=True):
         assert 1 <= len(part) <= most
         assert len(content) <= size or len(part) == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(st.text() | st.just("score"), st.text() | st.just('"score":0.5}]}')),
+    st.lists(st.text() | st.integers() | st.dictionaries(st.text(), st.floats(0, 1))),
+    st.floats(-2, 2),
+    st.floats(-2, 2),
+)
+def test_a_task_with_another_score_is_the_text_of_that_task(
+    data: dict[str, str], result: list[object], before: float, now: float
+) -> None:
+    """Whatever a task says: also where it says what looks like its end."""
+
+    def task(score: float) -> dict[str, Any]:
+        return {"data": data, "predictions": [{"model_version": "m", "result": result, "score": score}]}
+
+    plain = json.dumps(task(now), sort_keys=True, separators=(",", ":"))
+    assert with_score(without_score(task(before)), now) == task_text(task(now)) == plain
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"data": {}, "predictions": [{"score": 0.5, "version": "m"}]},
+        {"data": {}, "predictions": [{"score": 0.5}], "z": 1},
+        {"data": {}, "predictions": [{"score": [0.5, {"score": 0.5}]}]},
+    ],
+)
+def test_a_task_whose_score_is_not_its_last_value_is_refused(task: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected the score as the last value of a task, found"):
+        without_score(task)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_no_score_is_written_that_json_does_not_know(score: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        with_score(without_score({"data": {}, "predictions": [{"score": 0.5}]}), score)
 
 
 def test_a_number_that_json_does_not_know_is_refused():

@@ -3,6 +3,7 @@
 A second name for a file is a link of what is read-only, a copy of what may be edited, whatever kind of link it was.
 """
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.folder import FileNotes, PictureFolder, link_or_copy
+from sinet.images.decode import ImageError
 
 
 @pytest.fixture
@@ -203,6 +205,26 @@ def test_a_note_is_of_the_file_as_it_was_asked_for(tmp_path: Path) -> None:
     notes.save()
     assert FileNotes("some", tmp_path).of(str(file)) is None
     assert FileNotes("other", tmp_path).of(str(file)) is None
+
+
+def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mask.png"
+    read: list[Path] = []
+    monkeypatch.setattr(
+        "pipeline.core.folder.read_bytes", lambda path: read.append(path) or path.read_bytes()
+    )
+    for text, reads in (("one", 1), ("one", 1), ("another", 2), ("another", 2)):
+        if not file.is_file() or file.read_text() != text:
+            file.write_text(text)
+        notes = FileNotes("masks", tmp_path)
+        assert notes.hash_of(str(file)) == hashlib.sha256(text.encode()).hexdigest()
+        notes.save()
+        assert len(read) == reads
+
+
+def test_what_is_no_file_has_no_hash(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="a folder, pipe or device"):
+        FileNotes("masks", tmp_path).hash_of(str(tmp_path))
 
 
 def test_notes_hold_until_the_file_changes_and_are_gone_until_they_are_saved(tmp_path: Path) -> None:

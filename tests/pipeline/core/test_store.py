@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -71,6 +71,27 @@ def test_a_damaged_blob_takes_all_damaged_results_along_so_that_one_run_more_is_
         store.blob("aa1", "mask")
     assert sorted(key for _, _, key in store.uses()) == ["small", "whole"]
     assert store.get("small") == SMALL and store.blob("whole", "mask") == LARGE.blobs["mask"]
+
+
+@pytest.mark.parametrize("stored", [[], ["b"], ["a", "b", "c"]])
+def test_only_what_is_missing_is_made_and_all_come_in_order(tmp_path: Path, stored: list[str]) -> None:
+    store, made = Store("stage", tmp_path), []
+    for key in stored:
+        store.put(key, Result({"of": key}))
+
+    def make(missing: list[str]) -> Iterator[None]:
+        for key in missing:
+            made.append(key)
+            yield store.put(key, Result({"of": key}))
+
+    heads = store.complete(["c", "a", "b"], store.head, make)
+    assert [head.meta["of"] for head in heads] == ["c", "a", "b"]
+    assert made == [key for key in ("c", "a", "b") if key not in stored]
+
+
+def test_what_is_missing_once_it_was_made_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match="lost a result while the stage ran; run it again"):
+        Store("stage", tmp_path).complete(["a"], Store("stage", tmp_path).head, lambda _: [])
 
 
 def test_small_results_take_no_files_of_their_own(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.records import make_records
+from pipeline.dataset import picture_facts as module
 from pipeline.dataset.facts_table import FACTS, read_facts, slices_of, write_facts
 from pipeline.dataset.picture_facts import facts_of, picture_facts, skin_tone
 from pipeline.faces.detector import FaceFinder
@@ -109,7 +110,13 @@ def test_a_second_run_opens_no_picture_and_another_mask_is_looked_at_again(
 
     for row in rows:
         Path(row["image"]).rename(row["image"] + ".away")
+    given: list[int] = []  # to workers, who take longer to start than to be told what is known
+    real = module.map_images
+    monkeypatch.setattr(
+        module, "map_images", lambda do, todo, **how: given.append(len(todo)) or real(do, todo, **how)
+    )
     assert picture_facts(records[::-1], PARAMS, cache).equals(first)
+    assert given == [0]
 
     for row in rows:
         Path(row["image"] + ".away").rename(row["image"])

@@ -18,6 +18,7 @@ from PIL import Image
 from annotations.ledger.takedowns import TakenDown, write_takedowns
 from pipeline.__main__ import app
 from pipeline.core.errors import PipelineError
+from pipeline.core.folder import PictureFolder
 from pipeline.core.licences import licence_name
 from pipeline.core.params import Source, load_params
 from pipeline.core.records import make_records, read_records
@@ -181,7 +182,7 @@ def test_a_name_with_a_carriage_return_stays_one_row_of_a_table(tmp_path: Path) 
         finished_row(tmp_path / "scratch", 0, source_key="odd\rname.jpg"),
         finished_row(tmp_path / "scratch", 2),
     ]
-    write_dataset(tmp_path / "dataset", make_records(rows))
+    write_dataset(PictureFolder(tmp_path / "dataset"), make_records(rows))
     export("pairs", tmp_path / "out", tmp_path / "dataset")
     for table in (tmp_path / "dataset/records.csv", tmp_path / "out/sources.csv"):
         assert "odd\rname.jpg" in set(pd.read_csv(table)["source_key"])

@@ -23,7 +23,7 @@ from pipeline.core.records import make_records
 from pipeline.core.store import Store
 from pipeline.push import queued_items
 from pipeline.queue import rank
-from pipeline.review.disguise import fitted, guise
+from pipeline.review.disguise import Guises, fitted
 from pipeline.review.import_folder import write_import_folder
 from pipeline.review.mix import mix
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image, read_mask
@@ -253,9 +253,11 @@ def test_a_guise_stays_when_others_come(tmp_path: Path):
         [{"id": f"{n:016x}", "width": 300, "height": 400, **HUMAN} for n in range(50, 80)]
     )
     rows = list(labelled.itertuples())
-    assert [guise(row, records) for row in rows] == [guise(row, records.iloc[::-1]) for row in rows]
-    assert [guise(row, more) for row in rows] == [guise(row, records) for row in rows], "30x90 suits none"
-    shapes = {(one.width, one.height) for one in (guise(row, records) for row in rows)}
+    assert [Guises(records).of(row) for row in rows] == [Guises(records.iloc[::-1]).of(row) for row in rows]
+    assert [Guises(more).of(row) for row in rows] == [Guises(records).of(row) for row in rows], (
+        "30x90 suits none"
+    )
+    shapes = {(one.width, one.height) for one in (Guises(records).of(row) for row in rows)}
     assert (60, 80) in shapes, "a size of several is taken as it is"
     assert (90, 120) not in shapes and (120, 90) not in shapes, (
         "one of its own is not, and a wide one does not suit"
@@ -267,7 +269,7 @@ def test_where_no_size_suits_the_nearest_is_taken():
         [{"id": "a" * 16, "width": 400, "height": 100, "crop_box": "0,0,400,100", **PSEUDO}] * 1
     )
     (row,) = make_records([{"id": "b" * 16, "width": 30, "height": 40, **HUMAN}]).itertuples()
-    found = guise(row, records)
+    found = Guises(records).of(row)
     assert found.crop_box == f"0,0,{found.width},{found.height}" and 340 <= found.width <= 416
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.versions.estimates import gain_estimate, mean_estimate
+from pipeline.ablation.estimates import gain_estimate, mean_estimate
 
 
 def runs(

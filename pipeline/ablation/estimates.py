@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import t
 
-CONFIDENCE = 0.95
+from pipeline.versions.paired import CONFIDENCE
 
 _Floats = NDArray[np.float64]
 _Part = tuple[float, float]  # a variance of the mean, and its degrees of freedom

@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from pipeline.commands.ablate import chosen_mixes, common_dev, epochs_of, image_steps
+from pipeline.ablation.ablate import chosen_mixes, common_dev, epochs_of, image_steps
+from pipeline.ablation.dvc_experiments import with_values
+from pipeline.ablation.mixes import Mix, mixes_of
+from pipeline.ablation.report import MEASURED, MixRuns, ablation_report, bars_of, gains_of, runs_table
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import MASK_KINDS, load_params
 from pipeline.reporting.figures import gain_bars
-from pipeline.versions.ablation_report import METRICS, Trained, ablation_report, bars_of, gains_of, runs_table
-from pipeline.versions.dvc_experiments import with_values
-from pipeline.versions.mixes import Mix, mixes_of
 
 SOURCES = {"eg1800": "eg1800", "baidu": "baidu", "crawl": "crawl"}
 PICTURES = [f"{number:016x}" for number in range(60)]
@@ -26,15 +26,15 @@ def mix(name: str) -> Mix:
     return next(one for one in mixes_of(SOURCES) if one.name == name)
 
 
-def trained(name: str, score: float, pictures: int, same_as: str = "") -> Trained:
+def trained(name: str, score: float, pictures: int, same_as: str = "") -> MixRuns:
     generator = np.random.default_rng(len(name))
     runs = {
         seed: pd.DataFrame(
-            {"id": PICTURES, **{metric: score + generator.normal(0, 0.002, 60) for metric in METRICS}}
+            {"id": PICTURES, **{metric: score + generator.normal(0, 0.002, 60) for metric in MEASURED}}
         )
         for seed in (1, 2, 3)
     }
-    return Trained(mix(name), pictures, 6000, runs, same_as)
+    return MixRuns(mix(name), pictures, 6000, runs, same_as)
 
 
 def test_each_mix_is_one_step_from_another_and_the_last_ones_lack_a_source() -> None:

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipeline.ablation.dvc_experiments import Experiments, Values
+from pipeline.ablation.mixes import Mix, mixes_of
+from pipeline.ablation.report import MixRuns, ablation_report, bars_of, gains_of, runs_table
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import DATASET, METRICS, SINET
 from pipeline.core.stage import write_text
 from pipeline.reporting.figures import gain_bars
-from pipeline.versions.ablation_report import Trained, ablation_report, bars_of, gains_of, runs_table
-from pipeline.versions.dvc_experiments import Experiments, Values
 from pipeline.versions.figures import parse_figures
-from pipeline.versions.mixes import Mix, mixes_of
 from pipeline.versions.revision import NotHereError, Version
 from pipeline.versions.tables import RECORDS, dataset_of
 from sinet.core.recipe import EvaluateRecipe
@@ -136,15 +136,15 @@ def _trained(
     steps: int,
     seeds: int,
     dev: pd.DataFrame,
-) -> list[Trained]:
+) -> list[MixRuns]:
     """The mixes, each trained with each seed; one that holds the pictures of an earlier one takes its runs."""
-    by_content: dict[str, Trained] = {}
+    by_content: dict[str, MixRuns] = {}
     found, done, began = [], 0, time.monotonic()
     total = seeds * len({one.content for one in merged})
     for one in merged:
         twin = by_content.get(one.content)
         if twin is not None:
-            found.append(Trained(one.mix, one.pictures, twin.image_steps, twin.runs, twin.mix.name))
+            found.append(MixRuns(one.mix, one.pictures, twin.image_steps, twin.runs, twin.mix.name))
             continue
         epochs = epochs_of(params, steps, one.pictures)
         runs = {}
@@ -157,7 +157,7 @@ def _trained(
                 f"{one.mix.name}, seed {seed}: foreground IoU {iou:.4f} on dev; {done} of {total}, "
                 f"about {to_go:.0f} minutes to go"
             )
-        by_content[one.content] = Trained(one.mix, one.pictures, sum(epochs.values()) * one.pictures, runs)
+        by_content[one.content] = MixRuns(one.mix, one.pictures, sum(epochs.values()) * one.pictures, runs)
         found.append(by_content[one.content])
     return found
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipeline.ablation.estimates import Estimate, gain_estimate, mean_estimate
+from pipeline.ablation.mixes import Mix
 from pipeline.reporting.rendering import markdown_cell
-from pipeline.versions.estimates import Estimate, gain_estimate, mean_estimate
-from pipeline.versions.mixes import Mix
 
-METRICS = {  # columns of a run's table of scores
+MEASURED = {  # columns of a run's table of scores
     "foreground_iou": "foreground IoU",
     "mean_iou": "mIoU of a picture",
     "boundary_f1": "boundary F1",
@@ -19,13 +19,13 @@ METRICS = {  # columns of a run's table of scores
 
 
 @dataclass(frozen=True)
-class Trained:
+class MixRuns:
     """One mix, trained once for each seed: how many pictures, and the scores of each run."""
 
     mix: Mix
     pictures: int  # that train
     image_steps: int
-    runs: Mapping[int, pd.DataFrame]  # by seed: id and METRICS of each dev picture, in one order
+    runs: Mapping[int, pd.DataFrame]  # by seed: id and MEASURED of each dev picture, in one order
     same_as: str = ""  # another mix with just these pictures, which was trained in its place
 
     def scores(self, metric: str) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
@@ -34,7 +34,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class Gain:
+class Worth:
     """What a step from one mix to another brought, by metric; `added` are the pictures that train more."""
 
     title: str
@@ -45,7 +45,7 @@ class Gain:
     of_review: bool
 
 
-def gains_of(trained: Sequence[Trained], photographs: Sequence[str]) -> list[Gain]:
+def gains_of(trained: Sequence[MixRuns], photographs: Sequence[str]) -> list[Worth]:
     """The gain of each mix that is a step from another one that was trained too, and holds other pictures."""
     by_name = {one.mix.name: one for one in trained}
     found = []
@@ -60,15 +60,15 @@ def gains_of(trained: Sequence[Trained], photographs: Sequence[str]) -> list[Gai
             continue
         new, old = (other, one) if step.lacking else (one, other)
         estimates = {
-            metric: gain_estimate(new.scores(metric), old.scores(metric), photographs) for metric in METRICS
+            metric: gain_estimate(new.scores(metric), old.scores(metric), photographs) for metric in MEASURED
         }
         added = new.pictures - old.pictures
-        found.append(Gain(step.title, old.mix.name, new.mix.name, added, estimates, step.of_review))
+        found.append(Worth(step.title, old.mix.name, new.mix.name, added, estimates, step.of_review))
     return found
 
 
 def ablation_report(
-    trained: Sequence[Trained],
+    trained: Sequence[MixRuns],
     left_out: Sequence[str],
     photographs: Sequence[str],
     hours: float | None,
@@ -87,7 +87,7 @@ def ablation_report(
         "photographs, which are the same for all; in percent, ± half the 95 % interval, which counts both other seeds "
         "and other pictures. The test side was not looked at.",
         _table(
-            ["trained on", "mix", "pictures", "image steps", *METRICS.values()],
+            ["trained on", "mix", "pictures", "image steps", *MEASURED.values()],
             [_row(one, photographs) for one in trained],
         ),
         *left_out,
@@ -102,7 +102,7 @@ def ablation_report(
                     "step",
                     "from",
                     "pictures more",
-                    *METRICS.values(),
+                    *MEASURED.values(),
                     *(["foreground IoU an hour"] if hours else []),
                 ],
                 [_gain_row(one, hours) for one in gains],
@@ -111,25 +111,25 @@ def ablation_report(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def bars_of(gains: Sequence[Gain]) -> dict[str, dict[str, tuple[float, float | None]]]:
+def bars_of(gains: Sequence[Worth]) -> dict[str, dict[str, tuple[float, float | None]]]:
     """Mean and half the interval of each gain by its title and the metric's, for the plot."""
     return {
         one.title: {
-            METRICS[metric]: (estimate.mean, estimate.half) for metric, estimate in one.estimates.items()
+            MEASURED[metric]: (estimate.mean, estimate.half) for metric, estimate in one.estimates.items()
         }
         for one in gains
     }
 
 
-def runs_table(trained: Sequence[Trained]) -> pd.DataFrame:
-    """A row a run: mix, seed, pictures, image_steps and the mean of each of METRICS, in 0..1."""
+def runs_table(trained: Sequence[MixRuns]) -> pd.DataFrame:
+    """A row a run: mix, seed, pictures, image_steps and the mean of each of MEASURED, in 0..1."""
     return pd.DataFrame(
         {
             "mix": one.mix.name,
             "seed": seed,
             "pictures": one.pictures,
             "image_steps": one.image_steps,
-            **{metric: table[metric].mean() for metric in METRICS},
+            **{metric: table[metric].mean() for metric in MEASURED},
         }
         for one in trained
         if not one.same_as
@@ -137,11 +137,11 @@ def runs_table(trained: Sequence[Trained]) -> pd.DataFrame:
     )
 
 
-def _row(one: Trained, photographs: Sequence[str]) -> list[str]:
+def _row(one: MixRuns, photographs: Sequence[str]) -> list[str]:
     if one.same_as:
-        cells = [f"the pictures of `{one.same_as}`", *[""] * (len(METRICS) - 1)]
+        cells = [f"the pictures of `{one.same_as}`", *[""] * (len(MEASURED) - 1)]
     else:
-        cells = [_percent(mean_estimate(one.scores(metric), photographs)) for metric in METRICS]
+        cells = [_percent(mean_estimate(one.scores(metric), photographs)) for metric in MEASURED]
     return [one.mix.title, f"`{one.mix.name}`", f"{one.pictures:,}", f"{one.image_steps:,}", *cells]
 
 
@@ -149,7 +149,7 @@ def _percent(one: Estimate) -> str:
     return f"{100 * one.mean:.2f}" + ("" if one.half is None else f" ± {100 * one.half:.2f}")
 
 
-def _gain_row(one: Gain, hours: float | None) -> list[str]:
+def _gain_row(one: Worth, hours: float | None) -> list[str]:
     cells = []
     for estimate in one.estimates.values():
         text = f"{100 * estimate.mean:+.2f}" + (
@@ -164,7 +164,7 @@ def _gain_row(one: Gain, hours: float | None) -> list[str]:
     return [one.title, f"`{one.old}` to `{one.new}`", f"{one.added:+,}", *cells, *an_hour]
 
 
-def _of_hours(gains: Sequence[Gain], hours: float | None) -> str:
+def _of_hours(gains: Sequence[Worth], hours: float | None) -> str:
     if not any(one.of_review for one in gains):
         return ""
     if hours is None:

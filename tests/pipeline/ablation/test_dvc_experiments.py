@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.ablation.dvc_experiments import Experiments, with_values
 from pipeline.core.errors import PipelineError
-from pipeline.versions.dvc_experiments import Experiments, with_values
 from pipeline.versions.revision import Version
 from tests.pipeline.versions.conftest import Made
 from tests.project import run

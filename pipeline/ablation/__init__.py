@@ -1,0 +1,1 @@
+"""What each part of the data is worth to SINet: `python -m pipeline ablate`."""
