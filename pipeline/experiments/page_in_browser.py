@@ -66,7 +66,7 @@ def look_at(address: str, kind: PageKind) -> Seen:
     paints, screens = [], []
     with chromium() as browser:
         for _ in range(_OPENED):
-            page = opened(browser, address, kind)
+            page = open_page(browser, address, kind)
             paint, screen = page.evaluate(
                 "() => [performance.getEntriesByName('first-contentful-paint')[0].startTime, looking.firstWhole]"
             )
@@ -85,7 +85,7 @@ def look_at(address: str, kind: PageKind) -> Seen:
     return Seen(paints, screens, elements, filtered, searched, [(one, taken) for one, taken in steps], jumps)
 
 
-def opened(browser: Any, address: str, kind: PageKind) -> Any:
+def open_page(browser: Any, address: str, kind: PageKind) -> Any:
     """A page in a context of its own, once its first screen is whole and its paint is told."""
     page = browser.new_context(viewport=WINDOW).new_page()
     page.set_default_timeout(_LONGEST)
