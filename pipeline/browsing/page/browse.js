@@ -169,7 +169,7 @@ function lay() {
 
 function draw() {
   const [top, height] = [scroller.scrollTop, scroller.clientHeight];
-  if (top !== way.top) way = { top, down: top > way.top };
+  if (top !== way.top) way = { top, down: top > way.top || top <= 0 };
   const [above, below] = !seen ? [0, 0] : way.down ? [BEHIND, AHEAD] : [AHEAD, BEHIND];
   const first = Math.max(0, Math.floor((top - above * height) / CELL.height)) * across;
   const last = Math.min(shown.length, Math.ceil((top + (1 + below) * height) / CELL.height) * across);

@@ -223,6 +223,8 @@ def test_twenty_thousand_pictures_are_seen_at_once_and_scrolled_without_gaps(
     page.evaluate(SCROLL, -150)
     first_line, last_line = page.evaluate(READY)
     assert -3.3 < first_line < -2.8 and 1.6 < last_line < 2
+    page.evaluate("() => select()")
+    assert page.evaluate(READY)[1] > 3.6, "from the top one can only go down"
     page.keyboard.press("End")
     page.evaluate("() => new Promise(requestAnimationFrame)")
     assert page.evaluate(UNFILLED)[1] == 0

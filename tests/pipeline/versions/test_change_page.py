@@ -196,6 +196,7 @@ def test_20_000_pictures_are_scrolled_without_gaps(versions: Made, tmp_path: Pat
         assert -above - 0.2 < first <= -above and below + 0.8 < last < below + 1
     page.select_option("select[name=kind]", label="mask changed (20000)")
     assert page.evaluate("window.scrollY") == 0, "what is chosen begins at its first picture"
+    assert page.evaluate(ready)[1] > 3.5, "from there one can only go down"
     page.locator("h1").click()
     page.keyboard.press("End")
     assert page.evaluate(SELECTED) == "19999"
