@@ -312,6 +312,16 @@ def benchmark_limits(
     limits.main(weights, out)
 
 
+@benchmarks.command("pages")
+def benchmark_pages(
+    pictures: Annotated[int, typer.Option(min=100, help="of each version, and as many that change")] = 20_000,
+) -> None:
+    """The pages of browse and diff: what writing them takes, and how quickly a browser shows and scrolls them."""
+    from pipeline.experiments import pages
+
+    pages.main(pictures)
+
+
 @benchmarks.command("precision")
 def benchmark_precision(
     out: Annotated[Path | None, typer.Option(help="folder for precision.csv and precision.svg")] = None,

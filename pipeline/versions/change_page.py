@@ -57,16 +57,7 @@ def write_change_page(path: Path, compared: Compared) -> None:
         if strange:
             raise PipelineError(f"{folder} holds {strange}, of no page; name the page otherwise")
         beside.mkdir(parents=True)
-    sources: dict[str, tuple[str, int]] = {}
-    for one, thumbnail in _thumbnails(_panels(compared, changes)):
-        height, width = thumbnail.shape[:2]
-        content = jpeg_file(thumbnail)
-        if beside is None:
-            source = "data:image/jpeg;base64," + base64.b64encode(content).decode()
-        else:
-            atomic.write_atomic(beside / f"{one}.jpg", content)
-            source = f"{quote(beside.name)}/{one}.jpg"
-        sources[one] = (source, round(width * THUMBNAIL_HEIGHT / height))
+    sources = dict(_thumbnails(_panels(compared, changes), beside))
     write_text(path, page_text(compared, changes, sources))
 
 
@@ -115,11 +106,24 @@ def _panels(compared: Compared, changes: pd.DataFrame) -> list[_Panel]:
     ]
 
 
-def _thumbnails(panels: list[_Panel]) -> Iterator[tuple[str, Array]]:
-    """The thumbnail of each picture whose files are here, by id."""
+def _thumbnails(panels: list[_Panel], beside: Path | None) -> Iterator[tuple[str, tuple[str, int]]]:
+    """Id, address and width (pixels) of the thumbnail of each picture whose files are here.
+
+    It is written into `beside`, or lies in its address. Who draws one also writes it: thumbnails that waited for that
+    would be held in memory by the thousand.
+    """
     whole = [one for one in panels if one.image is not None and (one.old_mask or one.new_mask)]
+
+    def place(panel: _Panel) -> tuple[str, int]:
+        thumbnail = _thumbnail(panel)
+        content, width = jpeg_file(thumbnail), thumbnail.shape[1]
+        if beside is None:
+            return "data:image/jpeg;base64," + base64.b64encode(content).decode(), width
+        atomic.write_atomic(beside / f"{panel.id}.jpg", content)
+        return f"{quote(beside.name)}/{panel.id}.jpg", width
+
     with ThreadPoolExecutor() as pool:
-        made = pool.map(_thumbnail, whole)
+        made = pool.map(place, whole)
         bar = tqdm(
             made, "thumbnails", len(whole), unit="img", mininterval=bar_interval(), disable=len(whole) < 500
         )

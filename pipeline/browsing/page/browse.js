@@ -1,11 +1,11 @@
 "use strict";
-// Of 20,000 pictures only those in sight and a screen around them are elements of the page. A file opened from a disk may
-// load pictures and scripts, but fetch nothing: the table is two scripts, of which origins.js comes after the first drawing.
+// Of 20,000 pictures only those in sight and a few screens around them are elements of the page. A file opened from a disk
+// may load pictures and scripts, but fetch nothing: the table is two scripts, of which origins.js comes after the first drawing.
 
 const { title, about, columns } = window.PICTURES;
 const COUNT = columns.id.length;
 const CELL = { width: 162, height: 218 }; // pixels, with the gap; browse.css has the cell itself
-const AROUND = 1.5; // screens kept ready above and below, once those in sight are drawn
+const [AHEAD, BEHIND] = [3, 1]; // screens kept ready on the way and on the way back, once those in sight are drawn
 const CHOICES = { side: "side", source: "source", label: "mask", review: "verdict", left_out: "left out", flags: "flag", licence: "licence" };
 const ORDERS = { id: "id", doubt: "most doubtful first", source: "source and name", cluster: "look-alikes together" };
 
@@ -27,7 +27,8 @@ const detail = at("detail");
 let shown = []; // rows, in order
 let chosen = 0; // a place in `shown`
 let across = 1; // cells in a line
-let around = 0; // screens
+let seen = false; // whether those in sight were drawn once
+let way = { top: 0, down: true }; // pixels, and the way that one scrolled there
 const cells = new Map(); // by place
 const spare = [];
 
@@ -56,7 +57,7 @@ function main() {
 
 // What can wait until something is to be seen.
 function finish() {
-  around = AROUND;
+  seen = true;
   draw();
   document.head.append(element("script", { src: "origins.js", onload: join }));
 }
@@ -167,11 +168,13 @@ function lay() {
 }
 
 function draw() {
-  const height = scroller.clientHeight;
-  const first = Math.max(0, Math.floor((scroller.scrollTop - around * height) / CELL.height)) * across;
-  const last = Math.min(shown.length, Math.ceil((scroller.scrollTop + (1 + around) * height) / CELL.height) * across);
+  const [top, height] = [scroller.scrollTop, scroller.clientHeight];
+  if (top !== way.top) way = { top, down: top > way.top || top <= 0 };
+  const [above, below] = !seen ? [0, 0] : way.down ? [BEHIND, AHEAD] : [AHEAD, BEHIND];
+  const first = Math.max(0, Math.floor((top - above * height) / CELL.height)) * across;
+  const last = Math.min(shown.length, Math.ceil((top + (1 + below) * height) / CELL.height) * across);
   for (const place of [...cells.keys()]) if (place < first || place >= last) put(place);
-  const inSight = Math.floor(scroller.scrollTop / CELL.height) * across; // from here on first
+  const inSight = Math.floor(top / CELL.height) * across; // from here on first
   for (let place = inSight; place < last; place++) if (!cells.has(place)) take(place);
   for (let place = Math.min(inSight, last) - 1; place >= first; place--) if (!cells.has(place)) take(place);
 }

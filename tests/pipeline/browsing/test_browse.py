@@ -36,8 +36,11 @@ UNFILLED = """() => {
     return [last - first, unfilled, document.querySelectorAll('*').length];
 }"""
 
-SCROLL = """() => new Promise(done => {
-    scroller.scrollTop += 150; requestAnimationFrame(() => requestAnimationFrame(done)) })"""
+# Screens from the top of the one in sight to the first and to the last line that is kept ready.
+READY = """() => [Math.min(...cells.keys()), Math.max(...cells.keys())].map(
+    place => (Math.floor(place / across) * CELL.height - scroller.scrollTop) / scroller.clientHeight)"""
+SCROLL = """(pixels) => new Promise(done => {
+    scroller.scrollTop += pixels; requestAnimationFrame(() => requestAnimationFrame(done)) })"""
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +215,16 @@ def test_twenty_thousand_pictures_are_seen_at_once_and_scrolled_without_gaps(
         )
     assert min(first) < 1000
     for _ in range(60):
-        page.evaluate(SCROLL)
+        page.evaluate(SCROLL, 150)
         wanted, unfilled, elements = page.evaluate(UNFILLED)
         assert wanted > 20 and unfilled == 0 and elements < 1500
+    first_line, last_line = page.evaluate(READY)
+    assert -1.3 < first_line < -0.8 and 3.6 < last_line < 4, "three screens on the way, one on the way back"
+    page.evaluate(SCROLL, -150)
+    first_line, last_line = page.evaluate(READY)
+    assert -3.3 < first_line < -2.8 and 1.6 < last_line < 2
+    page.evaluate("() => select()")
+    assert page.evaluate(READY)[1] > 3.6, "from the top one can only go down"
     page.keyboard.press("End")
     page.evaluate("() => new Promise(requestAnimationFrame)")
     assert page.evaluate(UNFILLED)[1] == 0
