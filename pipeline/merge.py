@@ -290,9 +290,8 @@ def main() -> None:
     lock = Path(params.reviews.path)
     entries = read_locked_reviews(lock)
 
-    scratch = DATASET / "reviewed"
     taken_down = read_requests().files
-    reviewed = cut_reviewed(entries, crawl, scratch, params.crop.fill, store, taken_down=taken_down)
+    reviewed = cut_reviewed(entries, crawl, out, params.crop.fill, store, taken_down=taken_down)
     check_orphans(reviewed.rejected, params.merge.max_orphaned_reviews)
     records, rejected = merge(
         labelled,

@@ -96,8 +96,10 @@ class PictureFolder:
         return path
 
     def link(self, name: str, source: Path) -> Path:
-        """The file NAME in the folder, which holds what `source` does (`link_or_copy`)."""
+        """The file NAME in the folder, which holds what `source` does (`link_or_copy`), or is it."""
         path = self.path / name
+        if path == source:
+            return path
         of = f"{source} {_state(str(source))}"
         if self._notes.of(str(path)) != of:
             if not path.is_file() or not filecmp.cmp(source, path, shallow=False):

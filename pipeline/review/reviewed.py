@@ -6,6 +6,7 @@ picture.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -15,11 +16,11 @@ from pipeline.core.boxes import Box
 from pipeline.core.code import code_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.execute import map_images
+from pipeline.core.folder import PictureFolder
 from pipeline.core.records import Rejected, make_records
 from pipeline.core.store import Result, Store, key_of
 from pipeline.faces.portrait import cut
 from pipeline.review.judged import pictures_by_file
-from sinet.core import atomic
 from sinet.images.decode import encode_mask, encode_png, pixel_id, read_image
 
 
@@ -34,18 +35,18 @@ class Reviewed:
 def cut_reviewed(
     entries: Sequence[LockEntry],
     crawl: pd.DataFrame,
-    folder: Path,
+    out: PictureFolder,
     fill: int,
     store: Store,
     workers: int | None = None,
     taken_down: Collection[str] = (),
 ) -> Reviewed:
-    """Cut the accepted reviews out of the `crawl` records into FOLDER/KEY.png and FOLDER/KEY-mask.png.
+    """Cut the accepted reviews out of the `crawl` records into images/ID.png and masks/ID.png of the folder `out`.
 
     A review of a file in `taken_down` (sha256) is rejected as such: another branch's lock may still hold it. One whose
     picture is gone otherwise is rejected as `orphaned`, one that keeps nobody as `empty_mask`, the
-    verdicts reject and unsure as `review_reject` and `review_unsure`. `fill` (0..255) is the grey outside the
-    picture.
+    verdicts reject and unsure as `review_reject` and `review_unsure`. Of equal crops of two reviews (two files of the
+    same pixels) the first by key stays. `fill` (0..255) is the grey outside the picture.
     """
     parents = pictures_by_file(crawl)
     rejected = [
@@ -54,37 +55,50 @@ def cut_reviewed(
         if (rejection := _rejection(entry, entry.parent_sha256 in parents, entry.parent_sha256 in taken_down))
     ]
     lost = {one.source_key for one in rejected}
-    kept = [entry for entry in entries if entry.key not in lost]
-    folder.mkdir(parents=True, exist_ok=True)
-    tasks = [_Cut(entry, str(parents[entry.parent_sha256].image), folder, fill, store) for entry in kept]
-    ids = map_images(_cut_one, tasks, desc="cut reviewed", workers=workers)
-    rows: list[dict[str, object]] = []
-    for entry, picture in zip(kept, ids, strict=True):
-        parent = parents[entry.parent_sha256]
-        rows.append(
-            {
-                "id": picture,
-                "source": parent.source,
-                "source_key": parent.source_key,
-                "parent_id": parent.id,
-                "parent_sha256": entry.parent_sha256,
-                "crop_box": entry.crop_box,
-                "label": "reviewed",
-                "image": str(folder / f"{entry.key}.png"),
-                "mask": str(folder / f"{entry.key}-mask.png"),
-                "width": entry.width,
-                "height": entry.height,
-                "sha256": entry.parent_sha256,
-                "url": parent.url,
-                "author": parent.author,
-                "licence": parent.licence,
-                "retrieved_at": parent.retrieved_at,
-                "teacher": entry.teacher,
-                "review": entry.verdict,
-            }
+    kept = sorted((entry for entry in entries if entry.key not in lost), key=lambda entry: entry.key)
+    tasks = [
+        _Cut(entry, str(parents[entry.parent_sha256].image), fill, store, _cut_key(entry, fill))
+        for entry in kept
+    ]
+    heads = store.complete(
+        tasks,
+        lambda task: store.head(task.key),
+        lambda todo: map_images(_cut_one, todo, desc="cut reviewed", workers=workers),
+    )
+    rows: dict[str, dict[str, object]] = {}
+    first: dict[str, str] = {}  # the review that a crop is of, by its id
+    for task, head in zip(tasks, heads, strict=True):
+        entry, one = task.entry, str(head.meta["id"])
+        if one in rows:
+            detail = f"the same pixels as the review {first[one]}"
+            rejected.append(Rejected("reviews", entry.key, "duplicate_pixels", detail))
+            continue
+        image, mask = (
+            out.put(f"{kind}s/{one}.png", f"{task.key} {kind}", partial(store.blob, task.key, kind))
+            for kind in ("image", "mask")
         )
-    unique, repeats = _one_of_each(rows)
-    return Reviewed(make_records(unique), rejected + repeats)
+        parent, first[one] = parents[entry.parent_sha256], entry.key
+        rows[one] = {
+            "id": one,
+            "source": parent.source,
+            "source_key": parent.source_key,
+            "parent_id": parent.id,
+            "parent_sha256": entry.parent_sha256,
+            "crop_box": entry.crop_box,
+            "label": "reviewed",
+            "image": str(image),
+            "mask": str(mask),
+            "width": entry.width,
+            "height": entry.height,
+            "sha256": entry.parent_sha256,
+            "url": parent.url,
+            "author": parent.author,
+            "licence": parent.licence,
+            "retrieved_at": parent.retrieved_at,
+            "teacher": entry.teacher,
+            "review": entry.verdict,
+        }
+    return Reviewed(make_records(list(rows.values())), rejected)
 
 
 def check_orphans(rejected: Sequence[Rejected], at_most: int) -> None:
@@ -127,37 +141,22 @@ def _rejection(entry: LockEntry, parent_is_there: bool, taken_down: bool) -> Rej
     return None
 
 
-def _one_of_each(rows: Sequence[dict[str, object]]) -> tuple[list[dict[str, object]], list[Rejected]]:
-    """Equal crops of two reviews (two files of the same pixels): the first by image path stays."""
-    unique: dict[object, dict[str, object]] = {}
-    repeats = []
-    for row in sorted(rows, key=lambda row: str(row["image"])):
-        first = unique.setdefault(row["id"], row)
-        if first is not row:
-            detail = f"the same pixels as the review {Path(str(first['image'])).stem}"
-            repeats.append(Rejected("reviews", Path(str(row["image"])).stem, "duplicate_pixels", detail))
-    return list(unique.values()), repeats
-
-
 @dataclass(frozen=True)
 class _Cut:
     entry: LockEntry
     image: str
-    folder: Path
     fill: int
     store: Store
+    key: str
 
 
-def _cut_one(task: _Cut) -> str:
-    """Write the two files; return the picture's id."""
+def _cut_key(entry: LockEntry, fill: int) -> str:
+    return key_of("reviewed", code_of(__name__), entry.parent_sha256, entry.crop_box, entry.mask, fill)
+
+
+def _cut_one(task: _Cut) -> None:
+    """Store the crop and its mask, with the crop's id."""
     entry = task.entry
-    key = key_of("reviewed", code_of(__name__), entry.parent_sha256, entry.crop_box, entry.mask, task.fill)
-    result = task.store.get(key)
-    if result is None:
-        picture = cut(read_image(Path(task.image)), Box.parse(entry.crop_box), task.fill)
-        blobs = {"image": encode_png(picture), "mask": encode_mask(entry.mask_array())}
-        result = Result({"id": pixel_id(picture)}, blobs)
-        task.store.put(key, result, entry.parent_sha256)
-    atomic.write_atomic(task.folder / f"{entry.key}.png", result.blobs["image"])
-    atomic.write_atomic(task.folder / f"{entry.key}-mask.png", result.blobs["mask"])
-    return str(result.meta["id"])
+    picture = cut(read_image(Path(task.image)), Box.parse(entry.crop_box), task.fill)
+    blobs = {"image": encode_png(picture), "mask": encode_mask(entry.mask_array())}
+    task.store.put(task.key, Result({"id": pixel_id(picture)}, blobs), entry.parent_sha256)

@@ -27,6 +27,7 @@ from pipeline.commands.takedown import (
 )
 from pipeline.commands.traces import find_traces, purge, what_is_left
 from pipeline.core.errors import PipelineError
+from pipeline.core.folder import PictureFolder
 from pipeline.core.params import ClusterParams, load_params
 from pipeline.core.paths import CLUSTER, CROP, DATASET, INGEST, LABEL_ERRORS
 from pipeline.core.records import make_records
@@ -202,7 +203,9 @@ def test_reviews_and_results_leave_at_once_and_a_lock_that_comes_back_is_no_orph
     assert [use.key for name in names for use in Store(name).uses()] == ["02aa"]
 
     crawl = make_records(rows[1:3])  # as ingest leaves it
-    rejected = cut_reviewed(entries, crawl, Path("cut"), 128, Store("merge"), 1, takedowns.files).rejected
+    rejected = cut_reviewed(
+        entries, crawl, PictureFolder(Path("cut")), 128, Store("merge"), 1, takedowns.files
+    ).rejected
     assert {one.source_key: one.reason for one in rejected} == {
         entries[0].key: "taken_down",
         entries[3].key: "taken_down",

@@ -8,6 +8,7 @@ import pytest
 from annotations.ledger.lock import LockEntry, review_key, write_lock
 from pipeline.core.boxes import Box
 from pipeline.core.errors import PipelineError
+from pipeline.core.folder import PictureFolder
 from pipeline.core.records import Rejected, make_records
 from pipeline.core.store import Store
 from pipeline.faces.portrait import cut
@@ -34,7 +35,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def cut_all(tmp_path: Path, entries: list[LockEntry], crawl: list[dict[str, object]]) -> Reviewed:
     store = Store("merge", tmp_path / "cache")
-    return cut_reviewed(entries, make_records(crawl), tmp_path / "cut", FILL, store, workers=1)
+    out = PictureFolder(tmp_path / "cut", tmp_path / "cache")
+    return cut_reviewed(entries, make_records(crawl), out, FILL, store, workers=1)
 
 
 @pytest.mark.parametrize("box", ["10,5,70,85", "-8,-20,60,100", "40,60,130,150", "0,0,96,120"])
@@ -201,7 +203,10 @@ def test_equal_crops_of_two_reviews_are_one_record(tmp_path: Path) -> None:
     assert len(result.records) == 1
     assert [one.reason for one in result.rejected] == ["duplicate_pixels"]
     kept, left = sorted(entry.key for entry in entries)
-    assert (Path(result.records.at[0, "image"]).stem, result.rejected[0].source_key) == (kept, left)
+    assert result.rejected[0].source_key == left and kept in result.rejected[0].detail
+    of_kept = next(entry for entry in entries if entry.key == kept)
+    assert result.records.at[0, "review"] == of_kept.verdict
+    assert Path(result.records.at[0, "image"]).stem == result.records.at[0, "id"]
     again = cut_all(tmp_path, entries[::-1], [first, second])  # the order of the lock decides nothing
     assert again.records.equals(result.records) and again.rejected == result.rejected
 
@@ -211,10 +216,13 @@ def test_cutting_again_takes_the_stored_result_and_gives_the_same_bytes(
 ) -> None:
     entry = inputs.review(crawl[0], "5,5,65,85", "accept", inputs.portrait(1, (60, 80))[1])
     cut_all(tmp_path, [entry], crawl)
-    before = {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()}
+    before = {path: path.read_bytes() for path in (tmp_path / "cut").glob("*/*")}
+    assert len(before) == 2
+    written = {path: path.stat().st_mtime_ns for path in before}
     Path(str(crawl[0]["image"])).unlink()  # nobody opens it again
     cut_all(tmp_path, [entry], crawl)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "cut").iterdir()} == before
+    assert {path: path.read_bytes() for path in (tmp_path / "cut").glob("*/*")} == before
+    assert {path: path.stat().st_mtime_ns for path in before} == written, "and nobody writes it again"
 
 
 def test_a_corrected_review_has_its_new_mask_though_the_old_one_is_in_the_cache(
@@ -242,7 +250,8 @@ def test_a_review_of_another_box_picture_or_fill_is_cut_anew(
         at, box = (1, "-5,5,55,85") if changed == "picture" else (0, "-6,5,54,85")
         entries[1] = inputs.review(crawl[at], box, "accept", mask)
     for entry, fill in zip(entries, fills, strict=True):
-        found = cut_reviewed([entry], make_records(crawl), tmp_path / "cut", fill, store, workers=1).records
+        out = PictureFolder(tmp_path / "cut", tmp_path / "cache")
+        found = cut_reviewed([entry], make_records(crawl), out, fill, store, workers=1).records
         seed = 5001 if entry.parent_sha256 == crawl[1]["sha256"] else 5000
         expected = cut(inputs.portrait(seed)[0], Box.parse(entry.crop_box), fill)
         assert np.array_equal(read_image(Path(found.at[0, "image"])), expected)
