@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
@@ -91,3 +92,18 @@ def test_the_drawn_people_are_those_of_today() -> None:
     drawn = runpy.run_path(str(ROOT / "docs" / "draw_people.py"))["draw"]().astype(np.int16)
     assert kept.shape == drawn.shape
     assert np.abs(kept - drawn).mean() < 5, "run `python docs/draw_people.py`"
+
+
+def test_the_parameters_that_the_documents_set_are_there(root: Path) -> None:
+    params = yaml.safe_load((root / "params.yaml").read_text())
+    named = {
+        (path.name, key)
+        for path in DOCUMENTS
+        for key in re.findall(r"-S ['\"]?([a-z_.]+)=", path.read_text())
+    }
+    assert len(named) >= 4
+    for document, key in named:
+        value: object = params
+        for part in key.split("."):
+            assert isinstance(value, dict) and part in value, f"{document}: {key}"
+            value = value[part]

@@ -16,11 +16,11 @@ import pandas as pd
 
 from pipeline.ablation.dvc_experiments import Experiments, Values, inputs_of
 from pipeline.ablation.mixes import Mix, mixes_of
-from pipeline.ablation.report import MixRuns, ablation_report, bars_of, gains_of, runs_table
+from pipeline.ablation.report import MixRuns, ablation_report, bars_of, gains_of, runs_table, uneven
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import DATASET, METRICS, SINET
-from pipeline.core.stage import alone, write_text
+from pipeline.core.stage import only_one, write_text
 from pipeline.reporting.figures import gain_bars
 from pipeline.versions.figures import parse_figures
 from pipeline.versions.revision import NotHereError, Version
@@ -59,15 +59,22 @@ def main(names: Sequence[str], seeds: int, images: int | None, out: Path | None)
     `names` are the mixes, all of them where there is none; `images` is the number of image steps of a training, where
     None that of params.yaml on the dataset of the last commit.
     """
-    with alone("pipeline ablate"):  # of two, each would run what the other has just handed to DVC
-        _ablate(names, seeds, images, out)
+    with only_one("pipeline ablate"):  # of two, each would run what the other has just handed to DVC
+        try:
+            _ablate(names, seeds, images, out)
+        except KeyboardInterrupt:
+            _say("stopped; the same command goes on")
+            raise
 
 
 def _ablate(names: Sequence[str], seeds: int, images: int | None, out: Path | None) -> None:
-    params, experiments = load_params(), Experiments()
+    params = load_params()
     mixes = chosen_mixes(params, names)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)  # now, and not after hours
+    if out is not None:  # now, and not after hours
+        if out.exists() and not out.is_dir():
+            raise PipelineError(f"expected a folder as --out, found the file {out}")
+        out.mkdir(parents=True, exist_ok=True)
+    experiments = Experiments()
     steps = images or image_steps(params, _on_train(dataset_of(experiments.base())))
     merged = [_merged(experiments, mix) for mix in mixes]
     check_same_inputs({one.mix.name: inputs_of(one.version, "merge") for one in merged})
@@ -80,11 +87,13 @@ def _ablate(names: Sequence[str], seeds: int, images: int | None, out: Path | No
     runs = _all_runs(experiments, to_train, params, steps, seeds, dev)
     notes = [f"`{one.mix.name}` has too few pictures to train on." for one in merged if one not in to_train]
     photographs = dev["cluster"].fillna(dev["id"]).tolist()
+    notes += uneven(runs, steps)
     text = ablation_report(runs, notes, photographs, _hours(merged[0].version), experiments.head)
     print(text, end="")
     if out is not None:
         write_text(out / "ablation.md", text)
         write_text(out / "runs.csv", runs_table(runs).to_csv(index=False, float_format="%.6f"))
+        (out / "gains.svg").unlink(missing_ok=True)
         if gains := gains_of(runs, photographs):
             write_text(out / "gains.svg", gain_bars(bars_of(gains)))
 
@@ -95,7 +104,9 @@ def chosen_mixes(params: Params, names: Sequence[str]) -> list[Mix]:
     known = [mix.name for mix in mixes]
     strange = [name for name in names if name not in known]
     if strange:
-        raise PipelineError(f"expected mixes of {', '.join(known)}, found {', '.join(strange)}")
+        raise PipelineError(
+            f"expected mixes of {', '.join(known)}, one --mix each, found {', '.join(strange)}"
+        )
     return [mix for mix in mixes if not names or mix.name in names]
 
 
@@ -188,7 +199,9 @@ def _trained(experiments: Experiments, merged: _Merged, values: Values, place: s
     run = f"{merged.mix.name}-{values['train.seed']}"
     values = {**merged.values, **values}
     version = experiments.done(f"ablate-{run}", values, SINET)
-    if version is None:
+    if version is not None:
+        _say(f"{run}: already trained, {place}")
+    else:
         began = time.monotonic()
         _say(f"{run}: training, {place}")
         version = experiments.run(f"ablate-{run}", ("train",), values)

@@ -81,7 +81,8 @@ def ablation_report(
     intervals = (
         "in percent, ± half the 95 % interval, which counts both other seeds and other pictures"
         if mean_estimate(runs[0].scores("foreground_iou"), photographs).half is not None
-        else f"in percent, without intervals: they need two seeds and {FEWEST} photographs"
+        else f"in percent, without intervals: they need 2 seeds and {FEWEST} photographs, and here are {seeds} and "
+        f"{len(set(photographs))}"
     )
     gains = gains_of(runs, photographs)
     parts = [
@@ -93,12 +94,11 @@ def ablation_report(
             ["trained on", "mix", "pictures", "image steps", *MEASURED.values()],
             [_row(one, photographs) for one in runs],
         ),
-        _uneven(runs),
         *notes,
     ]
     if gains:
         an_hour = bool(hours) and any(one.of_review for one in gains)
-        heads = ["step", "from", "pictures more", *MEASURED.values()]
+        heads = ["step", "from", "more pictures", *MEASURED.values()]
         parts += [
             "## What a step brings",
             "In points; bold where the interval leaves out 0." + _of_hours(gains, hours),
@@ -108,6 +108,18 @@ def ablation_report(
             ),
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def uneven(runs: Sequence[MixRuns], asked: int) -> list[str]:
+    """A warning where trainings had not about as many image steps as were asked for: a phase has one epoch at least."""
+    steps = [one.image_steps for one in runs]
+    least, most = min(steps), max(steps)
+    if most <= _UNEVEN * min(least, asked) and asked <= _UNEVEN * least:
+        return []
+    return [
+        f"**{asked:,} image steps were asked for, and there were {least:,} to {most:,}**, since an epoch shows every "
+        "picture: a part of what sets the mixes apart. Ask for more (`--images`)."
+    ]
 
 
 def bars_of(gains: Sequence[Worth]) -> dict[str, dict[str, tuple[float, float | None]]]:
@@ -169,17 +181,6 @@ def _of_hours(gains: Sequence[Worth], hours: float | None) -> str:
     return (
         f" The reviews of the queue took about {hours:.1f} hours, those of dev and test pictures included (`minutes` "
         "of metrics/reviews.json: the median time of a judgement times their number)."
-    )
-
-
-def _uneven(runs: Sequence[MixRuns]) -> str:
-    """A warning where an epoch, of which there is at least one, is too long for as many steps as others had."""
-    steps = [one.image_steps for one in runs]
-    if max(steps) <= _UNEVEN * min(steps):
-        return ""
-    return (
-        f"**Some had {max(steps) / min(steps):.1f} times as many image steps as others**, which is a part of the "
-        "difference: ask for more (`--images`)."
     )
 
 

@@ -6,6 +6,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.stage import write_text
 from pipeline.versions.change_report import Compared, change_report, report_without_tables
 from pipeline.versions.changes import changed_pictures, with_overlap
+from pipeline.versions.git_commands import taken_by_git
 from pipeline.versions.revision import NotHereError, open_versions
 from pipeline.versions.tables import dataset_of
 
@@ -15,6 +16,11 @@ def main(names: tuple[str, str], out: Path | None, page: Path | None, masks: boo
 
     Without `masks` no mask is opened: their IoU is left out.
     """
+    if page is not None and taken_by_git(page):
+        raise PipelineError(
+            f"expected a page outside this repository, or one that git ignores, found {page}: pictures do not belong "
+            "into git. Name another, as data/changes.html"
+        )
     old, new = open_versions(*names)
     try:
         tables = dataset_of(old), dataset_of(new)

@@ -478,7 +478,11 @@ class Params(Section):
     def _known_are_left_out(self) -> Self:
         known = (*MASK_KINDS, *self.sources.names())
         strange = [name for name in self.merge.leave_out if name not in known]
-        must_be(not strange, "merge.leave_out", ", ".join(strange), f"of {', '.join(known)}")
+        if strange:
+            raise ValueError(
+                f"merge.leave_out names {', '.join(strange)}, which is no kind of mask and no source; it may name "
+                f"{', '.join(known)}"
+            )
         return self
 
     @model_validator(mode="after")

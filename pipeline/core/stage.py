@@ -26,7 +26,7 @@ def run(name: str, main: Callable[[], None]) -> None:
     heed_interrupts()
     _log_from(logging.INFO)
     start = time.monotonic()
-    with _told(name), alone(" ".join([f"pipeline.{name}", *sys.argv[1:]])):
+    with _told(name), only_one(" ".join([f"pipeline.{name}", *sys.argv[1:]])):
         main()
     log.info("%s: done in %.1f s", name, time.monotonic() - start)
 
@@ -74,7 +74,7 @@ def _end(name: str, text: str, code: int) -> None:
 
 
 @contextmanager
-def alone(words: str) -> Iterator[None]:
+def only_one(words: str) -> Iterator[None]:
     """Keep a second run of `python -m WORDS` from the files of this one; PipelineError in the second one."""
     lock = CACHE / "locks" / (re.sub(r"\W", "-", words) + ".lock")
     lock.parent.mkdir(parents=True, exist_ok=True)

@@ -4,12 +4,12 @@ import errno
 import os
 import secrets
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.core.errors import PipelineError
+from pipeline.versions.git_commands import taken_by_git
 from sinet.core import atomic
 
 
@@ -28,7 +28,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise PipelineError(
             f"expected a new or an empty folder, found that {out} holds something; name another"
         )
-    if _in_git(out):
+    if taken_by_git(out / "x"):
         raise PipelineError(
             f"expected a folder outside this repository, or one that git ignores, found {out}: pictures do not belong "
             f"into git. Name another, or write /{place.name}/ into .gitignore"
@@ -45,13 +45,3 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(filling, ignore_errors=True)  # there is none where it has taken its place
-
-
-def _in_git(out: Path) -> bool:
-    """Whether `git add` would take what lies in the folder, which may not be there yet."""
-    above = next(one for one in out.absolute().parents if one.is_dir())
-    command = ["git", "-C", str(above), "check-ignore", "--quiet", f"{out.absolute()}/x"]
-    try:
-        return subprocess.run(command, capture_output=True, check=False).returncode == 1  # 128: no repository
-    except FileNotFoundError:  # no git at all
-        return False

@@ -1,6 +1,7 @@
 """Questions to git about the project in the current folder."""
 
 import subprocess
+from pathlib import Path
 
 from pipeline.core.errors import PipelineError
 
@@ -18,6 +19,16 @@ def found_by_git(*words: str) -> bytes | None:
     """What git prints; None where it refuses, as for what a revision does not have or outside of a repository."""
     done = _done(words)
     return None if done.returncode else done.stdout
+
+
+def taken_by_git(path: Path) -> bool:
+    """Whether `git add` would take the file at `path`, which may not be there yet."""
+    above = next(one for one in path.absolute().parents if one.is_dir())
+    command = ["git", "-C", str(above), "check-ignore", "--quiet", str(path.absolute())]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 1  # 128: no repository
+    except FileNotFoundError:  # no git at all
+        return False
 
 
 def _done(words: tuple[str, ...]) -> "subprocess.CompletedProcess[bytes]":

@@ -14,10 +14,9 @@ from pipeline.ablation import ablate
 from pipeline.ablation.ablate import check_same_inputs, chosen_mixes, common_dev, epochs_of, image_steps
 from pipeline.ablation.dvc_experiments import with_values
 from pipeline.ablation.mixes import Mix, mixes_of
-from pipeline.ablation.report import MEASURED, MixRuns, ablation_report, bars_of, gains_of, runs_table
+from pipeline.ablation.report import MEASURED, MixRuns, ablation_report, bars_of, gains_of, runs_table, uneven
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import MASK_KINDS, load_params
-from pipeline.core.stage import alone
 from pipeline.reporting.figures import gain_bars
 
 SOURCES = {"eg1800": "eg1800", "baidu": "baidu", "crawl": "crawl"}
@@ -56,8 +55,19 @@ def test_each_mix_is_one_step_from_another_and_the_last_ones_lack_a_source() -> 
 def test_a_mix_that_is_not_known_is_told_with_those_that_are(root: Path) -> None:
     params = load_params(root / "params.yaml")
     assert [one.name for one in chosen_mixes(params, ["crops", "labelled"])] == ["labelled", "crops"]
-    with pytest.raises(PipelineError, match=r"expected mixes of labelled, .*without-eg1800, found pseudo"):
+    with pytest.raises(
+        PipelineError, match=r"expected mixes of labelled, .*without-eg1800, one --mix each, found pseudo"
+    ):
         chosen_mixes(params, ["labelled", "pseudo"])
+
+
+def test_a_file_is_no_folder_to_write_into(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    with pytest.raises(PipelineError, match=r"expected a folder as --out, found the file params\.yaml"):
+        ablate.main((), 1, None, Path("params.yaml"))
 
 
 @pytest.mark.parametrize("pictures", [40, 100, 505, 3000])
@@ -118,11 +128,11 @@ def test_the_report_says_what_each_step_brings(root: Path) -> None:
     assert len(table) == 15 and set(table["mix"]) == {"labelled", "crops", "reviewed", "all", "without-baidu"}
     svg = gain_bars(bars_of(gains))
     assert "portrait crops" in svg and "foreground IoU" in svg and "<image" not in svg
-    assert "image steps as others" not in text
+    assert uneven(found, 6000) == []
     more = MixRuns(mix("crops"), 400, 9000, found[1].runs)
-    assert "**Some had 1.5 times as many image steps as others**" in ablation_report(
-        [found[0], more], [], PICTURES, None, "0" * 40
-    )
+    for runs, asked in (([found[0], more], 6000), ([found[0]], 600), ([found[0]], 60_000)):
+        [warning] = uneven(runs, asked)
+        assert f"**{asked:,} image steps were asked for, and there were 6,000 to" in warning
 
 
 def test_two_at_once_would_run_each_others_experiments(
@@ -130,7 +140,7 @@ def test_two_at_once_would_run_each_others_experiments(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with (
-        alone("pipeline ablate"),
+        only_one("pipeline ablate"),
         pytest.raises(PipelineError, match="another `python -m pipeline ablate` is run"),
     ):
         ablate.main((), 1, None, None)

@@ -109,7 +109,15 @@ def test_without_the_remote_git_and_dvc_lock_say_what_they_know(
     run(versions.folder, "dvc", "remote", "remove", "store")
     assert "and DVC has no default remote" in printed(capsys, "v1", "v2")
     with pytest.raises(PipelineError, match="without it there is no page"):
+        diff.main(("v1", "v2"), None, Path("data/page.html"), True)
+
+
+def test_a_page_that_git_would_take_is_refused(versions: Made) -> None:
+    with pytest.raises(
+        PipelineError, match=r"or one that git ignores, found page.html: pictures do not belong into"
+    ):
         diff.main(("v1", "v2"), None, Path("page.html"), True)
+    assert not Path("page.html").exists()
 
 
 def test_a_lost_mask_is_counted_and_the_rest_compared(
