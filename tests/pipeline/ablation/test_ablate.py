@@ -17,6 +17,7 @@ from pipeline.ablation.mixes import Mix, mixes_of
 from pipeline.ablation.report import MEASURED, MixRuns, ablation_report, bars_of, gains_of, runs_table, uneven
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import MASK_KINDS, load_params
+from pipeline.core.stage import only_one
 from pipeline.reporting.figures import gain_bars
 
 SOURCES = {"eg1800": "eg1800", "baidu": "baidu", "crawl": "crawl"}
