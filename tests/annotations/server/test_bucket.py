@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -386,6 +387,9 @@ def test_a_curator_sees_the_picture_under_the_mask(team: Session, work: Path, pa
     )
     assert shown == [[mask.shape[1], mask.shape[0]]] * 3, "picture, outline and cut-out are there"
     assert all(url.startswith((client.url, "data:", "blob:")) for url in asked), "only Label Studio is asked"
+    until = time.monotonic() + 60
+    while overlap(page, mask) <= 0.9 and time.monotonic() < until:
+        page.wait_for_timeout(500)  # on a busy machine the mask is drawn long after the canvas is there
     assert overlap(page, mask) > 0.9
 
     page.keyboard.press("a")
