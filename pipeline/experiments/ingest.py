@@ -17,6 +17,7 @@ import psutil
 from pipeline.core.params import Source, load_params
 from pipeline.core.paths import PARAMS, PROFILES
 from pipeline.core.records import write_records
+from pipeline.experiments.memory import resident
 from pipeline.ingest import ingest
 from sinet.core import atomic
 from sinet.images.decode import Array
@@ -64,23 +65,13 @@ def _measure(folder: Path, count: int) -> float:
     start, peak = time.monotonic(), 0
     process = psutil.Popen([sys.executable, "-m", __name__, pictures.name, out.name], cwd=folder)
     while process.poll() is None:
-        peak = max(peak, _resident(process))
+        peak = max(peak, resident(process))
         time.sleep(0.1)
     if process.returncode != 0:
         raise subprocess.CalledProcessError(process.returncode, "ingest")
     seconds = time.monotonic() - start
     print(f"{count:,} pictures: peak {peak / 2**20:.0f} MB, {seconds:.0f} s ({count / seconds:.0f} a second)")
     return peak / 2**20
-
-
-def _resident(process: psutil.Popen) -> int:
-    total = 0
-    for one in (process, *process.children(recursive=True)):
-        try:
-            total += one.memory_info().rss
-        except psutil.Error:  # it has just ended
-            continue
-    return total
 
 
 def _ingest(pictures: Path, out: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.experiments.memory import resident
 from pipeline.experiments.page_in_browser import WINDOW, PageKind, chromium, look_at
 from pipeline.experiments.two_versions import FIRST, write_two_versions
 
@@ -79,23 +80,13 @@ def _made(folder: Path, *words: str) -> dict[str, str]:
             env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
         while process.poll() is None:
-            peak = max(peak, _resident(process))
+            peak = max(peak, resident(process))
             time.sleep(_POLL)
     if process.returncode:
         raise RuntimeError(f"{' '.join(words)} failed:\n{said.read_text()[-4000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return {"CPU of the command": f"{cpu:.0f} s", "peak memory of its processes": f"{peak / 1e6:,.0f} MB"}
-
-
-def _resident(process: psutil.Popen) -> int:
-    total = 0
-    for one in (process, *process.children(recursive=True)):
-        try:
-            total += one.memory_info().rss
-        except psutil.Error:  # it has just ended
-            continue
-    return total
 
 
 def _size(page: Iterable[Path], pictures: Path) -> dict[str, str]:
