@@ -23,6 +23,7 @@ from pipeline.core.paths import DATASET, METRICS, SINET
 from pipeline.core.stage import only_one, write_text
 from pipeline.reporting.figures import gain_bars
 from pipeline.versions.figures import parse_figures
+from pipeline.versions.measured import measured
 from pipeline.versions.revision import NotHereError, Version
 from pipeline.versions.tables import RECORDS, dataset_of
 from sinet.core.recipe import NONE, EvaluateRecipe
@@ -212,24 +213,13 @@ def _trained(experiments: Experiments, merged: _Merged, values: Values, place: s
 
 def _scores(trained: Version, dev: pd.DataFrame, merged: Version, recipe: EvaluateRecipe) -> pd.DataFrame:
     """A row a picture of `dev`, whose files `merged` has, with all four scores of what was trained."""
-    # Imported here, since torch takes seconds.
-    from sinet.evaluation.protocol import EvaluateError, evaluate
-    from sinet.images.sample import Sample
-    from sinet.inference.predictor import Predictor
-    from sinet.network.weights import WeightsError, read_weights
-
-    columns = (dev["id"], dev["image"], dev["mask"])
     files = merged.bring([*dev["image"], *dev["mask"]])
-    try:
-        samples = [Sample(one, files[image], files[mask]) for one, image, mask in zip(*columns, strict=True)]
-        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
-            Path(file.name).write_bytes(trained.read(str(SINET)))
-            model, card = read_weights(Path(file.name))
-        return pd.DataFrame(evaluate(Predictor(model, card.preprocessing), samples, recipe).rows())
-    except KeyError as error:
-        raise NotHereError(f"{error} of the dev side is not in DVC's cache; `dvc fetch` brings it") from error
-    except (WeightsError, EvaluateError) as error:
-        raise PipelineError(str(error)) from error
+    pictures = dev.assign(image=dev["image"].map(files), mask=dev["mask"].map(files))
+    if pictures[["image", "mask"]].isna().any(axis=None):
+        raise NotHereError("a picture of the dev side is not in DVC's cache; `dvc fetch` brings it")
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        Path(file.name).write_bytes(trained.read(str(SINET)))
+        return measured(pictures, Path(file.name), recipe)
 
 
 def _hours(version: Version) -> float | None:

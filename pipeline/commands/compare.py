@@ -8,6 +8,7 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.stage import write_text
 from pipeline.versions.comparison import Pairs, comparison_report, paired, pairs_of_versions
+from pipeline.versions.measured import measured
 from pipeline.versions.revision import WORKSPACE, open_versions
 from pipeline.versions.tables import dataset_of, known_facts_of
 
@@ -48,17 +49,5 @@ def _pairs_of_weights(old: Path, new: Path) -> Pairs:
 
 def _scores(test: pd.DataFrame, weights: Path) -> pd.DataFrame:
     """The table of scores of `test`, with its source, label and cluster."""
-    # Imported here, since torch takes seconds.
-    from sinet.evaluation.protocol import EvaluateError, evaluate
-    from sinet.images.sample import Sample
-    from sinet.inference.predictor import Predictor
-    from sinet.network.weights import WeightsError, read_weights
-
-    columns = (test["id"], test["image"], test["mask"])
-    samples = [Sample(one, Path(image), Path(mask)) for one, image, mask in zip(*columns, strict=True)]
-    try:
-        model, card = read_weights(weights)
-        measured = evaluate(Predictor(model, card.preprocessing), samples, load_params().evaluate)
-    except (WeightsError, EvaluateError) as error:
-        raise PipelineError(str(error)) from error
-    return pd.DataFrame(measured.rows()).merge(test[["id", "source", "label", "cluster"]], on="id")
+    rows = measured(test, weights, load_params().evaluate)
+    return rows.merge(test[["id", "source", "label", "cluster"]], on="id")
