@@ -17,7 +17,6 @@ import psutil
 from pipeline.core.params import Source, load_params
 from pipeline.core.paths import PARAMS, PROFILES
 from pipeline.core.records import write_records
-from pipeline.experiments.memory import resident
 from pipeline.ingest import ingest
 from sinet.core import atomic
 from sinet.images.decode import Array
@@ -85,3 +84,14 @@ def _ingest(pictures: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     _ingest(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+def resident(process: psutil.Popen) -> int:
+    """Bytes in memory of a process and of all that it has started."""
+    total = 0
+    for one in (process, *process.children(recursive=True)):
+        try:
+            total += one.memory_info().rss
+        except psutil.Error:  # it has just ended
+            continue
+    return total

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.experiments.memory import resident
+from pipeline.experiments.ingest import resident
 from pipeline.experiments.page_in_browser import WINDOW, PageKind, chromium, look_at
 from pipeline.experiments.two_versions import FIRST, write_two_versions
 
