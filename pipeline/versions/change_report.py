@@ -107,6 +107,8 @@ def _change(old: float, new: float, share: bool) -> str:
 
 
 def _summary(changes: pd.DataFrame) -> str:
+    if changes.empty:
+        return "Both hold the same pictures with the same masks on the same sides."
     rows = [[name, f"{int(changes[kind].sum()):,}", ""] for kind, name in CHANGE_KINDS.items()]
     masks = changes[changes["mask"]]
     known = masks["iou"].dropna()

@@ -110,7 +110,8 @@ def comparison_report(names: tuple[str, str], pairs: Pairs, smallest: float = SM
         f"SINet on {len(pairs.pictures):,} test pictures of {rows[0].difference.photographs:,} photographs that both "
         "were measured on, in percent. The difference has its 95 % interval, of pictures drawn again with replacement. "
         f"`no difference` is one of less than {100 * smallest:g} points either way; `perhaps` is one that so many "
-        "slices can show by chance; `not enough pictures` says how many would decide.",
+        "slices can show by chance; `not enough pictures` says how many would decide, or, of fewer photographs than an "
+        "interval needs, how many that is.",
         *pairs.notes,
     ]
     old, new = map(markdown_cell, names)

@@ -49,7 +49,8 @@ function main() {
   });
   at("all").addEventListener("click", showAll);
   detail.addEventListener("click", (event) => { if (event.target === detail) detail.close(); });
-  detail.addEventListener("close", () => scroller.focus());
+  // The event comes late: who went to a field since then stays there.
+  detail.addEventListener("close", () => { if (!filters.contains(document.activeElement)) scroller.focus(); });
   document.addEventListener("keydown", press);
   scroller.focus();
   requestAnimationFrame(() => setTimeout(finish));
@@ -241,6 +242,12 @@ function load(image, first, second, then = () => {}) {
   image.src = first;
 }
 
+// The ids of the other pictures of its cluster.
+function lookAlikes(row) {
+  const cluster = value("cluster", row);
+  return cluster ? columns.id.filter((id, other) => other !== row && value("cluster", other) === cluster) : [];
+}
+
 function facts(row) {
   const url = value("url", row);
   const link = /^https?:\/\//i.test(url) ? element("a", { href: url, textContent: url, target: "_blank", rel: "noreferrer noopener" }) : url;
@@ -260,7 +267,7 @@ function facts(row) {
     ["address", link],
     ["retrieved", value("retrieved_at", row)],
     ["teacher", value("teacher", row)],
-    ["look-alikes", value("cluster", row)],
+    ["look-alikes", lookAlikes(row).join(" ")],
   ].filter(([, text]) => text !== "");
 }
 

@@ -61,7 +61,12 @@ def test_the_page_in_a_real_browser(versions: Made, tmp_path: Path, page: Any) -
     page.select_option("select[name=side]", value="test")
     assert page.locator(".card").count() == 2
 
+    page.select_option("select[name=kind]", label=f"moved between sides ({len(versions.ids['moved'])})")
+    assert page.locator(".card").count() == 0, "what moved went from train to dev"
+    assert page.locator("#nothing").is_visible()
     page.select_option("select[name=side]", value="")
+    assert page.locator(".card").count() == len(versions.ids["moved"])
+    assert not page.locator("#nothing").is_visible()
     page.locator("h1").click()
     page.keyboard.press("1")
     assert page.locator("#count").inner_text() == f"3 of {total} pictures that changed.", "1 is: added"
