@@ -17,17 +17,34 @@ from pipeline.core.paths import HEADLINE
 from pipeline.releasing.data_tests import some_of
 from pipeline.versions.dvc_lock import run_dvc
 from pipeline.versions.figures import read_figures
-from pipeline.versions.git_commands import git
+from pipeline.versions.git_commands import found_by_git, git
 
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 
 
 def version_faults(version: str) -> Iterator[str]:
-    """The version is three numbers, and no tag has it."""
+    """The version is three numbers, and no tag has it, but for what a release that broke off here has tagged."""
     if not _VERSION.fullmatch(version):
         yield f"expected a version of three numbers, as 1.2.0, found {version!r}"
     elif git("tag", "--list", f"v{version}"):
-        yield f"the tag v{version} is there already, and others may rely on it: take a higher version"
+        yield _taken(f"v{version}")
+    else:
+        here = found_by_git("rev-parse", "HEAD")
+        yield from (
+            _taken(tag)
+            for tag in artifact_tags(version)
+            if found_by_git("rev-parse", "--verify", "--quiet", f"{tag}^{{commit}}") not in (None, here)
+        )
+
+
+def artifact_tags(version: str) -> list[str]:
+    """The tags by which `dvc artifacts get` finds this version of each artifact of dvc.yaml."""
+    declared = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
+    return [f"{name}@v{version}" for name in declared.get("artifacts", {})]
+
+
+def _taken(tag: str) -> str:
+    return f"the tag {tag} is there already, and others may rely on it: take a higher version"
 
 
 def tree_faults(written: Path) -> Iterator[str]:

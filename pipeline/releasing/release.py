@@ -16,12 +16,14 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.licences import licence_name
 from pipeline.core.params import ABSENT, Params, load_params
 from pipeline.core.paths import DATASET, METRICS, SAMPLE, SINET, SINET_ONNX
-from pipeline.core.records import SIDES, dataset_hash, read_records
+from pipeline.core.reasons import meaning
+from pipeline.core.records import SIDES, dataset_hash, read_records, read_rejected
 from pipeline.core.stage import write_text
 from pipeline.handing_over.export_dataset import hub_licences, size_category
 from pipeline.releasing.croissant import croissant
 from pipeline.releasing.data_tests import data_faults
 from pipeline.releasing.gates import (
+    artifact_tags,
     headline_faults,
     licence_faults,
     pipeline_faults,
@@ -50,10 +52,13 @@ def main(version: str, unlicensed: Collection[str] = ()) -> None:
     if git("status", "--porcelain"):
         git("commit", "--quiet", "-m", f"Release {version}")
     message = f"Release {version}\n\ndataset {facts['dataset_hash']}\nweights {facts['weights_hash']}"
-    git("tag", "--annotate", f"v{version}", "-m", message)
+    tags = artifact_tags(version)
+    for tag in (*tags, f"v{version}"):  # the one that ends a release comes last
+        if not git("tag", "--list", tag):
+            git("tag", "--annotate", tag, "-m", message)
     print(f"v{version} is tagged here: {len(records):,} pictures, dataset {facts['dataset_hash'][:16]}")
     print(f"Its cards are in {RELEASE}/. Nothing was pushed. To hand it on:")
-    print(f"  dvc push\n  git push origin HEAD v{version}")
+    print(f"  dvc push\n  git push origin {' '.join(['HEAD', f'v{version}', *tags])}")
 
 
 def _stop_for(version: str, faults: list[str]) -> None:
@@ -90,6 +95,7 @@ def _facts(
         "no_author": int(records["author"].isna().sum()),
         "small": [int(records[name].min()) for name in ("width", "height")],
         "large": [int(records[name].max()) for name in ("width", "height")],
+        "left_out": _left_out(read_rejected("merge")),
         "unreviewed": int((records["label"] == "pseudo").sum()),
         "dataset_hash": dataset_hash(records),
         "weights_hash": hashlib.sha256(SINET.read_bytes()).hexdigest(),
@@ -111,6 +117,14 @@ def _facts(
             "tags": ["portrait-segmentation", "person", "croissant"],
             "size_categories": [size_category(len(records))],
         },
+    }
+
+
+def _left_out(rejected: pd.DataFrame) -> dict[str, int]:
+    """Counts of pictures and masks by the reason in words, without reviews and without what a review replaces."""
+    pictures = rejected[(rejected["source"] != "reviews") & (rejected["reason"] != "reviewed")]
+    return {
+        meaning(reason): count for reason, count in pictures["reason"].value_counts().sort_index().items()
     }
 
 

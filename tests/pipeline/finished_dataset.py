@@ -77,6 +77,9 @@ stages:
     deps: [data/dataset]
     outs: [{models/sinet.safetensors: {persist: true}}]
     metrics: [{metrics/train.json: {persist: true}}, {metrics/evaluate.json: {persist: true}}]
+artifacts:
+  sinet: {path: models/sinet.safetensors, type: model}
+  dataset: {path: data/dataset, type: dataset}
 """
 
 
@@ -107,9 +110,10 @@ def write_project(folder: Path, root: Path) -> None:
             Rejected("web", str(one["source_key"]), reason, "...")
             for one, reason in zip(pseudo, ("reviewed", "review_rejected", "not_reviewed"), strict=True)
         ]
+        rejected.append(Rejected("reviews", "a-key", "review_reject", "its verdict is reject"))
         write_rejected("merge", rejected)
         reviews = {"accept": 0, "fix": 1, "reject": 1, "unsure": 0}
-        counts = {"in": 13, "out": 10, "rejected": 3, "reasons": {}, "inputs": {}, "reviews": reviews}
+        counts = {"in": 14, "out": 10, "rejected": 4, "reasons": {}, "inputs": {}, "reviews": reviews}
         write_metrics("merge", {**counts, **summarise(records, rejected)})
         write_metrics("balance", {"no_face": 1.0, "grey": 0.25})
         write_metrics("split", {role: {"leaks": 0, "moved": 0} for role in ("labelled", "crawl")})

@@ -78,7 +78,9 @@ def test_a_release_is_written_committed_and_tagged_and_nothing_is_pushed(
         f"docs/release/{name}" for name in CARDS
     ]
     assert run(tmp_path / "remote.git", "git", "for-each-ref").stdout == ""
-    assert "dvc push\n  git push origin HEAD v1.2.0" in capsys.readouterr().out
+    tags = ["dataset@v1.2.0", "sinet@v1.2.0", "v1", "v1.2.0"]
+    assert run(project, "git", "tag").stdout.split() == tags
+    assert "dvc push\n  git push origin HEAD v1.2.0 sinet@v1.2.0 dataset@v1.2.0\n" in capsys.readouterr().out
     assert list(pipeline_faults()) == []  # the cards make no stage run
 
     card = Path("docs/release/dataset.md").read_text()
@@ -87,6 +89,12 @@ def test_a_release_is_written_committed_and_tagged_and_nothing_is_pushed(
     assert f"`{digest}`" in card
     assert "| train | 5 | 1 | 6 |" in card
     assert "| grey | 25.0 | no colour |" in card
+    # The review's own row and the label whose mask it mended are no picture that is missing.
+    left_out = card.split("| why | pictures or masks |\n|---|---:|\n")[1].split("\n\n")[0].splitlines()
+    assert left_out == [
+        "| a pseudo label that nobody has judged yet | 1 |",
+        "| a pseudo label that a review rejects | 1 |",
+    ]
     for section in (
         "Motivation",
         "Composition",
@@ -168,6 +176,36 @@ def test_a_release_that_broke_off_before_its_commit_is_taken_up(
 @pytest.mark.parametrize("version", ["1.2", "v1.2.0", "1.02.0", "1.2.0-rc1"])
 def test_a_version_is_three_numbers(project: Path, version: str) -> None:
     assert f"expected a version of three numbers, as 1.2.0, found {version!r}" in refused(version)
+
+
+def test_a_release_that_broke_off_between_its_tags_is_taken_up(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = releasing.git
+
+    def broken(*words: str) -> str:
+        if words[:3] == ("tag", "--annotate", "v1.2.0"):
+            raise InterruptedError
+        return real(*words)
+
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(releasing, "git", broken)
+        release("1.2.0", *NAMED)
+    assert "dataset@v1.2.0" in run(project, "git", "tag").stdout
+    release("1.2.0", *NAMED)
+    heads = {
+        run(project, "git", "rev-parse", f"{tag}^{{commit}}").stdout
+        for tag in ("HEAD", "v1.2.0", "dataset@v1.2.0", "sinet@v1.2.0")
+    }
+    assert len(heads) == 1
+
+
+def test_an_artifact_that_was_registered_elsewhere_is_never_moved(project: Path) -> None:
+    run(project, "git", "commit", "--quiet", "--allow-empty", "-m", "later")
+    run(project, "git", "tag", "--annotate", "dataset@v1.2.0", "-m", "by hand", "HEAD~1")
+    with pytest.raises(PipelineError, match=r"the tag dataset@v1\.2\.0 is there already, .* take a higher"):
+        release("1.2.0", *NAMED)
+    assert "\nv1.2.0" not in run(project, "git", "tag").stdout
 
 
 def test_a_tag_is_never_moved(project: Path) -> None:
