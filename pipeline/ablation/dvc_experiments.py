@@ -26,6 +26,8 @@ _READ = (
 _SHOWN = 12  # lines of what a failed experiment printed
 _BUSY = "Unable to acquire lock"  # another command of DVC runs here
 _PAUSE = 10  # seconds
+_TRAINING = re.compile(r"train \w+: .*\|")  # the bar of a training
+_TOLD_EVERY = 60  # seconds
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -98,15 +100,25 @@ def inputs_of(version: Version, stage: str) -> dict[str, str]:
 
 
 def _dvc(*words: str) -> tuple[int, str]:
-    """Exit code and output of a command, which ends by itself where somebody presses Ctrl-C: it tidies up then."""
+    """Exit code and output of a command, which ends by itself where somebody presses Ctrl-C: it tidies up then.
+
+    Once a minute it is told how far a training is.
+    """
     command = [sys.executable, "-m", "dvc", *words]
+    lines: list[str] = []
+    told = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            printed, _ = process.communicate()
+            for line in process.stdout or ():  # a bar's states end with a carriage return, which ends a line too
+                if not _TRAINING.match(line):
+                    lines.append(line)
+                elif time.monotonic() - told >= _TOLD_EVERY:
+                    told = time.monotonic()
+                    print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
             process.communicate()
             raise
-    return process.returncode, printed
+    return process.returncode, "".join(lines)
 
 
 def with_values(content: Mapping[str, Any], values: Values) -> dict[str, Any]:
