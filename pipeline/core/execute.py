@@ -26,17 +26,21 @@ _Given = TypeVar("_Given")
 R = TypeVar("R")
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_WORTH_A_START = 64  # pictures; a worker of stage crop or pseudo_label starts in the time of about so many
 _MOST_UNREAD = 100  # files; a share that is gone may take a minute for each
 
 # One thread a worker: the result of a model must not depend on how many cores or workers there are.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def worker_count() -> int:
-    """PIPELINE_WORKERS where it is set, else the number of cores this process may use."""
+def worker_count(pictures: int) -> int:
+    """How many workers so many pictures get: PIPELINE_WORKERS where it is set, else one a core that this process may use.
+
+    A worker loads its libraries and models first: without a number that was asked for, each gets pictures enough for it.
+    """
     asked = os.environ.get("PIPELINE_WORKERS")
     if asked is None:
-        return len(os.sched_getaffinity(0))
+        return min(len(os.sched_getaffinity(0)), max(1, pictures // _WORTH_A_START))
     if not asked.isdigit() or int(asked) < 1:
         raise PipelineError(f"PIPELINE_WORKERS must be a whole number of at least 1, found {asked!r}")
     return int(asked)
@@ -61,7 +65,7 @@ def map_images(
     PipelineError where the machine did not read some files (ReadError), after all others were done: what they hold is
     unknown, so that nothing may be left out for it.
     """
-    workers = min(workers or worker_count(), max(1, len(items) // 8))
+    workers = min(workers or worker_count(len(items)), max(1, len(items) // 8))
     bar = tqdm(
         total=len(items),
         desc=desc,

@@ -140,10 +140,11 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 def test_the_number_of_workers_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIPELINE_WORKERS", "3")
-    assert worker_count() == 3
+    assert worker_count(1) == 3
     for bad in ("0", "-1", "two", ""):
         monkeypatch.setenv("PIPELINE_WORKERS", bad)
         with pytest.raises(PipelineError, match="PIPELINE_WORKERS must be a whole number"):
-            worker_count()
+            worker_count(1)
     monkeypatch.delenv("PIPELINE_WORKERS")
-    assert worker_count() == len(os.sched_getaffinity(0))
+    assert worker_count(100_000) == len(os.sched_getaffinity(0))
+    assert worker_count(127) == 1
