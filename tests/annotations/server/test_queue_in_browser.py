@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,14 @@ class Stream(Curator):
         return ((shot - plain) * towards).sum(2) / np.maximum(np.square(towards).sum(2), 1)
 
     def shows_its_mask(self) -> bool:
-        """Colour lies on the person and nowhere else, but for a few pixels along the edge."""
+        """Colour lies on the person and nowhere else, within a minute: a busy machine draws it late."""
+        until = time.monotonic() + 60
+        while not (shown := self._shows_its_mask()) and time.monotonic() < until:
+            self.page.wait_for_timeout(500)
+        return shown
+
+    def _shows_its_mask(self) -> bool:
+        """But for a few pixels along the edge."""
         data = self.served["data"]
         mask = regions_to_mask(self.served["predictions"][0]["result"], data["height"], data["width"])
         inside = cv2.erode(mask, np.ones((9, 9), np.uint8)) > 0
