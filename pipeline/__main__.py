@@ -317,9 +317,9 @@ def benchmark_pages(
     pictures: Annotated[int, typer.Option(min=100, help="of each version, and as many that change")] = 20_000,
 ) -> None:
     """The pages of browse and diff: what writing them takes, and how quickly a browser shows and scrolls them."""
-    from pipeline.experiments import pages
+    from pipeline.experiments.pages import benchmark
 
-    pages.main(pictures)
+    benchmark.main(pictures)
 
 
 @benchmarks.command("precision")

@@ -34,9 +34,9 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THR
 
 
 def worker_count(pictures: int) -> int:
-    """How many workers so many pictures get: PIPELINE_WORKERS where it is set, else one a core that this process may use.
+    """How many workers so many pictures get: PIPELINE_WORKERS where it is set, else at most one a core of this process.
 
-    A worker loads its libraries and models first: without a number that was asked for, each gets pictures enough for it.
+    A worker loads its libraries and models first, so each gets pictures enough for it where no number was asked for.
     """
     asked = os.environ.get("PIPELINE_WORKERS")
     if asked is None:

@@ -124,7 +124,8 @@ def _left_out(rejected: pd.DataFrame) -> dict[str, int]:
     """Counts of pictures and masks by the reason in words, without reviews and without what a review replaces."""
     pictures = rejected[(rejected["source"] != "reviews") & (rejected["reason"] != "reviewed")]
     return {
-        meaning(reason): count for reason, count in pictures["reason"].value_counts().sort_index().items()
+        meaning(str(reason)): int(count)
+        for reason, count in pictures["reason"].value_counts().sort_index().items()
     }
 
 

@@ -13,10 +13,10 @@ from pipeline.__main__ import app
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import DATASET
 from pipeline.core.records import read_records
-from pipeline.experiments import page_in_browser
-from pipeline.experiments.page_in_browser import PageKind, Seen, look_at
-from pipeline.experiments.pages import _table
-from pipeline.experiments.two_versions import FIRST, write_two_versions
+from pipeline.experiments.pages import page_in_browser
+from pipeline.experiments.pages.benchmark import _table
+from pipeline.experiments.pages.page_in_browser import PageKind, Seen, look_at
+from pipeline.experiments.pages.two_versions import FIRST, write_two_versions
 from pipeline.versions.changes import CHANGE_KINDS, changed_pictures
 from pipeline.versions.revision import open_versions
 from pipeline.versions.tables import dataset_of

@@ -16,8 +16,8 @@ from pathlib import Path
 import psutil
 
 from pipeline.experiments.ingest import resident
-from pipeline.experiments.page_in_browser import WINDOW, PageKind, chromium, look_at
-from pipeline.experiments.two_versions import FIRST, write_two_versions
+from pipeline.experiments.pages.page_in_browser import WINDOW, PageKind, chromium, look_at
+from pipeline.experiments.pages.two_versions import FIRST, write_two_versions
 
 BROWSED = PageKind(
     in_sight="""() => {

@@ -1,0 +1,1 @@
+"""The pages of browse and diff over many pictures: made, opened and scrolled."""
