@@ -201,6 +201,16 @@ def benchmark_again(
     again.main(pictures)
 
 
+@benchmarks.command("scale")
+def benchmark_scale(
+    price: Annotated[float, typer.Option(min=0, help="of a core and hour, in your money")] = 0.05,
+) -> None:
+    """What a crawl of 1, 10 and 100 million pictures takes: hours, memory, disk, money, and what holds it up."""
+    from pipeline.experiments import scale
+
+    scale.main(price)
+
+
 @app.command("label-errors")
 def label_errors(
     folds: Annotated[int, typer.Option(min=2, help="teachers, each of which labels what it never saw")] = 3,
