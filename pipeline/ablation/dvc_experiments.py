@@ -109,9 +109,7 @@ def _dvc(*words: str) -> tuple[int, str]:
     told = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
-            for line in (
-                process.stdout or ()
-            ):  # a bar's states end with a carriage return, which ends a line too
+            for line in process.stdout or ():  # a carriage return, as after a bar's state, ends one too
                 if not _TRAINING.match(line):
                     lines.append(line)
                 elif time.monotonic() - told >= _TOLD_EVERY:
