@@ -10,6 +10,9 @@
   let shown = null; // addresses of the two pictures; null where those of the task are right
   let lost = false; // whether they are not, and there are no others
   let waited = 0;
+  let held = false; // a button of the mouse: asked for its mask, Label Studio paints anew what is being drawn
+  for (const kind of ["pointerdown", "pointermove", "pointerup"])
+    window.addEventListener(kind, (event) => (held = event.buttons > 0), { capture: true, passive: true });
 
   // Label Studio paints a picture on a canvas, and keeps its <img>, clipped away, where that stands and as large: also
   // when it is zoomed. So what is drawn here is that element's ground, and the element lies above the canvas.
@@ -61,7 +64,8 @@
   const pictures = async ([annotation, image]) => {
     const { width, height, proposed } = window.Htx.task.dataObj;
     if (image.naturalWidth !== width || image.naturalHeight !== height) throw new Error("a picture of another size");
-    const regions = annotation.serializeAnnotation().filter((region) => region.type === "brushlabels");
+    // A click's answer gets its label a moment after its pixels.
+    const regions = annotation.serializeAnnotation().filter((region) => region.value.format === "rle");
     const mask = reviewPictures.mask(regions, width, height);
     if ((await reviewPictures.fingerprint(mask, width, height)) === proposed) return null;
     const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
@@ -74,7 +78,7 @@
     if (!document.querySelector(places[0])) return;
     try {
       const now = state();
-      const rests = same(now, seen);
+      const rests = same(now, seen) && !held;
       waited = 0;
       seen = now;
       if (now[0] !== drawn[0]) use(null, false); // another task

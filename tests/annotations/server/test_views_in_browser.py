@@ -213,7 +213,17 @@ def test_without_clicks_they_follow_strokes_and_where_they_cannot_they_say_so(
     curator.drag((20, 250), (80, 250))
     assert not curator.mask()[250, 50]
     curator.judges(picture)
-    assert 1 <= page.evaluate("made") <= 2, "once a stroke, and not while it is drawn"
+    assert 1 <= page.evaluate("made") <= 2, "once a stroke"
+    curator.drag((20, 210), (80, 210))
+    page.mouse.move(*curator.place(20, 290))
+    page.mouse.down()
+    page.mouse.move(*curator.place(80, 290), steps=5)
+    before = page.evaluate("made")
+    page.wait_for_timeout(RESTS)
+    assert page.evaluate("made") == before, "not while the next is being drawn"
+    page.mouse.up()
+    assert not curator.mask()[290, 50]
+    curator.judges(picture)
     page.screenshot(path=shots / "views without clicks.png")
     with page.expect_response(lambda answer: "/drafts" in answer.url and answer.ok):
         curator.drag((20, 230), (80, 230))
