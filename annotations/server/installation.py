@@ -44,16 +44,22 @@ _SILENT = (
 # which the editor unbinds at each new task.
 KEYMAP = {"region:cycle": {"key": "alt+.,any+b,any+e", "description": "Select the mask"}}
 
+# What puts our scripts into its pages, so that outline view and cut-out follow the mask.
+_WITH_VIEWS = {
+    "DJANGO_SETTINGS_MODULE": "review_page",
+    "PYTHONPATH": str(Path(__file__).with_name("page").absolute()),
+    "REVIEW_SCRIPTS": "pictures.js views.js",
+}
 
-# What lets it ask a backend on loopback, slow as a busy machine may be, and puts our script into its pages. Its
-# SSRF_PROTECTION_ENABLED stays on: without, each event of the project would go to the backend.
+# And what lets it ask a backend on loopback, slow as a busy machine may be, about clicks. Its SSRF_PROTECTION_ENABLED
+# stays on: without, each event of the project would go to the backend.
 _WITH_CLICKS = {
+    **_WITH_VIEWS,
     "ML_BLOCK_LOCAL_IP": "false",
     "ML_CONNECTION_TIMEOUT": "10",
     "ML_TIMEOUT_HEALTH": "30",
     "ML_TIMEOUT_SETUP": "30",
-    "DJANGO_SETTINGS_MODULE": "review_page",
-    "PYTHONPATH": str(Path(__file__).with_name("page").absolute()),
+    "REVIEW_SCRIPTS": "pictures.js views.js clicks.js",
 }
 
 
@@ -188,7 +194,8 @@ class Installation:
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 command,
-                env=_environment(made, url, self.served.resolve()) | (_WITH_CLICKS if clicks else {}),
+                env=_environment(made, url, self.served.resolve())
+                | (_WITH_CLICKS if clicks else _WITH_VIEWS),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,1 +1,1 @@
-"""What `make review` adds to the pages of its Label Studio, whose own Python runs it: the script of the clicks."""
+"""What `make review` adds to the pages of its Label Studio, whose own Python runs it: scripts of clicks and views."""

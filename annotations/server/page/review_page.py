@@ -1,6 +1,7 @@
-"""Label Studio's settings, and one middleware more: clicks.js stands in each of its pages.
+"""Label Studio's settings, and one middleware more: our scripts stand in each of its pages.
 
-`make review` names this file in DJANGO_SETTINGS_MODULE. Only the server's own interpreter imports it.
+`make review` names this file in DJANGO_SETTINGS_MODULE, and the scripts beside it in REVIEW_SCRIPTS. Only the server's
+own interpreter imports it.
 """
 
 import importlib
@@ -19,17 +20,20 @@ os.environ[_NAMED] = __name__
 
 globals().update({name: value for name, value in vars(theirs).items() if name.isupper()})
 
-MIDDLEWARE = [*theirs.MIDDLEWARE, f"{__name__}.with_script"]
-_SCRIPT = f"<script>{Path(__file__).with_name('clicks.js').read_text()}</script>".encode()
+MIDDLEWARE = [*theirs.MIDDLEWARE, f"{__name__}.with_scripts"]
+_SCRIPTS = "".join(
+    f"<script>{Path(__file__).with_name(name).read_text()}</script>"
+    for name in os.environ["REVIEW_SCRIPTS"].split()
+).encode()
 
 
-def with_script(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """The middleware: every HTML page begins with the script."""
+def with_scripts(answer: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The middleware: every HTML page begins with the scripts."""
 
     def answered(request: Any) -> Any:
         response = answer(request)
         if not response.streaming and response.get("Content-Type", "").startswith("text/html"):
-            response.content = response.content.replace(b"<head>", b"<head>" + _SCRIPT, 1)
+            response.content = response.content.replace(b"<head>", b"<head>" + _SCRIPTS, 1)
         return response
 
     return answered

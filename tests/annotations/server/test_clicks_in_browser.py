@@ -72,10 +72,10 @@ class Clicker(Curator):
         return box["x"] + (x + 0.5) * box["width"] / width, box["y"] + (y + 0.5) * box["height"] / height
 
     def zoom(self, steps: int) -> None:
-        """Ctrl+wheel where the pointer is."""
+        """Ctrl+wheel where the pointer is; out again where `steps` is negative."""
         self.page.keyboard.down("Control")
-        for _ in range(steps):
-            self.page.mouse.wheel(0, -100)
+        for _ in range(abs(steps)):
+            self.page.mouse.wheel(0, -100 if steps > 0 else 100)
             self.page.wait_for_timeout(100)
         self.page.keyboard.up("Control")
 
@@ -114,11 +114,11 @@ def ask_for_clicks(work: Path) -> None:
 
 
 def sent(
-    installation: Installation, rgb: np.ndarray, masks: Sequence[np.ndarray]
+    installation: Installation, rgb: np.ndarray, masks: Sequence[np.ndarray], clicks: bool = True
 ) -> tuple[Project, list[str], dict[str, int]]:
     """The project with a task a mask, their keys, and their numbers there."""
     session = open_session(installation.folder)
-    project = find_project(session.client, PROJECT, labelling_interface(clicks=True))
+    project = find_project(session.client, PROJECT, labelling_interface(clicks))
     show_pictures(session, project)
     tasks = [a_task(installation.pictures, place, rgb, mask) for place, mask in enumerate(masks)]
     push(session.client, project, tasks)
