@@ -38,6 +38,9 @@ from tests.annotations.server.test_browser import Curator
 pytestmark = [pytest.mark.slow, pytest.mark.label_studio]
 
 SEED = 1
+# On a busy machine Label Studio gives what a click made its label a moment after its pixels.
+_LABELLED = """() => Htx.annotationStore.selected.serializeAnnotation().every(
+    one => one.value.format !== 'rle' || one.value.brushlabels)"""
 
 
 @pytest.fixture
@@ -59,6 +62,7 @@ class Clicker(Curator):
         with self.page.expect_response(lambda answer: "/interactive-annotating" in answer.url):
             self.press(x, y)
         self.page.wait_for_timeout(1000)
+        self.page.wait_for_function(_LABELLED)
 
     def press(self, x: int, y: int) -> None:
         """Ctrl+click on a pixel of the picture."""
