@@ -135,7 +135,7 @@ def test_a_picture_that_ends_three_workers_ends_the_stage_and_is_named(tmp_path:
 
 @pytest.mark.usefixtures("joined")
 def test_workers_that_cannot_start_end_the_stage_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(PipelineError, match="workers die as they start, .* most likely for lack of memory"):
+    with pytest.raises(PipelineError, match=r"workers die as they start, .* most likely for lack of memory"):
         list(map_images(work.square, range(40), desc="die", workers=2, initializer=work.die_at_the_start))
     as_here = ray_actors.spawn.get_preparation_data
     monkeypatch.setattr(
