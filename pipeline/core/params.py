@@ -471,7 +471,6 @@ class _OnlyExecute(Section):
 class Params(Section):
     """All of params.yaml."""
 
-    execute: ExecuteParams
     sources: Sources
     sample: SampleParams
     crawl: CrawlParams
@@ -491,6 +490,7 @@ class Params(Section):
     export: ExportParams
     second_look: SecondLookParams
     report: ReportParams
+    execute: ExecuteParams
 
     @model_validator(mode="after")
     def _known_are_left_out(self) -> Self:
