@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 export VERSION PROFILE EG1800 PAIRS BAIDU CRAWL IMG2DATASET URLS CONTACT FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test test-fast test-long check compiler browser old-runtime label-studio review review-stop pull review-backup review-restore release
+.PHONY: help install repro test test-fast test-long check compiler browser old-runtime ray label-studio review review-stop pull review-backup review-restore release
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  make \1\t/' | expand -t 20
@@ -40,13 +40,13 @@ release: install  ## VERSION=1.2.0 checks this version, writes its cards and tag
 # Two processes, which share one server's installation and one finished world (tests/conftest.py says what goes where).
 PYTEST := python -m pytest -n 2 --dist loadgroup
 
-test: compiler install browser label-studio old-runtime  ## run the tests; test-fast leaves out the slow ones
+test: compiler install browser label-studio old-runtime ray  ## run the tests; test-fast leaves out the slow ones
 	$(PYTEST)
 
 test-fast: install  ## leave out the slow tests and the real photographs
 	$(PYTEST) -m 'not slow and not long and not real_data'
 
-test-long: compiler install browser label-studio old-runtime  ## run the long proofs that `make test` leaves out
+test-long: compiler install browser label-studio old-runtime ray  ## run the long proofs that `make test` leaves out
 	$(PYTEST) -m long
 
 # What there is to review is looked at before anything large is installed for it.
@@ -92,6 +92,13 @@ old-runtime: .cache/onnxruntime-1.17-venv/.installed
 	@$(PYTHON) -m venv .cache/onnxruntime-1.17-venv
 	@.cache/onnxruntime-1.17-venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint $< onnxruntime \
 	  && touch $@ || echo 'no ONNX Runtime 1.17 for this Python (3.8 to 3.12 have it): its test will be skipped'
+
+# For `execute.engine: ray` and its tests; `make repro` does without (238 MB).
+ray: .venv/.ray  ## install Ray, for more than one machine (docs/scale.md)
+
+.venv/.ray: .venv/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt ray \
+	  && touch $@ || echo 'Ray was not installed: its tests will be skipped'
 
 # The pages are looked at in a real browser; without one those tests skip and say so (under CI they fail).
 browser:

@@ -211,6 +211,18 @@ def benchmark_scale(
     scale.main(price)
 
 
+@benchmarks.command("engines")
+def benchmark_engines(
+    stage: Annotated[str, typer.Option(help="ingest or crop")] = "crop",
+    pictures: Annotated[int, typer.Option(min=20, help="drawn, of people")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1, help="of both engines in turn")] = 2,
+) -> None:
+    """What execute.engine ray costs beside local on the cores of this machine: seconds of a stage, and of CPU."""
+    from pipeline.experiments import engines
+
+    engines.main(stage, pictures, rounds)
+
+
 @app.command("label-errors")
 def label_errors(
     folds: Annotated[int, typer.Option(min=2, help="teachers, each of which labels what it never saw")] = 3,

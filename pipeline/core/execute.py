@@ -1,4 +1,8 @@
-"""Map a function over pictures, in spawned workers or here: ordered results, a progress bar, bounded memory."""
+"""Map a function over pictures, in spawned workers or here: ordered results, a progress bar, bounded memory.
+
+Where `execute.engine` of params.yaml is ray, the workers are Ray's; whoever calls `map_images` sees no difference. No
+stage names that parameter, nor this file, as a dependency: what comes out is the same, and nothing runs again for it.
+"""
 
 import ctypes
 import functools
@@ -19,6 +23,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.params import execute_params
 from sinet.core.progress import bar_interval
 from sinet.images.decode import ReadError
 
@@ -33,14 +38,16 @@ _MOST_UNREAD = 100  # files; a share that is gone may take a minute for each
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def worker_count(pictures: int) -> int:
-    """How many workers so many pictures get: PIPELINE_WORKERS where it is set, else at most one a core of this process.
+def worker_count(pictures: int, cores: int | None = None) -> int:
+    """How many workers so many pictures get: PIPELINE_WORKERS where it is set, else at most one a core.
 
-    A worker loads its libraries and models first, so each gets pictures enough for it where no number was asked for.
+    The cores are those of this process where no others are given. A worker loads its libraries and models first, so
+    each gets pictures enough for it where no number was asked for.
     """
     asked = os.environ.get("PIPELINE_WORKERS")
     if asked is None:
-        return min(len(os.sched_getaffinity(0)), max(1, pictures // _WORTH_A_START))
+        most = len(os.sched_getaffinity(0)) if cores is None else cores
+        return max(1, min(most, pictures // _WORTH_A_START))
     if not asked.isdigit() or int(asked) < 1:
         raise PipelineError(f"PIPELINE_WORKERS must be a whole number of at least 1, found {asked!r}")
     return int(asked)
@@ -57,7 +64,8 @@ def map_images(
 ) -> Iterator[R]:
     """Yield function(item) in the order of `items`.
 
-    One worker is this process: to start another one takes longer than a few pictures. More are spawned.
+    One worker is this process: to start another one takes longer than a few pictures. More are spawned, or are actors
+    of Ray where params.yaml says so.
 
     `function`, `initializer` and the items must be picklable; results should be small (write pictures to disk or
     to the store inside the function). A function must not raise for a bad picture: that is a result.
@@ -65,7 +73,6 @@ def map_images(
     PipelineError where the machine did not read some files (ReadError), after all others were done: what they hold is
     unknown, so that nothing may be left out for it.
     """
-    workers = min(workers or worker_count(len(items)), max(1, len(items) // 8))
     bar = tqdm(
         total=len(items),
         desc=desc,
@@ -109,15 +116,36 @@ def not_read(errors: Sequence[ReadError]) -> str:
 def _results(
     function: Callable[[_Given], R],
     items: Sequence[_Given],
+    asked: int | None,
+    initializer: Callable[..., None] | None,
+    initargs: tuple[object, ...],
+) -> Iterator[R]:
+    def workers_for(cores: int | None) -> int:
+        return min(asked or worker_count(len(items), cores), max(1, len(items) // 8))
+
+    if not items:
+        return
+    execute = execute_params()
+    by_ray = execute.engine == "ray"
+    if workers_for(len(items) if by_ray else None) == 1:
+        yield from _results_here(function, items, initializer, initargs)
+    elif by_ray:
+        from pipeline.core.engines.ray_actors import results_of_actors
+
+        yield from results_of_actors(
+            function, items, initializer, initargs, execute.address, workers_for, _ONE_THREAD
+        )
+    else:
+        yield from _results_of_processes(function, items, workers_for(None), initializer, initargs)
+
+
+def _results_of_processes(
+    function: Callable[[_Given], R],
+    items: Sequence[_Given],
     workers: int,
     initializer: Callable[..., None] | None,
     initargs: tuple[object, ...],
 ) -> Iterator[R]:
-    if not items:
-        return
-    if workers == 1:
-        yield from _results_here(function, items, initializer, initargs)
-        return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(), initializer, initargs)) as pool:
         # A window of a few items a worker keeps everybody busy and the memory the same for 200 or 20,000 pictures.

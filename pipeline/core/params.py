@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -53,6 +53,8 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+
+_Model = TypeVar("_Model", bound=Section)
 
 # What a source is for: portraits with masks that people drew, full bodies with masks, photographs without masks.
 Role = Literal["labelled", "bodies", "crawl"]
@@ -451,6 +453,21 @@ class ReportParams(Section):
     picture_height: Annotated[int, Field(ge=32, le=1000)]  # pixels
 
 
+class ExecuteParams(Section):
+    """Where single pictures are worked on. No result depends on it, so that no stage names it."""
+
+    engine: Literal["local", "ray"]
+    address: Annotated[str, Field(pattern=r"^(auto|[^\s/:]+:[0-9]{1,5})?$")]  # of Ray's cluster
+
+
+class _OnlyExecute(Section):
+    """That section alone."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    execute: ExecuteParams
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -473,6 +490,7 @@ class Params(Section):
     export: ExportParams
     second_look: SecondLookParams
     report: ReportParams
+    execute: ExecuteParams
 
     @model_validator(mode="after")
     def _known_are_left_out(self) -> Self:
@@ -506,26 +524,40 @@ class Params(Section):
 
 def load_params(path: Path = PARAMS) -> Params:
     """Read and check params.yaml; PipelineError names key, value and legal range."""
+    return parse_params(_read(path), str(path))
+
+
+def execute_params(path: Path = PARAMS) -> ExecuteParams:
+    """Read and check the section execute alone; without a params.yaml nobody has chosen anything but this machine."""
+    if not path.exists():
+        return ExecuteParams(engine="local", address="")
+    return _valid(_OnlyExecute, _read(path), str(path)).execute
+
+
+def _read(path: Path) -> Any:
     try:
-        content = yaml.safe_load(path.read_text())
+        return yaml.safe_load(path.read_text())
     except FileNotFoundError as error:
         raise PipelineError(
             f"expected {path} in {Path.cwd().name}/, found none; run from the folder of dvc.yaml"
         ) from error
     except yaml.YAMLError as error:
         raise PipelineError(f"{path} is not YAML: {error}") from error
-    return parse_params(content, str(path))
 
 
 def parse_params(content: Any, name: str = "params.yaml") -> Params:
     """Check a parsed params.yaml."""
+    params = _valid(Params, content, name)
+    _check_start(params.train, name)
+    return params
+
+
+def _valid(model: type[_Model], content: Any, name: str) -> _Model:
     try:
-        params = Params.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         lines = [_complaint(dict(one)) for one in error.errors()]
         raise PipelineError(f"{name} cannot be used:\n  " + "\n  ".join(lines)) from error
-    _check_start(params.train, name)
-    return params
 
 
 def _check_start(recipe: TrainRecipe, name: str) -> None:
