@@ -52,9 +52,10 @@ class Curator:
         """What is edited: it comes after cut-out and outline."""
         return self.page.locator("img[alt=image]").last
 
-    def open(self, task: int) -> None:
+    def open(self, task: int, answered: bool = False) -> None:
         self.page.goto(f"{self.url}/projects/{self.project}/data?task={task}")
-        self.page.wait_for_selector('[data-testid="bottombar-submit-button"]')
+        button = "update" if answered else "submit"
+        self.page.wait_for_selector(f'[data-testid="bottombar-{button}-button"]')
         self.page.wait_for_function("document.querySelectorAll('.konvajs-content canvas').length > 0")
         self.page.wait_for_timeout(1500)  # the mask is drawn a moment after the canvas is there
 

@@ -188,7 +188,7 @@ def test_the_views_follow_a_click_a_stroke_and_the_way_back(
         page.wait_for_function("Htx.task.dataObj.key === " + repr(keys[1]))
         assert untouched(curator, *others), "the next task shows its own"
         page.screenshot(path=shots / "views of the next task.png")
-        curator.open(numbers[keys[0]])
+        curator.open(numbers[keys[0]], answered=True)
         assert not curator.mask()[250, 40], "what was submitted, when it is opened again"
         curator.judges(picture)
 
